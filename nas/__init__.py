@@ -1,0 +1,1 @@
+"""Architecture search for video networks, with costs that are measured."""

@@ -1,0 +1,1 @@
+"""Clips: the embedded motion task, video decoding and data sets."""

@@ -1,0 +1,183 @@
+"""Video files to arrays of pixels, by PyAV. One decoder thread per file: callers run several files side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from nas.errors import NasError
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself; `width` and `height` in pixels as shown, after rotation, `duration` in seconds."""
+
+    frames: int
+    fps: float
+    duration: float
+    width: int
+    height: int
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Reads the header and decodes one frame.
+
+    The frame count is the header's, or the number of packets where the header has none; a damaged file may hold fewer.
+
+    Raises:
+        NasError: the file cannot be read, or holds no video.
+    """
+    with _open(path) as (container, stream):
+        frame = next(_frames(path, container, stream))
+        turned = _quarter_turns(frame) % 2 == 1
+        width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
+        fps = float(stream.average_rate or stream.guessed_rate or 0)
+        seconds = container.duration / av.time_base if container.duration else None
+    count = _frame_count(path)
+    duration = seconds if seconds is not None else (count / fps if fps else 0.0)
+    return VideoInfo(count, fps, duration, width, height)
+
+
+def read_clip(
+    path: str | Path, frames: int, stride: int | None, start: float | None, size: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    """Decodes a clip, turned upright, resized to cover `size` and cropped at the centre.
+
+    Args:
+        path: video file.
+        frames: T, frames in the clip.
+        stride: distance between them in frames of the file; None cuts the whole video into T equal parts and takes a
+            frame from each. A video too short for the stride is read as with None; frames repeat below T.
+        start: where the clip lies in the room that the video leaves, 0 (first) to 1 (last); with stride None, where in
+            each part the frame is taken. None is the centre.
+        size: (height, width).
+
+    Returns:
+        uint8 (T, H, W, 3), RGB. A damaged file gives a clip of the frames that decode.
+
+    Raises:
+        NasError: the file cannot be read, holds no video, or no frame of it decodes.
+    """
+    count = _frame_count(path)
+    indices = _indices(count, frames, stride, start)
+    pictures, decoded = _decode(path, set(indices), size)
+    if len(pictures) < len(set(indices)):
+        indices = _indices(decoded, frames, stride, start)
+        pictures, _ = _decode(path, set(indices), size)
+    return np.stack([pictures[i] for i in indices])
+
+
+def _indices(count: int, frames: int, stride: int | None, start: float | None) -> list[int]:
+    place = 0.5 if start is None else start
+    if stride is not None:
+        room = count - ((frames - 1) * stride + 1)
+        if room >= 0:
+            first = int(place * room + 0.5)
+            return [first + i * stride for i in range(frames)]
+    return [min(int((i + place) * count / frames), count - 1) for i in range(frames)]
+
+
+def _decode(path: str | Path, wanted: set[int], size: tuple[int, int]) -> tuple[dict[int, npt.NDArray[np.uint8]], int]:
+    """The wanted frames by index, and how many frames were decoded on the way to the last of them."""
+    pictures = {}
+    decoded = 0
+    last = max(wanted)
+    # One reformatter keeps its scaling context between frames; its threads cost more than they save on small frames.
+    reformatter = VideoReformatter()
+    with _open(path) as (container, stream):
+        for index, frame in enumerate(_frames(path, container, stream)):
+            decoded += 1
+            if index in wanted:
+                pictures[index] = _picture(frame, reformatter, size)
+            if index == last:
+                break
+    return pictures, decoded
+
+
+def _picture(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    turns = _quarter_turns(frame)
+    height, width = size if turns % 2 == 0 else size[::-1]
+    scale = max(height / frame.height, width / frame.width)
+    full_height, full_width = max(height, round(frame.height * scale)), max(width, round(frame.width * scale))
+    scaled = reformatter.reformat(
+        frame, full_width, full_height, format="rgb24", interpolation="BILINEAR", threads=1
+    ).to_ndarray()
+    top, left = (full_height - height) // 2, (full_width - width) // 2
+    picture: npt.NDArray[np.uint8] = np.rot90(scaled[top : top + height, left : left + width], turns)
+    return picture
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    """Counterclockwise right angles that show the frame upright."""
+    return round(frame.rotation / 90) % 4
+
+
+def _frame_count(path: str | Path) -> int:
+    with _open(path) as (container, stream):
+        if stream.frames:
+            return int(stream.frames)
+        try:
+            return max(1, sum(1 for packet in container.demux(stream) if packet.size))
+        except av.error.FFmpegError as error:
+            raise _unreadable(path, error) from error
+
+
+def _frames(path: str | Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Frames in the order shown, up to the first that is damaged beyond decoding; at least one."""
+    decoded = False
+    failure: av.error.FFmpegError | None = None
+    try:
+        for frame in container.decode(stream):
+            decoded = True
+            yield frame
+    except av.error.FFmpegError as error:
+        failure = error
+    if not decoded:
+        raise _unreadable(path, failure) from failure
+
+
+@contextmanager
+def _open(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    try:
+        container = av.open(str(path))
+    except av.error.FFmpegError as error:
+        raise _unreadable(path, error) from error
+    with container:
+        if not container.streams.video:
+            raise NasError(f"Cannot read video {str(path)!r}: it has no video stream.")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise NasError(f"Cannot read video {str(path)!r}: its codec has no decoder here.")
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _unreadable(path: str | Path, error: av.error.FFmpegError | None) -> NasError:
+    file = Path(path)
+    if not file.exists():
+        reason = "the file does not exist"
+    elif file.is_dir():
+        reason = "it is a folder"
+    elif file.stat().st_size == 0:
+        reason = "the file is empty"
+    elif isinstance(error, av.error.InvalidDataError) and _is_lfs_pointer(file):
+        reason = "it is a git LFS pointer, not the video (run `git lfs pull`)"
+    else:
+        reason = (error.strerror if error is not None else None) or "no frame of it decodes"
+    return NasError(f"Cannot read video {str(path)!r}: {reason}.")
+
+
+def _is_lfs_pointer(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(40).startswith(b"version https://git-lfs.github.com")

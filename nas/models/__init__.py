@@ -1,0 +1,1 @@
+"""The networks: torch only. `network.build` turns an architecture into a module."""

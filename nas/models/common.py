@@ -1,0 +1,210 @@
+"""What several operators share: convolution, normalisation, windows and attention on (B, T, H, W, C) maps.
+
+Shape suffixes: B batch, T frames, H height, W width, C channels, S sequences (windows of all clips), L tokens of a
+sequence. A contiguous (B, T, H, W, C) map permuted to (B, C, T, H, W) is a `channels_last_3d` tensor, so neither
+attention nor convolution copies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Triple = tuple[int, int, int]
+UNIT: Triple = (1, 1, 1)
+
+
+def convolve(
+    x_BTHWC: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = UNIT,
+    padding: Sequence[int] | None = None,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution of a (B, T, H, W, C) map; kernels without extent in time or in space run as 2D convolutions.
+
+    Args:
+        x_BTHWC: Contiguous feature map.
+        weight: (out, in / groups, kt, kh, kw).
+        stride: Along T, H and W.
+        padding: Along T, H and W; by default half the kernel, which keeps the size at stride 1.
+
+    Returns:
+        A contiguous (B, T', H', W', out) map.
+    """
+    b, t, h, w, c = x_BTHWC.shape
+    kernel = weight.shape[2:]
+    if padding is None:
+        padding = [k // 2 for k in kernel]
+    if tuple(kernel) == UNIT and not any(padding) and groups == 1:
+        x = x_BTHWC[:, :: stride[0], :: stride[1], :: stride[2]]
+        return F.linear(x, weight.flatten(1), bias)
+    if kernel[0] == 1 and stride[0] == 1 and padding[0] == 0:
+        x = x_BTHWC.reshape(b * t, h, w, c).permute(0, 3, 1, 2)
+        y = F.conv2d(x, weight.squeeze(2), bias, tuple(stride[1:]), tuple(padding[1:]), 1, groups)
+        return torch.unflatten(y.permute(0, 2, 3, 1).contiguous(), 0, (b, t))
+    if kernel[1] == kernel[2] == 1 and stride[1] == stride[2] == 1 and not any(padding[1:]):
+        x = x_BTHWC.reshape(b, t, h * w, c).permute(0, 3, 1, 2)
+        y = F.conv2d(x, weight.squeeze(4), bias, (stride[0], 1), (padding[0], 0), 1, groups)
+        return torch.unflatten(y.permute(0, 2, 3, 1).contiguous(), 2, (h, w))
+    x = x_BTHWC.permute(0, 4, 1, 2, 3)
+    y = F.conv3d(x, weight, bias, tuple(stride), tuple(padding), 1, groups)
+    return y.permute(0, 2, 3, 4, 1).contiguous()
+
+
+class Conv(nn.Module):
+    """3D convolution of a (B, T, H, W, C) map, kaiming-normal (fan out, ReLU) without bias unless asked."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Sequence[int] = UNIT,
+        stride: Sequence[int] = UNIT,
+        *,
+        groups: int = 1,
+        bias: bool = False,
+        padding: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding, self.groups = tuple(stride), padding, groups
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        return convolve(x_BTHWC, self.weight, self.bias, self.stride, self.padding, self.groups)
+
+
+def tube_conv(in_channels: int, out_channels: int, kernel: Triple, stride: Sequence[int]) -> Conv:
+    """A convolution without padding, as tokenizers use it: bias, truncated normal of fan_in^-0.5."""
+    conv = Conv(in_channels, out_channels, kernel, stride, bias=True, padding=(0, 0, 0))
+    nn.init.trunc_normal_(conv.weight, std=conv.weight[0].numel() ** -0.5)
+    return conv
+
+
+class BatchNorm(nn.BatchNorm3d):
+    """Batch normalisation over the last axis of a (B, T, H, W, C) map."""
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        return super().forward(x_BTHWC.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the activation of CLIP's networks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
+    "quick_gelu": QuickGELU,
+}
+
+
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer with the initialisation of vision transformers: truncated normal of .02, zero bias."""
+    layer = nn.Linear(in_features, out_features)
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def mlp(width: int, ratio: float, activation: str) -> nn.Sequential:
+    """Two linear layers around an activation; the hidden width is round(width * ratio)."""
+    hidden = round(width * ratio)
+    return nn.Sequential(linear(width, hidden), ACTIVATIONS[activation](), linear(hidden, width))
+
+
+def pad_to_windows(x_BTHWC: Tensor, window: Triple) -> Tensor:
+    """Pads T, H and W with zeros at their ends up to multiples of the window."""
+    t, h, w = ((-n) % s for n, s in zip(x_BTHWC.shape[1:4], window, strict=True))
+    return F.pad(x_BTHWC, (0, 0, 0, w, 0, h, 0, t)) if t or h or w else x_BTHWC
+
+
+def window_partition(x_BTHWC: Tensor, window: Triple) -> Tensor:
+    """Cuts a map whose extent is a multiple of the window into sequences: (S, L, C), clips and frames outermost."""
+    b, t, h, w, c = x_BTHWC.shape
+    wt, wh, ww = window
+    x = x_BTHWC.reshape(b, t // wt, wt, h // wh, wh, w // ww, ww, c)
+    return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, wt * wh * ww, c)
+
+
+def window_reverse(x_SLC: Tensor, window: Triple, extent: Sequence[int]) -> Tensor:
+    """Puts the sequences of `window_partition` back to a map of `extent` (T, H, W)."""
+    t, h, w = extent
+    wt, wh, ww = window
+    x = x_SLC.reshape(-1, t // wt, h // wh, w // ww, wt, wh, ww, x_SLC.shape[-1])
+    return x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(-1, t, h, w, x_SLC.shape[-1])
+
+
+def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: Tensor | None = None) -> Tensor:
+    """Multi-head attention of sequences, scaled by head_dim^-0.5.
+
+    Args:
+        q_SLC: Queries (S, Lq, C).
+        k_SLC: Keys (S, Lk, C).
+        v_SLC: Values (S, Lk, C).
+        bias_GhLL: Added to the logits, (G, heads, Lq, Lk): sequence s gets row s mod G.
+
+    Returns:
+        (S, Lq, C).
+    """
+    q, k, v = (torch.unflatten(x, -1, (heads, -1)).transpose(1, 2) for x in (q_SLC, k_SLC, v_SLC))
+    if bias_GhLL is not None and len(bias_GhLL) > 1:
+        # The rows of the bias become heads, so that it broadcasts over the rest of the sequences and is never copied.
+        groups = len(bias_GhLL)
+        q, k, v = (x.reshape(-1, groups * heads, *x.shape[2:]) for x in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL.flatten(0, 1)[None])
+        y = torch.unflatten(y, 1, (groups, heads)).flatten(0, 1)
+    else:
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL)
+    return y.transpose(1, 2).flatten(2)
+
+
+def window_attention(qkv_BTHWC: Tensor, heads: int, window: Triple, bias_GhLL: Tensor | None = None) -> Tensor:
+    """Self-attention inside windows of a map of concatenated queries, keys and values.
+
+    A window of extent 1 along an axis is attention in the plane of the others. Where the map is no multiple of the
+    window it is padded with zeros, which are attended to.
+
+    Args:
+        qkv_BTHWC: (B, T, H, W, 3C).
+
+    Returns:
+        (B, T, H, W, C).
+    """
+    t, h, w = qkv_BTHWC.shape[1:4]
+    padded = pad_to_windows(qkv_BTHWC, window)
+    q, k, v = window_partition(padded, window).chunk(3, dim=-1)
+    y = window_reverse(attend(q, k, v, heads, bias_GhLL), window, padded.shape[1:4])
+    return y[:, :t, :h, :w]
+
+
+class ResidualBlock(nn.Module):
+    """conv, BN, ReLU, conv, BN, plus the shortcut, ReLU (the basic block of ResNet, 3D form)."""
+
+    def __init__(
+        self, first: nn.Module, second: nn.Module, in_channels: int, out_channels: int, stride: Triple
+    ) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = first, BatchNorm(out_channels)
+        self.conv2, self.norm2 = second, BatchNorm(out_channels)
+        self.shortcut = shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x_BTHWC)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x_BTHWC))
+
+
+def shortcut(in_channels: int, out_channels: int, stride: Triple) -> nn.Module:
+    """The identity, or a strided pointwise convolution with BN where width or size change."""
+    if in_channels == out_channels and stride == UNIT:
+        return nn.Identity()
+    return nn.Sequential(Conv(in_channels, out_channels, stride=stride), BatchNorm(out_channels))

@@ -1,0 +1,87 @@
+"""Depthwise (2+1)D convolutions in a temporal one-shot aggregation block (VoV3D, arXiv 2012.00317)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.architecture import D2Plus1D, Shape
+from nas.models.common import UNIT, BatchNorm, Conv, Triple, shortcut
+
+__all__ = ["TOSABlock"]
+
+
+def round8(value: float) -> int:
+    """Nearest multiple of eight, at least eight and never below 90 % of the value."""
+    rounded = max(8, int(value + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * value else rounded
+
+
+class SqueezeExcite(nn.Module):
+    """y sigmoid(W2 ReLU(W1 mean y)), hidden width round8(width / 16)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = round8(width / 16)
+        self.reduce, self.expand = Conv(width, hidden, bias=True), Conv(hidden, width, bias=True)
+
+    def forward(self, y_BTHWC: Tensor) -> Tensor:
+        mean = y_BTHWC.mean(dim=(1, 2, 3), keepdim=True)
+        return y_BTHWC * torch.sigmoid(self.expand(F.relu(self.reduce(mean))))
+
+
+class D2Plus1DModule(nn.Module):
+    """Expansion, depthwise convolution in space, then in time, SE where asked, Swish, projection to half the width."""
+
+    def __init__(self, in_channels: int, inner: int, stride: Triple, excite: bool, config: D2Plus1D) -> None:
+        super().__init__()
+        k, kt = config.kernel, config.temporal_kernel
+        self.expand, self.norm1 = Conv(in_channels, inner), BatchNorm(inner)
+        self.space = Conv(inner, inner, (1, k, k), (1, *stride[1:]), groups=inner)
+        self.time = Conv(inner, inner, (kt, 1, 1), (stride[0], 1, 1), groups=inner)
+        self.norm2 = BatchNorm(inner)
+        self.excite = SqueezeExcite(inner) if excite else nn.Identity()
+        self.project, self.norm3 = Conv(inner, inner // 2), BatchNorm(inner // 2)
+        self.residual = in_channels == inner // 2 and stride == UNIT
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.expand(x_BTHWC)))
+        y = self.norm2(self.time(self.space(y)))
+        y = self.norm3(self.project(F.silu(self.excite(y))))
+        return F.relu(x_BTHWC + y if self.residual else y)
+
+
+class TOSABlock(nn.Module):
+    """Modules in sequence, their outputs (and the input, at stride 1) concatenated and projected, plus the shortcut.
+
+    The last normalisation starts at zero, so that the block starts as its shortcut.
+    """
+
+    def __init__(self, config: D2Plus1D, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
+        super().__init__()
+        c_in, c_out = shape_in.channels, shape_out.channels
+        inner = config.inner_width(c_out)
+        self.tosa = nn.ModuleList(
+            D2Plus1DModule(
+                in_channels=inner // 2 if i else c_in,
+                inner=inner,
+                stride=UNIT if i else stride,
+                excite=i % 2 == 0,
+                config=config,
+            )
+            for i in range(config.modules)
+        )
+        self.join_input = stride == UNIT
+        self.aggregate = Conv(config.modules * inner // 2 + (c_in if self.join_input else 0), c_out)
+        self.norm = BatchNorm(c_out)
+        nn.init.zeros_(self.norm.weight)
+        self.shortcut = shortcut(c_in, c_out, stride)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        features = [x_BTHWC] if self.join_input else []
+        y = x_BTHWC
+        for module in self.tosa:
+            y = module(y)
+            features.append(y)
+        return F.relu(self.shortcut(x_BTHWC) + self.norm(self.aggregate(torch.cat(features, dim=-1))))

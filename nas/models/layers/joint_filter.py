@@ -1,0 +1,148 @@
+"""Spatiotemporal joint filter decomposition (NeurIPS 2021; derived from the abstract, no published figures).
+
+    W[o,i,t,h,w] = sum_{a,b} A[o,i,a,b] Dt[a,t] Ds[b,h,w]
+
+with Kt temporal atoms Dt and Ks spatial atoms Ds shared by all channel pairs of a layer. Multiply-adds of the factored
+execution: I Kt kt T'HW + I Kt Ks k^2 T'H'W' + O I Kt Ks T'H'W'; composed: the full convolution plus
+O I (Kt Ks kt + kt Ks k^2) once per forward.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.architecture import JointFilter, Shape
+from nas.models.common import UNIT, ResidualBlock, Triple, convolve
+
+__all__ = ["JointFilterBlock"]
+
+# (order, zero) of the Bessel functions J_n by rising zero (Abramowitz and Stegun, table 9.5).
+_BESSEL_ZEROS = (
+    (0, 2.404825557695773),
+    (1, 3.831705970207512),
+    (2, 5.135622301840683),
+    (0, 5.520078110286311),
+    (3, 6.380161895923984),
+    (1, 7.015586669815619),
+    (4, 7.588342434503804),
+    (2, 8.417244140399865),
+    (0, 8.653727912911012),
+    (5, 8.771483815959954),
+    (3, 9.761023129981669),
+    (6, 9.936109524217684),
+    (1, 10.173468135062722),
+    (4, 11.064709488501185),
+    (7, 11.086370019245084),
+    (2, 11.619841172149059),
+    (0, 11.791534439014281),
+    (8, 12.225092264004655),
+    (5, 12.338604197466944),
+    (3, 13.015200721698434),
+    (1, 13.323691936314223),
+)
+
+
+def _bessel(order: int, x: Tensor) -> Tensor:
+    """J_order(x) by its power series, for arguments below 20 in float64."""
+    half = x / 2
+    terms = [(-1) ** m / (math.factorial(m) * math.factorial(m + order)) * half ** (2 * m + order) for m in range(40)]
+    return torch.stack(terms).sum(0)
+
+
+@lru_cache
+def fourier_bessel_atoms(count: int, size: int) -> Tensor:
+    """The first `count` Fourier-Bessel functions on a size x size grid, by rising frequency: (count, size, size).
+
+    They live on the disc of radius size / 2 and have unit norm; one that the grid cannot tell from those before it is
+    passed over, and single pixels complete the set where a large kernel asks for more than the listed frequencies.
+    """
+    with torch.device("cpu"):
+        axis = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        radius, angle = torch.hypot(x, y) / (size / 2), torch.atan2(y, x)
+        waves = [(order, _bessel(order, zero * radius)) for order, zero in _BESSEL_ZEROS]
+        candidates = [
+            wave * turn
+            for order, wave in waves
+            for turn in (
+                [torch.ones_like(angle)] if order == 0 else [torch.cos(order * angle), torch.sin(order * angle)]
+            )
+        ]
+        candidates += list(torch.eye(size * size, dtype=torch.float64).view(-1, size, size))
+        atoms: list[Tensor] = []
+        basis = torch.zeros(0, size * size, dtype=torch.float64)
+        for candidate in candidates:
+            norm = float(candidate.norm())
+            atom = (candidate / max(norm, 1e-12)).flatten()
+            rest = atom - basis.T @ (basis @ atom)
+            if norm > 1e-6 and rest.norm() > 1e-3:
+                atoms.append(atom.view(size, size))
+                basis = torch.cat((basis, (rest / rest.norm())[None]))
+        return torch.stack(atoms[:count]).float()
+
+
+@lru_cache
+def dct_atoms(count: int, size: int) -> Tensor:
+    """The first `count` rows of the orthonormal DCT-II of `size` points, (count, size)."""
+    with torch.device("cpu"):
+        k = torch.arange(count, dtype=torch.float64)[:, None]
+        n = torch.arange(size, dtype=torch.float64)[None, :]
+        atoms = torch.cos(math.pi / size * (n + 0.5) * k) * math.sqrt(2 / size)
+        atoms[0] /= math.sqrt(2)
+        return atoms.float()
+
+
+class JointFilterConv(nn.Module):
+    """A 3D convolution decomposed into temporal atoms, spatial atoms and joint coefficients.
+
+    Attributes:
+        temporal_atoms: Dt, (Kt, kt).
+        spatial_atoms: Ds, (Ks, k, k).
+        coefficients: A, (out, in, Kt, Ks), kaiming normal with fan_in = in Kt Ks.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: Triple, config: JointFilter) -> None:
+        super().__init__()
+        self.stride, self.factored = stride, config.execution == "factored"
+        kt, ks = config.temporal_atoms, config.spatial_atoms
+        # Made empty and filled, so that they also build on the meta device.
+        self.temporal_atoms = nn.Parameter(torch.empty(kt, config.temporal_kernel))
+        self.spatial_atoms = nn.Parameter(torch.empty(ks, config.kernel, config.kernel))
+        with torch.no_grad():
+            self.temporal_atoms.copy_(dct_atoms(*self.temporal_atoms.shape))
+            self.spatial_atoms.copy_(fourier_bessel_atoms(ks, config.kernel))
+        self.coefficients = nn.Parameter(torch.empty(out_channels, in_channels, kt, ks))
+        nn.init.normal_(self.coefficients, std=math.sqrt(2 / (in_channels * kt * ks)))
+
+    def weight(self) -> Tensor:
+        """The composed kernel, (out, in, kt, k, k)."""
+        space = torch.einsum("oiab,bhw->oiahw", self.coefficients, self.spatial_atoms)
+        return torch.einsum("oiahw,at->oithw", space, self.temporal_atoms)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        if not self.factored:
+            return convolve(x_BTHWC, self.weight(), stride=self.stride)
+        b, c = x_BTHWC.shape[0], x_BTHWC.shape[-1]
+        (kt, lt), (ks, k, _) = self.temporal_atoms.shape, self.spatial_atoms.shape
+        st, sh, sw = self.stride
+        # Atoms are shared by the channels, so channels join the batch.
+        x = x_BTHWC.permute(0, 4, 1, 2, 3).flatten(0, 1).unsqueeze(1)
+        x = F.conv3d(x, self.temporal_atoms.view(kt, 1, lt, 1, 1), stride=(st, 1, 1), padding=(lt // 2, 0, 0))
+        x = x.flatten(0, 1).unsqueeze(1)
+        x = F.conv3d(x, self.spatial_atoms.view(ks, 1, 1, k, k), stride=(1, sh, sw), padding=(0, k // 2, k // 2))
+        x = x.reshape(b, c * kt * ks, *x.shape[2:]).permute(0, 2, 3, 4, 1)
+        return F.linear(x, self.coefficients.flatten(1))
+
+
+class JointFilterBlock(ResidualBlock):
+    """Basic residual block whose convolutions are decomposed, each with atoms of its own."""
+
+    def __init__(self, config: JointFilter, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
+        c_in, c_out = shape_in.channels, shape_out.channels
+        first = JointFilterConv(c_in, c_out, stride, config)
+        super().__init__(first, JointFilterConv(c_out, c_out, UNIT, config), c_in, c_out, stride)

@@ -1,0 +1,51 @@
+"""Sparse tubes as a layer: every grid cell attends to the tube tokens of the map.
+
+A generalisation of TubeViT's tokenizer (CVPR 2023) to feature maps: queries are all N cells; keys and values come from
+a few strided 3D convolutions of the map, with the fixed embedding of the tubes' centres added to the keys. Cost is
+linear in N for a given number of tube tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nas.architecture import Shape, SparseTube
+from nas.models.common import Triple, attend, linear, mlp, tube_conv
+from nas.models.positions import centre_embedding, tube_centres
+
+__all__ = ["SparseTubeBlock"]
+
+
+class SparseTubeBlock(nn.Module):
+    """Pre-norm transformer block whose keys and values are the tube tokens of its input."""
+
+    embedding: Tensor
+
+    def __init__(self, config: SparseTube, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
+        super().__init__()
+        width = shape_out.channels
+        self.heads = config.heads
+        self.offsets = [tube.offset for tube in config.tubes]
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.tubes = nn.ModuleList(tube_conv(width, width, tube.kernel, tube.stride) for tube in config.tubes)
+        embedding = torch.cat([centre_embedding(tube_centres(tube, shape_out), width) for tube in config.tubes])
+        self.register_buffer("embedding", embedding, persistent=False)
+        self.q, self.k, self.v = linear(width, width), linear(width, width), linear(width, width)
+        self.proj = linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = mlp(width, config.mlp_ratio, config.activation)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        x = self.norm1(x_BTHWC)
+        tokens = torch.cat(
+            [
+                tube(x[:, offset[0] :, offset[1] :, offset[2] :]).flatten(1, 3)
+                for tube, offset in zip(self.tubes, self.offsets, strict=True)
+            ],
+            dim=1,
+        )
+        y = attend(self.q(x.flatten(1, 3)), self.k(tokens + self.embedding), self.v(tokens), self.heads)
+        x = x_BTHWC + self.proj(y).view_as(x_BTHWC)
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out

@@ -1,0 +1,167 @@
+"""Temporal patch shift (TPS, ECCV 2022): a Swin block whose 2D window attention sees several frames, at no MACs.
+
+Before attention every patch of a window is moved in time by a fixed pattern, after attention (before the output
+projection) the move is undone exactly. The channel shift of the even blocks moves an eighth of every head's channels
+one frame back and another eighth one frame forward, and is not undone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.architecture import TPS, Shape
+from nas.models.common import Triple, linear, mlp, pad_to_windows, window_attention
+
+__all__ = ["TPSBlock"]
+
+# Frames by which the patch at (row, column) inside its window moves: out[t] = in[t - shift], circular in time.
+PATTERNS = {
+    "3x3": ((-4, +1, +2), (-1, 0, +3), (-2, -3, +4)),
+    "2x2": ((0, +1), (-1, 0)),
+    "2x2_long": ((0, +1), (-1, +2)),
+}
+
+
+class _PermuteTokens(torch.autograd.Function):
+    """A permutation of tokens: its gradient is the inverse permutation, a gather instead of a scatter-add."""
+
+    @staticmethod
+    def forward(x_BNC: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        return x_BNC.index_select(1, index)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return grad.index_select(1, inverse), None, None
+
+
+def permute_tokens(x_BTHWC: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+    """Reads token `index[n]` of the flattened map at place n; `inverse` undoes `index`."""
+    permuted = _PermuteTokens.apply(x_BTHWC.flatten(1, 3), index, inverse)  # type: ignore[no-untyped-call]
+    out: Tensor = permuted.view_as(x_BTHWC)
+    return out
+
+
+def pattern_shifts(pattern: str, window: tuple[int, int]) -> Tensor:
+    """The frames by which every patch of a window moves, (window height, window width)."""
+    rows = PATTERNS[pattern]
+    return torch.tensor([[rows[i % len(rows)][j % len(rows)] for j in range(window[1])] for i in range(window[0])])
+
+
+def shift_index(shifts_HW: Tensor, frames: int) -> Tensor:
+    """For every token of a (T, H, W) map the flat index of the token that moves there, circular in time."""
+    h, w = shifts_HW.shape
+    t = torch.arange(frames).view(-1, 1, 1)
+    return (((t - shifts_HW) % frames) * (h * w) + torch.arange(h * w).view(h, w)).flatten()
+
+
+def channel_shift(x_BTHWC: Tensor, heads: int) -> Tensor:
+    """In every head the first eighth of the channels takes frame t-1 and the second t+1; edge frames keep their own."""
+    x = torch.unflatten(x_BTHWC, -1, (heads, -1))
+    fold = x.shape[-1] // 8
+    back, forth, stay = torch.split(x, [fold, fold, x.shape[-1] - 2 * fold], dim=-1)
+    back = torch.cat((back[:, :1], back[:, :-1]), dim=1)
+    forth = torch.cat((forth[:, 1:], forth[:, -1:]), dim=1)
+    return torch.cat((back, forth, stay), dim=-1).flatten(-2)
+
+
+class TPSBlock(nn.Module):
+    """Swin block (pre-norm window attention with a relative position bias, MLP) with a shift in time.
+
+    The bias table has (2T-1)(2wh-1)(2ww-1) rows per head. `bias_index` says which row a pair of patches reads:
+    `shifted` the one of their frame distance after the shift (taken modulo T, sign kept, where the pattern reaches
+    further than the clip); `released` the one of frame pair (t, 0) for frame t, as the released weights do.
+    """
+
+    index: Tensor
+    inverse: Tensor
+    bias_rows: Tensor
+    mask: Tensor | None
+
+    def __init__(self, config: TPS, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
+        super().__init__()
+        width, frames = shape_out.channels, shape_out.frames
+        wh, ww = config.window
+        self.heads, self.window, self.shift = config.heads, (1, wh, ww), config.shift
+        height, breadth = (math.ceil(n / s) * s for n, s in zip(shape_out.extent[1:], (wh, ww), strict=True))
+        # A window that covers an axis has no neighbour to be shifted into.
+        self.roll = (wh // 2 if config.cyclic and wh < height else 0, ww // 2 if config.cyclic and ww < breadth else 0)
+
+        self.norm1 = nn.LayerNorm(width, eps=1e-5)
+        self.qkv, self.proj = linear(width, 3 * width), linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-5)
+        self.mlp = mlp(width, config.mlp_ratio, config.activation)
+        self.bias_table = nn.Parameter(torch.empty((2 * frames - 1) * (2 * wh - 1) * (2 * ww - 1), config.heads))
+        nn.init.trunc_normal_(self.bias_table, std=0.02)
+
+        moved = config.shift == "patch"
+        shifts = pattern_shifts(config.pattern, (wh, ww)) if moved else torch.zeros(wh, ww, dtype=torch.int64)
+        if moved:
+            tiled = shifts.repeat(height // wh, breadth // ww)
+            self.register_buffer("index", shift_index(tiled, frames), persistent=False)
+            self.register_buffer("inverse", shift_index(-tiled, frames), persistent=False)
+        self.register_buffer("bias_rows", _bias_rows(shifts, frames, config.bias_index), persistent=False)
+        mask = _roll_mask((height, breadth), (wh, ww), self.roll) if any(self.roll) else None
+        self.register_buffer("mask", mask, persistent=False)
+        self.windows = (height // wh) * (breadth // ww)
+
+    def bias(self) -> Tensor:
+        """Position bias plus the mask of the cyclic shift, (G, heads, L, L) with G windows, or frames and windows."""
+        bias = self.bias_table[self.bias_rows].permute(0, 3, 1, 2)  # (1 or T, heads, L, L)
+        if len(bias) == 1:
+            return bias if self.mask is None else bias + self.mask
+        mask = 0.0 if self.mask is None else self.mask
+        return (bias[:, None].expand(-1, self.windows, -1, -1, -1) + mask).flatten(0, 1)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        _, t, h, w, _ = x_BTHWC.shape
+        x = pad_to_windows(self.norm1(x_BTHWC), self.window)
+        if any(self.roll):
+            x = x.roll((-self.roll[0], -self.roll[1]), dims=(2, 3))
+        if self.shift == "patch":
+            x = permute_tokens(x, self.index, self.inverse)
+        elif self.shift == "channel":
+            x = channel_shift(x, self.heads)
+        y = window_attention(self.qkv(x), self.heads, self.window, self.bias())
+        if self.shift == "patch":
+            y = permute_tokens(y, self.inverse, self.index)
+        if any(self.roll):
+            y = y.roll(self.roll, dims=(2, 3))
+        x = x_BTHWC + self.proj(y[:, :t, :h, :w])
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+def _bias_rows(shifts_HW: Tensor, frames: int, bias_index: str) -> Tensor:
+    """Row of the bias table for every pair of patches of a window: (1, L, L), or (T, L, L) for `released`."""
+    wh, ww = shifts_HW.shape
+    row, column = (axis.flatten() for axis in torch.meshgrid(torch.arange(wh), torch.arange(ww), indexing="ij"))
+    dy, dx = (axis[:, None] - axis[None, :] for axis in (row, column))
+    if bias_index == "released":
+        dt = torch.arange(frames).view(-1, 1, 1).expand(-1, wh * ww, wh * ww)
+    else:
+        source = -shifts_HW.flatten()
+        dt = torch.fmod(source[:, None] - source[None, :], frames)[None]
+    return ((dt + frames - 1) * (2 * wh - 1) + dy + wh - 1) * (2 * ww - 1) + dx + ww - 1
+
+
+def _roll_mask(size: tuple[int, int], window: tuple[int, int], roll: tuple[int, int]) -> Tensor:
+    """Forbids attention between patches that the cyclic shift made neighbours: (windows, 1, L, L), 0 or -inf."""
+    region = torch.zeros(size, dtype=torch.int64)
+    for axis, (n, w, r) in enumerate(zip(size, window, roll, strict=True)):
+        if r:
+            place = torch.arange(n)
+            label = (place >= n - w).long() + (place >= n - r).long()
+            region = region * 3 + label.view((-1, 1) if axis == 0 else (1, -1))
+    cut = region.view(size[0] // window[0], window[0], size[1] // window[1], window[1]).permute(0, 2, 1, 3)
+    cut = cut.reshape(-1, 1, window[0] * window[1])
+    different = cut[..., :, None] != cut[..., None, :]
+    return torch.zeros(different.shape).masked_fill(different, float("-inf"))

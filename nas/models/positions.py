@@ -1,0 +1,33 @@
+"""Fixed position embedding of tube tokens (TubeViT, CVPR 2023)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nas.architecture import Shape, Tube
+
+
+def tube_centres(tube: Tube, shape: Shape) -> Tensor:
+    """Centres of a tube's tokens in cells of the map it reads, (N, 3) as t, y, x: index stride + offset + k // 2."""
+    axes = [
+        torch.arange(n) * s + o + k // 2
+        for n, s, o, k in zip(tube.extent(shape), tube.stride, tube.offset, tube.kernel, strict=True)
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 2)
+
+
+def centre_embedding(centres_N3: Tensor, width: int) -> Tensor:
+    """Sine and cosine of t, x and y at width // 6 frequencies: (N, width), the remaining channels zero.
+
+    Frequency j is 10000^(-j / (width // 6)) and fills channels 6j to 6j + 5 with the sine and cosine of t, x and y.
+    """
+    frequencies = width // 6
+    embedding = torch.zeros(len(centres_N3), width)
+    if frequencies:
+        omega = 10000.0 ** (-torch.arange(frequencies) / frequencies)
+        t, y, x = centres_N3.to(omega.dtype).unbind(-1)
+        angles = torch.stack((t, x, y), dim=-1)[:, None, :] * omega[:, None]  # (N, frequencies, 3)
+        waves = torch.stack((angles.sin(), angles.cos()), dim=-1)  # (N, frequencies, 3, 2)
+        embedding[:, : 6 * frequencies] = waves.flatten(1)
+    return embedding

@@ -1,0 +1,264 @@
+"""Writes the report of a run: `report.html` (one file), `report.md` and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas.errors import NasError
+from nas.report import plots, tables
+from nas.search.run_folder import Run
+
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+def write(run: Run, out: Path | None = None) -> list[Path]:
+    """Writes `report.html`, `report.md`, `pareto_macs.png`, `pareto_latency.png` and `pareto_memory.png`.
+
+    An interrupted run gives a report too, which says what is missing.
+
+    Args:
+        run: The run.
+        out: The folder to write into, made if needed; by default the run's own.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        NasError: `out` is a file.
+    """
+    folder = out if out is not None else run.path
+    if folder.exists() and not folder.is_dir():
+        raise NasError(f"output {str(folder)!r} is a file; allowed: a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    pareto = plots.pareto_plots(run)
+    pictures = [folder / f"{plot.name}.png" for plot in pareto]
+    for plot, path in zip(pareto, pictures, strict=True):
+        plots.save_png(plot, path)
+    texts = _texts(run)
+    page, markdown = folder / "report.html", folder / "report.md"
+    page.write_text(_html(run, pareto, texts), encoding="utf-8")
+    markdown.write_text(_markdown(run, pareto, texts), encoding="utf-8")
+    return [page, markdown, *pictures]
+
+
+def _texts(run: Run) -> dict[str, Any]:
+    """The sentences that the page and the Markdown share."""
+    settings = run.settings
+    space, data = settings.get("space", "a search space"), settings.get("data", "unknown data")
+    return {
+        "title": f"{space} on {data}",
+        "searched": _searched(run),
+        "best": _best(run),
+        "missing": _missing(run),
+        "picks": _picks(run),
+        "picks_note": _picks_note(run),
+        "how": _how(run),
+        "front_note": _front_note(run),
+    }
+
+
+def _searched(run: Run) -> str:
+    settings, count = run.settings, len(tables.trained(run))
+    budget = f"under a budget of {settings['budget']}" if settings.get("budget") else "without a budget"
+    text = f"Searched the space {settings.get('space', 'unknown')} {budget} on {settings.get('data', 'unknown data')}"
+    if settings.get("data_description"):
+        text += f" ({str(settings['data_description']).rstrip('.')})"
+    device = settings.get("device", "an unnamed device")
+    taken = f" in {tables.duration(settings['wall_s'])}" if settings.get("wall_s") else ""
+    return f"{text}. {_plural(count, 'network')} trained{taken} on {device}."
+
+
+def _best(run: Run) -> str:
+    """The one sentence that a reader came for."""
+    every = run.front if len(run.front) else tables.trained(run)
+    if every.empty:
+        return "No network was trained, so there is no result."
+    row = every.sort_values(["accuracy", "macs"], ascending=[False, True]).iloc[0]
+    if math.isnan(row["test_accuracy"]):
+        test = "not evaluated on test"
+    else:
+        test = f"{tables.accuracy_text(run, row['test_accuracy'], 'test')} on test"
+    chance = run.settings.get("chance")
+    guess = f"; chance is {tables.percent(chance)} %" if chance is not None else ""
+    return (
+        f"Best found: trial {row['trial']} at {tables.number(row['macs'] / 1e9)} GFLOPs with "
+        f"{tables.accuracy_text(run, row['accuracy'], 'val')} on validation, {test}{guess}."
+    )
+
+
+def _missing(run: Run) -> list[str]:
+    """What a reader has to know before trusting the front."""
+    if run.front.empty:
+        resume = "the run ended before its front was measured" if len(run.trials) else "the run trained nothing"
+        return [f"There is no front: {resume}. `nas search --resume` continues it."]
+    absent = []
+    stopped = int((run.front["state"] == "stopped").sum())
+    if stopped:
+        was = "trial of the front was" if stopped == 1 else "trials of the front were"
+        absent.append(f"{stopped} {was} stopped early, with an accuracy of fewer epochs than the others.")
+    for column, meaning in (
+        ("latency_ms", "latency"),
+        ("peak_memory_bytes", "peak memory"),
+        ("test_accuracy", "test accuracy"),
+    ):
+        count = int(run.front[column].isna().sum())
+        if count == len(run.front):
+            absent.append(f"No trial of the front has a measured {meaning}.")
+        elif count:
+            absent.append(f"{count} of {len(run.front)} trials of the front have no measured {meaning}.")
+    return absent
+
+
+def _picks(run: Run) -> list[dict[str, Any]]:
+    """One card per trial that a pick means: its names, the facts in short and the command to export it."""
+    cards = []
+    for trial, names in tables.picks(run).items():
+        row = run.front[run.front["trial"] == trial].iloc[0]
+        facts = [
+            ("validation", f"{tables.percent(row['accuracy'])} %"),
+            ("test", f"{tables.percent(row['test_accuracy'])} %"),
+            ("multiply-adds", f"{tables.number(row['macs'] / 1e9)} GFLOPs"),
+            ("parameters", f"{tables.number(row['params'] / 1e6)} M"),
+            ("latency", f"{tables.number(row['latency_ms'])} ms"),
+            ("peak memory", f"{tables.number(row['peak_memory_bytes'] / 1e6)} MB"),
+        ]
+        cards.append(
+            {
+                "names": " + ".join(names),
+                "trial": trial,
+                "facts": [(name, value) for name, value in facts if not value.startswith(tables.MISSING)],
+                "operators": tables.operators_text(row["operators"]),
+                "command": tables.export_command(run, trial),
+            }
+        )
+    return cards
+
+
+def _picks_note(run: Run) -> str:
+    measured = bool(run.front["peak_memory_bytes"].notna().any())
+    memory = "the lowest measured peak memory" if measured else "the least activation memory"
+    return (
+        "Of the front, knee is the best balance of accuracy and the logarithm of multiply-adds, accuracy the highest on "
+        f"validation, latency the lowest measured median, memory {memory}."
+    )
+
+
+def _how(run: Run) -> list[str]:
+    settings = run.settings
+    proxy, target, clips = (settings.get(key) or {} for key in ("proxy", "target", "clips"))
+    said = []
+    if proxy:
+        said.append(
+            f"Each network was trained as a proxy of itself: {_clip_shape(proxy)}"
+            + (f", up to {_plural(proxy['epochs'], 'epoch')}" if "epochs" in proxy else "")
+            + (f", on {clips['train']:,} clips" if "train" in clips else "")
+            + "; accuracy is of the last epoch trained, so a trial stopped early shows less than it could reach."
+        )
+    if target:
+        said.append(f"Costs, latency and memory are those of the target input: {_clip_shape(target)}.")
+    of_val, of_test = (f" ({clips[split]:,} clips)" if split in clips else "" for split in ("val", "test"))
+    said.append(
+        f"Validation accuracy{of_val} is what the search selected on, so the best of many is flattered by luck. "
+        f"Test accuracy{of_test} took no part in any selection."
+    )
+    if "val" in clips:
+        said.append(
+            "\N{PLUS-MINUS SIGN} is one standard error of a share of so many clips; it leaves out the luck of training."
+        )
+    return said
+
+
+def _clip_shape(shape: dict[str, Any]) -> str:
+    return f"{shape.get('frames', '?')} frames of {tables.size(shape.get('size', '?'))} pixels"
+
+
+def _front_note(run: Run) -> str:
+    names = {"macs": "multiply-adds", "activation_bytes": "activation memory", "params": "parameters"}
+    goals = [names.get(goal, goal.replace("_", " ")) for goal in run.settings.get("objectives", [])]
+    over = f" in {_listed(goals)}" if goals else ""
+    return f"No other trial is at least as good as one of these{over} and better in one."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _html(run: Run, pareto: list[plots.ParetoPlot], texts: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    figures = {plot.name: plots.pareto_figure(plot) for plot in pareto if not plot.empty}
+    if len(tables.trained(run)):
+        figures |= {"progress": plots.progress_figure(run), "operators": plots.operators_figure(run)}
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(_TEMPLATE.name).render(
+        **texts,
+        gflops_note=tables.GFLOPS_NOTE,
+        pareto=pareto,
+        figures=figures,
+        front=tables.front_table(run),
+        counts=tables.counts_rows(run),
+        settings=tables.settings_rows(run),
+        plotly_js=get_plotlyjs(),
+    )
+
+
+def _markdown(run: Run, pareto: list[plots.ParetoPlot], texts: dict[str, Any]) -> str:
+    front = tables.front_table(run)
+    shares = tables.operator_shares(run).map(tables.percent)[::-1]
+    shares.insert(0, "Operator", shares.index)
+    parts = [
+        f"# {_escaped(texts['title'])}",
+        f"**{_escaped(texts['best'])}**",
+        _escaped(texts["searched"]),
+        *(f"> {_escaped(text)}" for text in texts["missing"]),
+        "## Picks" if texts["picks"] else "",
+        "\n".join(f"- {card['names']}: trial {card['trial']}, `{card['command']}`" for card in texts["picks"]),
+        texts["picks_note"] if texts["picks"] else "",
+        "## Accuracy against cost",
+        tables.GFLOPS_NOTE,
+        *("\n\n".join([f"![{plot.title}]({plot.name}.png)", " ".join(plot.notes)]).strip() for plot in pareto),
+        "## Front" if len(front) else "",
+        _front_text(front, texts),
+        "## Operators",
+        _markdown_table(shares.rename(columns={"front": "Front (% of layers)", "all": "All trained (% of layers)"})),
+        "## How it was measured",
+        *texts["how"],
+        "## Candidates" if tables.counts_rows(run) else "",
+        "\n".join(f"- {count} {meaning}" for count, meaning in tables.counts_rows(run)),
+        "## Settings",
+        _markdown_table(pd.DataFrame(tables.settings_rows(run), columns=["Setting", "Value"])),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_text(front: pd.DataFrame, texts: dict[str, Any]) -> str:
+    if front.empty:
+        return ""
+    commands = front.assign(Export=[f"`{command}`" for command in front["Export"]])
+    return f"{texts['front_note']}\n\n{_markdown_table(commands)}"
+
+
+def _markdown_table(table: pd.DataFrame) -> str:
+    rows = [list(table.columns), ["---"] * table.shape[1], *table.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(_escaped(str(cell)) for cell in row) + " |" for row in rows)
+
+
+def _escaped(text: str) -> str:
+    """Text of the run cannot open a tag or end a table's cell."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

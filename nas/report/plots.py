@@ -1,0 +1,457 @@
+"""The report's figures: their data once, drawn by plotly for the page and by matplotlib for the pictures.
+
+Figures for the page are plain plotly JSON whose colours are CSS variables of the page (`var(--front)`), so that they
+follow its light and dark theme.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nas.report.tables import (
+    accuracy_text,
+    clips,
+    limits,
+    number,
+    operator_shares,
+    operators_text,
+    percent,
+    picks,
+    standard_error,
+    trained,
+)
+from nas.search.front import hypervolume, non_dominated
+from nas.search.run_folder import Run
+
+# Okabe and Ito's palette, told apart by colour-blind readers; the page's template has them as CSS variables.
+_BLUE, _VERMILION, _GREY, _INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
+
+
+@dataclass(frozen=True)
+class ParetoPlot:
+    """Accuracy against one cost: all that a drawing needs.
+
+    Attributes:
+        name: File name without suffix.
+        title: What is drawn.
+        x_label: Cost with unit.
+        trials: Other trained trials that have this cost: `trial`, `x`, `accuracy`, `stopped`, `hover`.
+        front: Trials of the front that have it: `trial`, `x`, `accuracy`, `error`, `label`, `hover`;
+            `error` is a standard error or nan.
+        limits: Limits of the budget in the unit of `x`.
+        limit_unit: Unit for their labels.
+        notes: Sentences about what is shown and what is not.
+    """
+
+    name: str
+    title: str
+    x_label: str
+    trials: pd.DataFrame
+    front: pd.DataFrame
+    limits: list[float]
+    limit_unit: str
+    notes: list[str]
+
+    @property
+    def empty(self) -> bool:
+        """Whether no trial has this cost."""
+        return self.trials.empty and self.front.empty
+
+    @property
+    def line(self) -> pd.DataFrame:
+        """The part of `front` that is not dominated in this cost, in order of `x`."""
+        best = non_dominated(self.front[["accuracy", "x"]].to_numpy(float), [True, False])
+        return self.front[best].sort_values("x")
+
+    @property
+    def log(self) -> bool:
+        """Whether the costs span enough for a logarithmic axis."""
+        low, high = self._ends
+        return low > 0 and high > 4 * low
+
+    @property
+    def x_range(self) -> tuple[float, float]:
+        """Ends of the x axis, with room on the left for the labels, which stand to the left of their points."""
+        low, high = self._ends
+        if self.log:
+            ratio = high / low
+            return low / ratio**0.18, high * ratio**0.06
+        span = (high - low) or abs(high) or 1.0
+        return low - 0.18 * span, high + 0.06 * span
+
+    @property
+    def ticks(self) -> list[float]:
+        """Ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten, or the powers alone where those are many."""
+        low, high = self.x_range
+        powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+        ticks = [factor * power for power in powers for factor in (1, 2, 5) if low <= factor * power <= high]
+        return ticks if len(ticks) <= 10 else [power for power in powers if low <= power <= high]
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        values = [*self.trials["x"], *self.front["x"], *self.limits]
+        return (min(values), max(values)) if values else (1.0, 2.0)
+
+
+def pareto_plots(run: Run) -> list[ParetoPlot]:
+    """Returns accuracy against multiply-adds, latency and memory, in this order."""
+    measured = bool(run.front["latency_ms"].notna().any())
+    return [
+        _pareto_plot(run, "pareto_macs", "multiply-adds", "GFLOPs", ("macs", "macs"), 1e9, "gflops", "GFLOPs", []),
+        _pareto_plot(
+            run,
+            "pareto_latency",
+            "latency",
+            "Latency (ms)",
+            ("latency_ms_predicted", "latency_ms" if measured else "latency_ms_predicted"),
+            1.0,
+            "ms",
+            "ms",
+            _latency_notes(run, measured),
+        ),
+        _pareto_plot(
+            run,
+            "pareto_memory",
+            "activation memory",
+            "Activation memory (MB)",
+            ("activation_bytes", "activation_bytes"),
+            1e6,
+            "gb",
+            "GB",
+            [_memory_note(run)],
+        ),
+    ]
+
+
+def _pareto_plot(
+    run: Run,
+    name: str,
+    cost: str,
+    x_label: str,
+    columns: tuple[str, str],
+    scale: float,
+    budget_unit: str,
+    limit_unit: str,
+    notes: list[str],
+) -> ParetoPlot:
+    chosen = picks(run)
+    every = trained(run)
+    trials = pd.DataFrame(
+        {
+            "trial": every["trial"],
+            "x": every[columns[0]] / scale,
+            "accuracy": every["accuracy"],
+            "stopped": every["state"] == "stopped",
+            "hover": [_hover(run, row) for _, row in every.iterrows()],
+        }
+    )
+    front = pd.DataFrame(
+        {
+            "trial": run.front["trial"],
+            "x": run.front[columns[1]] / scale,
+            "accuracy": run.front["accuracy"],
+            "error": [standard_error(value, clips(run, "val")) for value in run.front["accuracy"]],
+            "label": [", ".join(chosen.get(trial, ())) for trial in run.front["trial"]],
+            "hover": [_hover(run, row) for _, row in run.front.iterrows()],
+        }
+    )
+    front = front.dropna(subset="x")
+    # Each trial is drawn once: a second dot at the predicted latency would look like another trial.
+    trials = trials[~trials["trial"].isin(front["trial"])]
+    in_axis_units = 1e9 / scale if budget_unit == "gb" else 1.0
+    return ParetoPlot(
+        name=name,
+        title=f"Accuracy against {cost}",
+        x_label=x_label,
+        trials=trials.dropna(subset="x"),
+        front=front,
+        limits=[limit * in_axis_units for limit in limits(run, budget_unit)],
+        limit_unit=limit_unit,
+        notes=notes,
+    )
+
+
+def _latency_notes(run: Run, measured: bool) -> list[str]:
+    front, every = run.front, trained(run)
+    notes = []
+    if measured:
+        notes.append("The front is drawn at its measured median latency, the other trials at their predicted one.")
+        absent = int(front["latency_ms"].isna().sum())
+        if absent:
+            notes.append(f"Not drawn: {absent} of {len(front)} trials of the front, whose latency was not measured.")
+    elif front["latency_ms_predicted"].notna().any():
+        notes.append("No latency was measured; everything is drawn at its predicted latency.")
+    else:
+        notes.append("No latency was measured.")
+    absent = int(every["latency_ms_predicted"].isna().sum())
+    if absent:
+        notes.append(f"{absent} of {len(every)} trained trials have no predicted latency.")
+    return notes
+
+
+def _memory_note(run: Run) -> str:
+    computed = "Activation memory is computed at the target input"
+    if run.front["peak_memory_bytes"].isna().all():
+        return f"{computed}; peak memory was not measured."
+    return f"{computed}; the measured peak memory of the front is in its table."
+
+
+def _hover(run: Run, row: pd.Series[Any]) -> str:
+    # plotly reads a little HTML in labels, so text of the run is escaped.
+    state = {"finished": "finished", "stopped": "stopped early"}.get(row["state"], row["state"])
+    costs = {
+        f"{number(row['macs'] / 1e9)} GFLOPs": row["macs"],
+        f"{number(row['params'] / 1e6)} M parameters": row["params"],
+        f"{number(row['activation_bytes'] / 1e6)} MB activations": row["activation_bytes"],
+    }
+    measurements = {
+        f"{number(row['latency_ms_predicted'])} ms predicted": row["latency_ms_predicted"],
+        f"{number(row.get('latency_ms', math.nan))} ms measured": row.get("latency_ms", math.nan),
+        f"{number(row.get('peak_memory_bytes', math.nan) / 1e6)} MB peak": row.get("peak_memory_bytes", math.nan),
+    }
+    epochs = "" if math.isnan(row["epochs"]) else f" after {row['epochs']:.0f} epochs"
+    lines = [
+        f"<b>trial {row['trial']}</b>, {html.escape(state)}{epochs}",
+        f"{accuracy_text(run, row['accuracy'], 'val')} on validation",
+        ", ".join(text for text, value in costs.items() if not math.isnan(value)),
+        ", ".join(text for text, value in measurements.items() if not math.isnan(value)),
+        html.escape(operators_text(row["operators"])),
+    ]
+    return "<br>".join(line for line in lines if line)
+
+
+def _label_places(plot: ParetoPlot) -> list[str]:
+    """No point lies above and to the left of the line, so labels find room there; of the points under it, below."""
+    on_line = plot.front["trial"].isin(plot.line["trial"])
+    return ["top left" if on else "bottom right" for on in on_line]
+
+
+def _limit_text(plot: ParetoPlot, limit: float) -> str:
+    value = limit / 1000 if plot.limit_unit == "GB" else limit
+    return f"budget {value:,g} {plot.limit_unit}"
+
+
+def pareto_figure(plot: ParetoPlot) -> dict[str, Any]:
+    """Returns a ParetoPlot as plotly JSON."""
+    traces: list[dict[str, Any]] = []
+    for stopped, name, symbol in (
+        (False, "finished", "circle"),
+        (True, "stopped early", "circle-open"),
+    ):
+        rows = plot.trials[plot.trials["stopped"] == stopped]
+        if len(rows):
+            marker = {"color": "var(--trial)", "size": 7, "symbol": symbol}
+            traces.append(_scatter(rows, name, mode="markers", marker=marker))
+    if len(plot.front):
+        line = {"color": "var(--front)", "width": 2, "shape": "hv"}
+        traces.append(_scatter(plot.line, "front", mode="lines", line=line, hoverinfo="skip", showlegend=False))
+        errors = {"array": _percents(plot.front["error"]), "color": "var(--front)", "thickness": 1, "width": 3}
+        marker = {"color": "var(--front)", "size": 11, "line": {"color": "var(--card)", "width": 1}}
+        labels = {"text": list(plot.front["label"]), "textposition": _label_places(plot), "cliponaxis": False}
+        traces.append(_scatter(plot.front, "front", mode="markers+text", marker=marker, error_y=errors, **labels))
+    layout = _layout(plot.x_label, "Validation accuracy (%)")
+    layout["xaxis"]["range"] = [math.log10(x) for x in plot.x_range] if plot.log else list(plot.x_range)
+    if plot.log:
+        layout["xaxis"] |= {"type": "log", "tickvals": plot.ticks, "ticktext": [f"{tick:,g}" for tick in plot.ticks]}
+    line = {"color": "var(--budget)", "width": 2, "dash": "dash"}
+    layout["shapes"] = [
+        {"type": "line", "x0": limit, "x1": limit, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+        for limit in plot.limits
+    ]
+    layout["annotations"] = [
+        {
+            "x": math.log10(limit) if plot.log else limit,
+            "yref": "paper",
+            "y": 0,
+            "xanchor": "right",
+            "xshift": -4,
+            "yanchor": "bottom",
+            "text": _limit_text(plot, limit),
+            "showarrow": False,
+            "font": {"color": "var(--budget-text)"},
+        }
+        for limit in plot.limits
+    ]
+    return {"data": traces, "layout": layout}
+
+
+def _percents(values: pd.Series[Any]) -> list[float | None]:
+    return [None if math.isnan(value) else round(100 * value, 2) for value in values]
+
+
+def _scatter(rows: pd.DataFrame, name: str, **options: Any) -> dict[str, Any]:
+    hover = {} if "hoverinfo" in options else {"hovertext": list(rows["hover"]), "hoverinfo": "text"}
+    x = [float(value) for value in rows["x"]]
+    return {"type": "scatter", "name": name, "x": x, "y": _percents(rows["accuracy"]), **hover, **options}
+
+
+def _layout(x_title: str, y_title: str) -> dict[str, Any]:
+    axis = {"gridcolor": "var(--grid)", "linecolor": "var(--muted)", "zeroline": False, "ticks": "outside"}
+    return {
+        "xaxis": {"title": {"text": x_title, "font": {"size": 13}}, **axis},
+        "yaxis": {"title": {"text": y_title, "font": {"size": 13}}, **axis},
+        "font": {"color": "var(--ink)", "family": "system-ui, sans-serif", "size": 13},
+        "hoverlabel": {"align": "left", "bgcolor": "var(--card)", "font": {"color": "var(--ink)"}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "margin": {"l": 60, "r": 16, "t": 36, "b": 52},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }
+
+
+def save_png(plot: ParetoPlot, path: Path) -> None:
+    """Draws a ParetoPlot into a PNG file, 1600 x 1000 pixels."""
+    # The object interface draws with Agg and leaves no global state behind.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
+
+    figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(plot.title, loc="left")
+    if plot.empty:
+        axes.text(0.5, 0.5, "\n".join(plot.notes) or "No trial was trained.", ha="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        figure.savefig(path)
+        return
+    for stopped, name, face in ((False, "finished", _GREY), (True, "stopped early", "none")):
+        rows = plot.trials[plot.trials["stopped"] == stopped]
+        if len(rows):
+            axes.scatter(rows["x"], 100 * rows["accuracy"], s=26, facecolors=face, edgecolors=_GREY, label=name)
+    if len(plot.front):
+        axes.step(plot.line["x"], 100 * plot.line["accuracy"], where="post", color=_BLUE)
+        y, error = 100 * plot.front["accuracy"], 100 * plot.front["error"].fillna(0)
+        axes.errorbar(
+            plot.front["x"], y, yerr=error, fmt="o", ms=7, color=_BLUE, elinewidth=1, capsize=2, label="front"
+        )
+        for (_, row), place in zip(plot.front.iterrows(), _label_places(plot), strict=True):
+            offset, side = ((-7, 5), "right") if place == "top left" else ((7, -12), "left")
+            point = (row["x"], 100 * row["accuracy"])
+            axes.annotate(row["label"], point, xytext=offset, textcoords="offset points", ha=side, color=_INK)
+    for limit in plot.limits:
+        axes.axvline(limit, color=_VERMILION, linestyle="--")
+        axes.annotate(
+            _limit_text(plot, limit),
+            (limit, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5, 5),
+            textcoords="offset points",
+            ha="right",
+            color=_INK,
+        )
+    if plot.log:
+        axes.set_xscale("log")
+        axes.set_xticks(plot.ticks, [f"{tick:,g}" for tick in plot.ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(*plot.x_range)
+    axes.set_xlabel(plot.x_label)
+    axes.set_ylabel("Validation accuracy (%)")
+    axes.grid(color="#E5E5E5")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0)
+    figure.savefig(path)
+
+
+def progress(run: Run) -> pd.DataFrame:
+    """How the search went: one row per trained trial in order of its number.
+
+    Returns:
+        `trial`, `accuracy`, `stopped`, `hover`, `best` (highest accuracy so far) and `hypervolume`: what the trials so
+        far dominate in accuracy and log10 of multiply-adds, bounded by chance and by 1.1 times the most multiply-adds,
+        as a share of what a perfect network at the fewest multiply-adds would dominate.
+    """
+    every = trained(run)
+    chance = float(run.settings.get("chance") or 0.0)
+    accuracy = every["accuracy"].to_numpy(float)
+    log_macs = np.log10(every["macs"].to_numpy(float))
+    volumes: list[float] = []
+    if len(every):
+        worst = log_macs.max() + math.log10(1.1)
+        whole = (1 - chance) * (worst - log_macs.min())
+        values = np.column_stack([accuracy, log_macs])
+        for count in range(1, len(values) + 1):
+            volumes.append(hypervolume(values[:count], [chance, worst], [True, False]) / whole)
+    return pd.DataFrame(
+        {
+            "trial": every["trial"],
+            "accuracy": accuracy,
+            "stopped": every["state"] == "stopped",
+            "hover": [_hover(run, row) for _, row in every.iterrows()],
+            "best": np.maximum.accumulate(accuracy),
+            "hypervolume": volumes,
+        }
+    )
+
+
+def progress_figure(run: Run) -> dict[str, Any]:
+    """Returns accuracy over trials above the hypervolume so far, as plotly JSON."""
+    rows = progress(run).assign(x=lambda table: table["trial"])
+    traces: list[dict[str, Any]] = []
+    for stopped, name, symbol in ((False, "finished", "circle"), (True, "stopped early", "circle-open")):
+        some = rows[rows["stopped"] == stopped]
+        if len(some):
+            marker = {"color": "var(--trial)", "size": 8, "symbol": symbol}
+            traces.append(_scatter(some, name, mode="markers", marker=marker))
+    line = {"color": "var(--front)", "width": 2, "shape": "hv"}
+    best = rows.assign(accuracy=rows["best"])
+    traces.append(_scatter(best, "best so far", mode="lines", line=line, hoverinfo="skip"))
+    volume = rows.assign(accuracy=rows["hypervolume"], hover=[f"{percent(v)} %" for v in rows["hypervolume"]])
+    line = {"color": "var(--volume)", "width": 2, "shape": "hv"}
+    traces.append(_scatter(volume, "hypervolume so far", mode="lines", line=line, yaxis="y2"))
+    layout = _layout("Trial", "Accuracy (%)")
+    layout["yaxis2"] = layout["yaxis"] | {
+        "domain": [0, 0.3],
+        "title": {"text": "Hypervolume (%)", "font": {"size": 13}},
+        "rangemode": "tozero",
+    }
+    layout["yaxis"] = layout["yaxis"] | {"domain": [0.4, 1]}
+    layout["xaxis"]["anchor"] = "y2"
+    chance = float(run.settings.get("chance") or 0.0)
+    if chance:
+        line = {"color": "var(--muted)", "width": 1, "dash": "dot"}
+        y = 100 * chance
+        layout["shapes"] = [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}]
+        layout["annotations"] = [
+            {
+                "xref": "paper",
+                "x": 1,
+                "y": y,
+                "xanchor": "right",
+                "yanchor": "bottom",
+                "text": "chance",
+                "showarrow": False,
+            }
+        ]
+    return {"data": traces, "layout": layout}
+
+
+def operators_figure(run: Run) -> dict[str, Any]:
+    """Returns the share of layers per operator, on the front and over all trained trials, as plotly JSON."""
+    shares = operator_shares(run)
+    traces = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": name,
+            "y": [html.escape(str(operator)) for operator in shares.index],
+            "x": _percents(shares[column]),
+            "marker": {"color": color},
+            "hovertemplate": "%{x:.1f} % of layers<extra>%{y}</extra>",
+        }
+        for name, column, color in (
+            ("all trained trials", "all", "var(--trial)"),
+            ("front", "front", "var(--front)"),
+        )
+        if shares[column].notna().any()
+    ]
+    layout = _layout("Share of layers (%)", "")
+    layout["margin"]["l"] = 110
+    layout["legend"]["traceorder"] = "reversed"
+    return {"data": traces, "layout": layout | {"barmode": "group", "bargap": 0.3}}

@@ -1,0 +1,186 @@
+"""What the report says in numbers: formatting, and the tables that the page and the Markdown share."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from nas.errors import NasError
+from nas.search.run_folder import PICKS, Run, choose
+
+MISSING = "\N{EN DASH}"
+GFLOPS_NOTE = (
+    "GFLOPs here are 10\N{SUPERSCRIPT NINE} multiply-adds of convolutions, linear layers and attention products "
+    "at the target input."
+)
+
+_COUNTS = {
+    "proposed": "proposed",
+    "rejected": "rejected before training: over the budget",
+    "duplicates": "skipped: the same network as an earlier one",
+    "trained": "trained",
+    "stopped_early": "of these stopped early",
+    "failed": "of these failed",
+}
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Formats with so many significant digits, never in powers of ten; nan is a dash."""
+    if not math.isfinite(value):
+        return MISSING
+    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
+
+
+def percent(share: float) -> str:
+    """Formats a share as a percentage with one decimal, without the sign; nan is a dash."""
+    return f"{100 * share:.1f}" if math.isfinite(share) else MISSING
+
+
+def duration(seconds: float) -> str:
+    """Formats seconds as hours, minutes and seconds, the two largest units that count."""
+    if not math.isfinite(seconds):
+        return MISSING
+    if seconds < 60:
+        return f"{number(seconds, 2)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def size(value: Any) -> str:
+    """Formats [height, width] or one side in pixels."""
+    sides = value if isinstance(value, list) else [value, value]
+    return "\N{MULTIPLICATION SIGN}".join(map(str, sides))
+
+
+def standard_error(accuracy: float, clips: float) -> float:
+    """Standard error of a share of correct answers out of `clips`; nan when the number of clips is unknown."""
+    return math.sqrt(accuracy * (1 - accuracy) / clips) if clips > 0 else math.nan
+
+
+def clips(run: Run, split: str) -> float:
+    """Number of clips of a split, or nan when the run does not say."""
+    return float(run.settings.get("clips", {}).get(split, math.nan))
+
+
+def accuracy_text(run: Run, accuracy: float, split: str) -> str:
+    """Accuracy in per cent with its standard error where the number of clips is known, such as `81.3 ± 2.4 %`."""
+    error = standard_error(accuracy, clips(run, split))
+    return f"{percent(accuracy)} ± {percent(error)} %" if math.isfinite(error) else f"{percent(accuracy)} %"
+
+
+def trained(run: Run) -> pd.DataFrame:
+    """The trials that have an accuracy."""
+    return run.trials[run.trials["state"] != "failed"]
+
+
+def picks(run: Run) -> dict[int, list[str]]:
+    """The trials of the front that picks mean, each with the names of its picks; latency only where it was measured."""
+    found: dict[int, list[str]] = {}
+    for name in PICKS if len(run.front) else ():
+        if name == "latency" and run.front["latency_ms"].isna().all():
+            continue
+        found.setdefault(choose(run.front, name), []).append(name)
+    return found
+
+
+def export_command(run: Run, trial: int) -> str:
+    """The command that writes one trial's architecture to a file."""
+    return f"nas export {shlex.quote(str(run.path))} --pick {trial} --out trial-{trial}.yaml"
+
+
+def front_table(run: Run) -> pd.DataFrame:
+    """The front as text, one row per trial in order of multiply-adds; units stand in the column names."""
+    front, chosen = run.front, picks(run)
+
+    def column(name: str, scale: float = 1.0) -> list[str]:
+        return [number(value / scale) for value in front[name]]
+
+    table: dict[str, list[str]] = {
+        "Trial": [str(trial) for trial in front["trial"]],
+        "Pick": [", ".join(chosen.get(trial, ())) for trial in front["trial"]],
+        "Accuracy, validation (%)": [percent(value) for value in front["accuracy"]],
+        "Accuracy, test (%)": [percent(value) for value in front["test_accuracy"]],
+        "Epochs": [number(value, 1) for value in front["epochs"]],
+        "GFLOPs": column("macs", 1e9),
+        "Params (M)": column("params", 1e6),
+        "Activations (MB)": column("activation_bytes", 1e6),
+        "Latency, median (ms)": column("latency_ms"),
+        "IQR (ms)": column("latency_iqr_ms"),
+        "p95 (ms)": column("latency_p95_ms"),
+        "Latency, predicted (ms)": column("latency_ms_predicted"),
+        "Peak memory (MB)": column("peak_memory_bytes", 1e6),
+        "Operators": [operators_text(value) for value in front["operators"]],
+        "Export": [export_command(run, trial) for trial in front["trial"]],
+    }
+    if front["latency_ms_predicted"].isna().all():
+        del table["Latency, predicted (ms)"]
+    return pd.DataFrame(table, dtype="str")
+
+
+def operator_counts(operators: Iterable[str]) -> Counter[str]:
+    """Sums layers per operator over texts such as `t2d*3 d2plus1d*2`.
+
+    Raises:
+        NasError: A part is not `<operator>` or `<operator>*<number>`.
+    """
+    counts: Counter[str] = Counter()
+    for text in operators:
+        for part in text.split():
+            match = re.fullmatch(r"(\w+)(?:\*(\d+))?", part)
+            if not match:
+                raise NasError(f"operators {text!r} cannot be read at {part!r}; allowed: parts such as t2d*3")
+            counts[match[1]] += int(match[2] or 1)
+    return counts
+
+
+def operators_text(operators: str) -> str:
+    """The same text with a multiplication sign for the asterisk."""
+    return operators.replace("*", "\N{MULTIPLICATION SIGN}")
+
+
+def operator_shares(run: Run) -> pd.DataFrame:
+    """Share of layers (0..1) per operator (index), on the `front` and over `all` trained trials; nan if none are."""
+    counts = {"front": operator_counts(run.front["operators"]), "all": operator_counts(trained(run)["operators"])}
+    table = pd.DataFrame({name: pd.Series(count, dtype=float) for name, count in counts.items()}).fillna(0.0)
+    return (table / table.sum()).sort_values(["all", "front"])
+
+
+def limits(run: Run, unit: str) -> list[float]:
+    """The limits that the run's budget sets in a unit (`gflops`, `ms`, `gb`, `mparams`), smallest first."""
+    found: list[float] = []
+    for part in str(run.settings.get("budget") or "").lower().split(","):
+        match = re.fullmatch(rf"\s*(?:([\d.]+)\s*\.\.\s*)?([\d.]+?)\s*{unit}\s*", part)
+        if match:
+            found += [float(value) for value in match.groups() if value]
+    return found
+
+
+def counts_rows(run: Run) -> list[tuple[str, str]]:
+    """What became of the candidates: rows of (number, meaning)."""
+    counts = run.settings.get("counts", {})
+    return [(f"{counts[key]:,}", meaning) for key, meaning in _COUNTS.items() if key in counts]
+
+
+def settings_rows(run: Run) -> list[tuple[str, str]]:
+    """The settings of the run as rows of (dotted name, value), without the counts."""
+    return [(key, value) for key, value in _flat(run.settings, "") if not key.startswith("counts.")]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{key}", ", ".join(map(str, value))
+        elif isinstance(value, float):
+            yield f"{prefix}{key}", f"{value:.6g}"
+        else:
+            yield f"{prefix}{key}", MISSING if value is None else str(value)

@@ -1,0 +1,39 @@
+"""Where the package's own data (`search_spaces/`, `profiles/`) lies: inside the wheel, or beside `nas/` in a checkout."""
+
+from pathlib import Path
+
+from nas.errors import NasError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_folder(name: str) -> Path:
+    """Returns the folder of package data called `name`, such as `search_spaces/reference`."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+def resource_names(folder: str) -> list[str]:
+    """Returns the names, without suffix, of the YAML files of a data folder."""
+    return sorted(path.stem for path in resource_folder(folder).glob("*.yaml"))
+
+
+def find_resource(what: str, name: str | Path, folder: str) -> Path:
+    """Returns the YAML file that `name` means: a path, or the name of a file in the data folder.
+
+    Args:
+        what: What is looked for, for the message: "search space", "architecture".
+        name: A path, or a name without suffix.
+        folder: The data folder that holds the named ones.
+
+    Raises:
+        NasError: Neither a file nor a known name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    named = resource_folder(folder) / f"{name}.yaml"
+    if path.name == str(name) and named.is_file():
+        return named
+    known = ", ".join(resource_names(folder)) or "none yet"
+    raise NasError(f"{what} {str(name)!r} is neither a file nor a known name; allowed: a path, or one of {known}")

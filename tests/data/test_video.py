@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from nas.data.video import _decode, probe, read_clip
+from nas.errors import NasError
+
+
+def write_video(path: Path, count: int, height: int = 32, width: int = 48) -> Path:
+    """Frame i is grey of value 10 * i, losslessly coded."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "gray"
+        for i in range(count):
+            frame = av.VideoFrame.from_ndarray(np.full((height, width), 10 * i, np.uint8), format="gray")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def shown(path: Path, frames: int, stride: int | None, start: float | None) -> list[int]:
+    clip = read_clip(path, frames, stride, start, (16, 16))
+    return [round(value / 10) for value in clip.mean((1, 2, 3))]
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "start", "expected"),
+    [
+        (4, 1, 0.0, [0, 1, 2, 3]),
+        (4, 1, 1.0, [16, 17, 18, 19]),
+        (4, 1, None, [8, 9, 10, 11]),
+        (4, 3, 0.0, [0, 3, 6, 9]),
+        (4, None, None, [2, 7, 12, 17]),
+        (4, None, 0.0, [0, 5, 10, 15]),
+        (4, None, 1.0, [5, 10, 15, 19]),
+        (4, 9, None, [2, 7, 12, 17]),  # 28 frames do not fit: spread evenly
+    ],
+)
+def test_which_frames(
+    tmp_path: Path, frames: int, stride: int | None, start: float | None, expected: list[int]
+) -> None:
+    assert shown(write_video(tmp_path / "v.mkv", 20), frames, stride, start) == expected
+
+
+def test_short_video_repeats_frames(tmp_path: Path) -> None:
+    assert shown(write_video(tmp_path / "v.mkv", 2), 6, 1, None) == [0, 0, 0, 1, 1, 1]
+
+
+def test_probe(tmp_path: Path) -> None:
+    info = probe(write_video(tmp_path / "v.mkv", 20))
+    assert (info.frames, info.fps, info.height, info.width) == (20, 10.0, 32, 48)
+    assert info.duration == pytest.approx(2.0)
+
+
+def test_resize_covers_then_crops_the_centre(tmp_path: Path) -> None:
+    picture = np.zeros((32, 64), np.uint8)
+    picture[:, 16:48] = 200  # the middle square
+    with av.open(str(tmp_path / "v.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "gray"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+        container.mux(stream.encode())
+    clip = read_clip(tmp_path / "v.mkv", 1, None, None, (16, 16))
+    assert clip.shape == (1, 16, 16, 3)
+    assert (np.abs(clip[0, :, 1:-1].astype(int) - 200) <= 2).all()
+
+
+def zoo(data_folder: Path) -> list[tuple[Path, dict[str, str]]]:
+    with open(data_folder / "decode_zoo" / "zoo.csv") as stream:
+        return [(data_folder / "decode_zoo" / row["file"], row) for row in csv.DictReader(stream)]
+
+
+def test_every_file_of_the_zoo_that_decodes(data_folder: Path) -> None:
+    seen = 0
+    for path, row in zoo(data_folder):
+        if not row["decoded"]:
+            continue
+        seen += 1
+        info, decoded = probe(path), int(row["decoded"])
+        assert info.frames == (int(row["hdr_frames"]) or decoded), path
+        turned = row["rotation"] in ("90", "-90")
+        width, height = (row["h"], row["w"]) if turned else (row["w"], row["h"])
+        assert (info.width, info.height) == (int(width), int(height)), path
+        assert info.fps == pytest.approx(float(row["avg_fps"]), abs=0.01), path
+        assert _decode(path, {10**6}, (24, 32))[1] == decoded, path
+        assert read_clip(path, 8, None, None, (24, 32)).shape == (8, 24, 32, 3), path
+    assert seen == 35
+
+
+def test_a_damaged_file_gives_the_frames_that_decode(data_folder: Path) -> None:
+    path = data_folder / "decode_zoo" / "decord" / "corrupted.mp4"  # 28 of 50 frames
+    every = read_clip(path, 28, 1, 0.0, (18, 32))
+    spread = read_clip(path, 7, None, 0.0, (18, 32))
+    assert np.array_equal(spread, every[::4])
+
+
+def test_rotation_is_undone(data_folder: Path) -> None:
+    path = data_folder / "decode_zoo" / "decord" / "video_90.mov"  # stored on its side
+    upright = read_clip(path, 1, 1, 0.0, (568, 320))[0]
+    with av.open(str(path)) as container:
+        stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    difference = np.abs(upright.astype(int) - np.rot90(stored, -1))
+    assert difference.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("torchcodec/nasa_13013.mp4.audio.mp3", "no video stream"),
+        ("torchcodec/sine_mono_s16.wav", "no video stream"),
+        ("derived/audio_only.mp4", "no video stream"),
+        ("derived/zero_length.mp4", "the file is empty"),
+        ("derived/nasa_first_half.mp4", "Invalid data"),
+        ("derived/text_named.mp4", "Invalid data"),
+        ("derived/git_lfs_pointer.mpg", "git LFS pointer"),
+        ("derived/absent.mp4", "does not exist"),
+        ("derived", "folder"),
+    ],
+)
+def test_files_that_cannot_be_read(data_folder: Path, file: str, reason: str) -> None:
+    path = data_folder / "decode_zoo" / file
+    with pytest.raises(NasError, match=reason) as caught:
+        read_clip(path, 8, None, None, (16, 16))
+    assert str(path) in str(caught.value)
+    with pytest.raises(NasError, match=reason):
+        probe(path)
+
+
+def test_the_zoo_holds_no_other_broken_file(data_folder: Path) -> None:
+    assert sum(not row["decoded"] for _, row in zoo(data_folder)) == 7
