@@ -498,6 +498,18 @@ class SearchSpace:
         """
         return cls(data, name)
 
+    def with_classes(self, num_classes: int) -> SearchSpace:
+        """Returns the same space for another number of classes."""
+        document = copy.deepcopy(self.document)
+        roots = [document]
+        while roots:
+            root = roots.pop()
+            if "choice" in root:
+                roots += root["choice"]
+            else:
+                root["num_classes"] = num_classes
+        return SearchSpace(document, self.name)
+
     def save(self, path: str | Path) -> None:
         """Writes the document as YAML."""
         Path(path).write_text(yaml.safe_dump(self.document, sort_keys=False, default_flow_style=None, width=120))

@@ -29,7 +29,7 @@ CLASSES = (
     "sway_slow",
     "sway_fast",
 )
-DEFAULT_DIFFICULTY = 0.4
+DEFAULT_DIFFICULTY = 0.2
 
 _WAVES = 12
 _BAND = (1.0, 6.0)  # cycles per short side

@@ -75,7 +75,6 @@ def time_forward(
     max_seconds: float,
     min_runs: int = 5,
     max_runs: int = 200,
-    first_ms: float | None = None,
 ) -> list[float]:
     """Times `run` until its median is known to within 3 %, or the time is up.
 
@@ -92,15 +91,13 @@ def time_forward(
         max_seconds: Time for warm-up and runs together.
         min_runs: Fewest runs after which the interval of the median may end the timing.
         max_runs: Most runs.
-        first_ms: Duration of a call that the caller has just made; it counts as the first call of the warm-up.
 
     Returns:
         Milliseconds of each run, in order.
     """
     timed = _cuda_timer(run, device) if device.type == "cuda" else _cpu_timer(run)
-    begin = perf_counter() - (first_ms or 0.0) / 1e3
-    end = begin + max_seconds
-    previous = timed() if first_ms is None else first_ms
+    begin = perf_counter()
+    previous = timed()
     while perf_counter() - begin < WARM_UP_SHARE * max_seconds:
         current = timed()
         stable = abs(current - previous) < STABLE * previous
@@ -108,7 +105,7 @@ def time_forward(
         if stable:
             break
     samples = [timed()]
-    while len(samples) < max_runs and perf_counter() + samples[-1] / 1e3 < end:
+    while len(samples) < max_runs and perf_counter() + samples[-1] / 1e3 < begin + max_seconds:
         error = Latency.of(samples).relative_error
         if len(samples) >= min_runs and error is not None and error <= TOLERANCE:
             break

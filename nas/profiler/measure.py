@@ -1,8 +1,8 @@
-"""Measured latency and peak memory of an architecture, taken in a fresh process.
+"""Measured latency and peak memory of an architecture, taken in fresh processes.
 
 A process that trains, searches or has built other networks carries their memory, threads and allocator state into
-whatever it times. So `measure` starts this module as a program, which reads one JSON document from stdin and
-writes one to stdout: first the memory of the first forward, then the latency of the following ones.
+whatever it measures. So `measure` starts this module as a program, which reads one JSON document from stdin and
+writes one to stdout. On a CPU memory and latency have a process each, because measuring memory slows down allocation.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -24,12 +26,13 @@ from nas.architecture import Architecture, load
 from nas.errors import NasError
 from nas.profiler.device import available_cores, device_name, environment, resolve_device, resolve_dtype
 from nas.profiler.latency import TOLERANCE, Latency, time_forward
-from nas.profiler.memory import peak_bytes, resident_bytes
+from nas.profiler.memory import peak_bytes
 
 BUSY = 0.5  # share of the cores left over (of one core if none are) that others may use without a flag
 STOLEN = 0.05  # cores per thread that the hypervisor may withhold before a measurement is flagged
-FOREIGN_BYTES = 2 * 2**30  # more than a process without tensors takes of a GPU
+FOREIGN_BYTES = 2 * 2**30  # more than a process takes of a GPU beside its tensors
 START_SECONDS = 60  # for importing torch and building the network
+_COMMAND = [sys.executable, "-P", "-m", "nas.profiler.measure"]  # -P: a folder `nas` where the user works is not us
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ def measure(
         dtype: `fp32`, `bf16` or `fp16`, of weights and input.
         batch: Clips per forward.
         threads: Threads of the forward on the CPU; all cores that this process may use unless given.
-        max_seconds: Time for all forwards together. At least two are run, however long they take, and the whole
-            measurement is given up after a minute plus six times this.
+        max_seconds: Time for warm-up and timed runs. One of each is made however long it takes, and another forward
+            for the memory; a process is given up after a minute plus six times this.
 
     Raises:
         NasError: An argument is not allowed, or the measuring process failed, with its reason.
@@ -102,18 +105,24 @@ def measure(
         "max_seconds": max_seconds,
     }
     what = f"measuring architecture {architecture.name or architecture.hash!r} on {resolved} ({dtype}, batch {batch})"
-    return _in_fresh_process([sys.executable, "-m", "nas.profiler.measure"], request, what)
+    phases = [("memory", "latency")] if resolved.type == "cuda" else [("memory",), ("latency",)]
+    answer: dict[str, Any] = {}
+    for names in phases:
+        answer |= _in_fresh_process(request | {"phases": names}, what)
+    return Measurement.from_dict(answer)
 
 
-def _in_fresh_process(command: list[str], request: dict[str, Any], what: str) -> Measurement:
+def _in_fresh_process(request: dict[str, Any], what: str) -> dict[str, Any]:
     """Hands the request to a process and returns its answer; every way in which that can fail is a NasError."""
-    # The child finds this package wherever this process found it.
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    document = json.dumps(request)
+    env = dict(os.environ)
+    root = str(Path(__file__).resolve().parents[2])
+    if root != sysconfig.get_path("purelib"):  # in a checkout: the child finds this package where this process did
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))
     limit = START_SECONDS + 6 * request["max_seconds"]
     try:
         child = subprocess.run(
-            command, input=json.dumps(request), env=env, capture_output=True, text=True, errors="replace", timeout=limit
+            _COMMAND, input=document, env=env, capture_output=True, text=True, errors="replace", timeout=limit
         )
     except subprocess.TimeoutExpired:
         raise NasError(
@@ -132,57 +141,69 @@ def _in_fresh_process(command: list[str], request: dict[str, Any], what: str) ->
         raise NasError(f"{what} {how}: {last_words}")
     try:
         answer = json.loads(child.stdout)
-        if "error" in answer:
-            raise NasError(answer["error"])
-        return Measurement.from_dict(answer)
-    except (json.JSONDecodeError, TypeError, KeyError):
-        raise NasError(f"{what} gave no measurement but {child.stdout[:80]!r}: {last_words}") from None
+    except json.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise NasError(f"{what} gave no measurement but {child.stdout[:80]!r}: {last_words}")
+    if "error" in answer:
+        raise NasError(answer["error"])
+    return answer
 
 
-def _measure_here(request: dict[str, Any]) -> Measurement:
-    """Measures in this process, which must be fresh."""
-    # Imported before the baseline is taken: code is no part of a network's memory.
+def _measure_here(request: dict[str, Any]) -> dict[str, Any]:
+    """Measures in this process, which must be fresh; returns the entries of a Measurement that its phases give."""
+    # Imported before memory is looked at: code is no part of a network's memory.
     from nas.models.network import build
 
     architecture = Architecture.parse(request["architecture"])
     device, dtype = resolve_device(request["device"]), resolve_dtype(request["dtype"])
-    batch, threads, max_seconds = request["batch"], request["threads"], request["max_seconds"]
-    torch.set_num_threads(threads)
-    flags = []
-    if device.type == "cuda":
-        flags += _foreign_memory(device)
-    env = environment(device)
-    if threads > env["cores"]:
-        flags.append(f"{threads} threads share {env['cores']} cores")
-    use = _CpuUse()
-
-    baseline = resident_bytes()
+    torch.set_num_threads(request["threads"])
     entry = architecture.input
-    try:
+
+    def prepare() -> Callable[[], torch.Tensor]:
         model = build(architecture, device=device).to(dtype).eval()
-        clip = torch.randn(batch, entry.channels, entry.frames, *entry.size, device=device, dtype=dtype)
-        with torch.inference_mode():
-            begin = perf_counter()
-            peak = peak_bytes(lambda: model(clip), device, baseline)
-            first_ms = (perf_counter() - begin) * 1e3
-            samples = time_forward(lambda: model(clip), device, max_seconds=max_seconds, first_ms=first_ms)
+        clip = torch.randn(request["batch"], entry.channels, entry.frames, *entry.size, device=device, dtype=dtype)
+
+        @torch.inference_mode()
+        def forward() -> torch.Tensor:
+            logits: torch.Tensor = model(clip)
+            return logits
+
+        return forward
+
+    answer: dict[str, Any] = {}
+    try:
+        if "memory" in request["phases"]:
+            answer["peak_memory_bytes"] = peak_bytes(prepare, device)
+        if "latency" in request["phases"]:
+            answer |= _latency_here(prepare(), device, request)
     except RuntimeError as error:
         # torch's error for a CPU allocation has no type of its own.
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         raise NasError(
-            f"architecture {architecture.name or architecture.hash!r} at batch {batch} does not fit into the memory of "
-            f"{device}; allowed: a smaller batch, input or network"
+            f"architecture {architecture.name or architecture.hash!r} at batch {request['batch']} does not fit into "
+            f"the memory of {device}; allowed: a smaller batch, input or network"
         ) from None
+    return answer
 
-    latency = Latency.of(samples)
+
+def _latency_here(forward: Callable[[], object], device: torch.device, request: dict[str, Any]) -> dict[str, Any]:
+    threads, max_seconds = request["threads"], request["max_seconds"]
+    flags = _foreign_memory(device) if device.type == "cuda" else []
+    env = environment(device)
+    if threads > env["cores"]:
+        flags.append(f"{threads} threads share {env['cores']} cores")
+    use = _CpuUse()
+    latency = Latency.of(time_forward(forward, device, max_seconds=max_seconds))
     flags += use.flags(threads)
     inexact = latency.relative_error
     if inexact is None:
-        flags.append(f"only {latency.n} timed runs in {max_seconds:g} s: too few to tell how well the median is known")
+        flags.append(f"timed runs in {max_seconds:g} s: {latency.n}, too few to tell how well the median is known")
     elif inexact > TOLERANCE:
         flags.append(f"the median of {latency.n} runs is known to within {inexact:.1%} only, not {TOLERANCE:.0%}")
-    return Measurement(latency, peak, device_name(device, request["dtype"], batch, threads), env, flags)
+    name = device_name(device, request["dtype"], request["batch"], threads)
+    return {"latency_ms": asdict(latency), "device": name, "environment": env, "flags": flags}
 
 
 class _CpuUse:
@@ -221,9 +242,9 @@ def _cpu_seconds() -> tuple[float, float, float, float] | None:
 
 
 def _foreign_memory(device: torch.device) -> list[str]:
-    """Notes a GPU that others use, before this process allocates anything there."""
+    """Notes a GPU that other processes use."""
     free, total = torch.cuda.mem_get_info(device)
-    held = total - free
+    held = total - free - torch.cuda.memory_reserved(device)
     return [f"other processes use the GPU: {held / 1e9:.1f} GB of it are taken"] if held > FOREIGN_BYTES else []
 
 
@@ -232,7 +253,7 @@ def _main() -> None:
     answer_file = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        answer = _measure_here(json.load(sys.stdin)).to_dict()
+        answer = _measure_here(json.load(sys.stdin))
     except NasError as error:
         answer = {"error": str(error)}
     with answer_file:

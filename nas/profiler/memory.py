@@ -5,10 +5,11 @@ buffers, the input, activations and workspaces (cuBLAS and cuDNN take theirs fro
 are the CUDA context with its loaded kernels (some hundred MB per process) and memory that torch caches unused.
 
 CPU: the highest resident set of the process during the forward, minus its resident set before input and model were
-built, both without mapped files. Included are weights, buffers, the input, activations, workspaces, and memory
-that the C library keeps when the forward frees it (which varies by some percent from process to process). Not
-included are what importing torch takes, what building the model freed again, and the code of libraries, which the
-system shares and can drop.
+built, both without mapped files. Included are weights, buffers, the input, activations and workspaces. Not included
+are what importing torch takes and the code of libraries, which the system shares and can drop. Freed memory goes back
+to the system at once while this is measured: what the GNU C library would keep for later use differs from process to
+process and can be as much as the network needs. (With another C library, what it keeps is counted.) The kernel adds
+up resident pages core by core in steps, so the number is good to about 128 KiB per core.
 """
 
 from __future__ import annotations
@@ -22,45 +23,39 @@ from pathlib import Path
 
 import torch
 
-
-def resident_bytes() -> int:
-    """Returns the resident set of this process without mapped files and freed memory, in bytes."""
-    _trim()
-    return _resident("VmRSS")
+_M_MMAP_THRESHOLD = -3  # of malloc.h
+_MMAP_THRESHOLD = 128 * 1024  # bytes; the value at the start, which grows up to 32 MiB with use unless it is set
 
 
-def peak_bytes(run: Callable[[], object], device: torch.device, baseline: int) -> int:
-    """Returns the peak memory of one call of `run`, in bytes.
+def peak_bytes(prepare: Callable[[], Callable[[], object]], device: torch.device) -> int:
+    """Returns the peak memory of one forward, in bytes.
+
+    On a CPU this slows down allocation for the rest of the process, and memory that the process freed before may
+    hide some of what the forward takes: call it in a fresh process of its own.
 
     Args:
-        run: One forward; the caller provides eval and inference mode.
-        device: Where `run` computes.
-        baseline: `resident_bytes()` before input and model were built; of no account on CUDA.
+        prepare: Builds model and input and returns the forward, which provides eval and inference mode.
+        device: Where the forward computes.
     """
     if device.type == "cuda":
+        forward = prepare()
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-        run()
+        forward()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device)
-    _trim()
-    _reset_peak()
-    run()
-    return _resident("VmHWM") - baseline
-
-
-def _trim() -> None:
-    """Hands freed memory back to the system: building a model leaves up to a third of its size behind."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # not the GNU C library
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _reset_peak() -> None:
-    """Sets the peak of the resident set to its present size; where that is refused, building the model counts too."""
-    try:
+    # CDLL(None), mallopt and malloc_trim: none of them is everywhere.
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+        libc.malloc_trim(0)
+    before = _resident("VmRSS")
+    forward = prepare()
+    # Where this is refused, the peak is that of the whole process, building the model included.
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
+    forward()
+    return _resident("VmHWM") - before
 
 
 def _resident(key: str) -> int:

@@ -94,8 +94,8 @@ def _best(run: Run) -> str:
 def _missing(run: Run) -> list[str]:
     """What a reader has to know before trusting the front."""
     if run.front.empty:
-        resume = "the run ended before its front was measured" if len(run.trials) else "the run trained nothing"
-        return [f"There is no front: {resume}. `nas search --resume` continues it."]
+        reason = "the run ended before its front was measured" if len(run.trials) else "nothing was trained"
+        return [f"There is no front: {reason}. The run may be continued by nas search --resume."]
     absent = []
     stopped = int((run.front["state"] == "stopped").sum())
     if stopped:
@@ -143,7 +143,7 @@ def _picks_note(run: Run) -> str:
     measured = bool(run.front["peak_memory_bytes"].notna().any())
     memory = "the lowest measured peak memory" if measured else "the least activation memory"
     return (
-        "Of the front, knee is the best balance of accuracy and the logarithm of multiply-adds, accuracy the highest on "
+        "Of the front: knee is the best balance of accuracy and the logarithm of multiply-adds, accuracy the best on "
         f"validation, latency the lowest measured median, memory {memory}."
     )
 
@@ -208,6 +208,7 @@ def _html(run: Run, pareto: list[plots.ParetoPlot], texts: dict[str, Any]) -> st
     )
     return environment.get_template(_TEMPLATE.name).render(
         **texts,
+        nothing=plots.NOTHING,
         gflops_note=tables.GFLOPS_NOTE,
         pareto=pareto,
         figures=figures,

@@ -27,11 +27,35 @@ from nas.report.tables import (
     standard_error,
     trained,
 )
+from nas.search.budget import BYTES_PER_PARAM
 from nas.search.front import hypervolume, non_dominated
 from nas.search.run_folder import Run
 
+NOTHING = "Nothing to draw: no trial has this cost."
+
 # Okabe and Ito's palette, told apart by colour-blind readers; the page's template has them as CSS variables.
 _BLUE, _VERMILION, _GREY, _INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
+
+
+@dataclass(frozen=True)
+class ParetoAxis:
+    """A cost to draw accuracy against.
+
+    Attributes:
+        name: File name of the drawing without suffix.
+        cost: The cost in words.
+        label: The same on the axis, with its unit.
+        unit: Unit of the axis.
+        metric: The name under which a budget limits it.
+        scale: Base units (multiply-adds, milliseconds, bytes) per unit of the axis.
+    """
+
+    name: str
+    cost: str
+    label: str
+    unit: str
+    metric: str
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -39,25 +63,27 @@ class ParetoPlot:
     """Accuracy against one cost: all that a drawing needs.
 
     Attributes:
-        name: File name without suffix.
-        title: What is drawn.
-        x_label: Cost with unit.
+        axis: The cost.
         trials: Other trained trials that have this cost: `trial`, `x`, `accuracy`, `stopped`, `hover`.
         front: Trials of the front that have it: `trial`, `x`, `accuracy`, `error`, `label`, `hover`;
             `error` is a standard error or nan.
-        limits: Limits of the budget in the unit of `x`.
-        limit_unit: Unit for their labels.
+        limits: Limits of the budget in the unit of the axis.
         notes: Sentences about what is shown and what is not.
     """
 
-    name: str
-    title: str
-    x_label: str
+    axis: ParetoAxis
     trials: pd.DataFrame
     front: pd.DataFrame
     limits: list[float]
-    limit_unit: str
     notes: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.axis.name
+
+    @property
+    def title(self) -> str:
+        return f"Accuracy against {self.axis.cost}"
 
     @property
     def empty(self) -> bool:
@@ -102,80 +128,62 @@ class ParetoPlot:
 
 def pareto_plots(run: Run) -> list[ParetoPlot]:
     """Returns accuracy against multiply-adds, latency and memory, in this order."""
-    measured = bool(run.front["latency_ms"].notna().any())
+    every, front = trained(run), run.front
+    measured = bool(front["latency_ms"].notna().any())
     return [
-        _pareto_plot(run, "pareto_macs", "multiply-adds", "GFLOPs", ("macs", "macs"), 1e9, "gflops", "GFLOPs", []),
         _pareto_plot(
             run,
-            "pareto_latency",
-            "latency",
-            "Latency (ms)",
-            ("latency_ms_predicted", "latency_ms" if measured else "latency_ms_predicted"),
-            1.0,
-            "ms",
-            "ms",
+            ParetoAxis("pareto_macs", "multiply-adds", "GFLOPs", "GFLOPs", "macs", 1e9),
+            every["macs"],
+            front["macs"],
+            [],
+        ),
+        _pareto_plot(
+            run,
+            ParetoAxis("pareto_latency", "latency", "Latency (ms)", "ms", "latency_ms", 1.0),
+            every["latency_ms_predicted"],
+            front["latency_ms" if measured else "latency_ms_predicted"],
             _latency_notes(run, measured),
         ),
         _pareto_plot(
             run,
-            "pareto_memory",
-            "activation memory",
-            "Activation memory (MB)",
-            ("activation_bytes", "activation_bytes"),
-            1e6,
-            "gb",
-            "GB",
+            ParetoAxis(
+                "pareto_memory", "training memory", "Memory to train on one clip (MB)", "MB", "memory_bytes", 1e6
+            ),
+            every["activation_bytes"] + BYTES_PER_PARAM * every["params"],
+            front["activation_bytes"] + BYTES_PER_PARAM * front["params"],
             [_memory_note(run)],
         ),
     ]
 
 
 def _pareto_plot(
-    run: Run,
-    name: str,
-    cost: str,
-    x_label: str,
-    columns: tuple[str, str],
-    scale: float,
-    budget_unit: str,
-    limit_unit: str,
-    notes: list[str],
+    run: Run, axis: ParetoAxis, of_trials: pd.Series[Any], of_front: pd.Series[Any], notes: list[str]
 ) -> ParetoPlot:
     chosen = picks(run)
     every = trained(run)
     trials = pd.DataFrame(
         {
             "trial": every["trial"],
-            "x": every[columns[0]] / scale,
+            "x": of_trials / axis.scale,
             "accuracy": every["accuracy"],
             "stopped": every["state"] == "stopped",
             "hover": [_hover(run, row) for _, row in every.iterrows()],
         }
-    )
+    ).dropna(subset="x")
     front = pd.DataFrame(
         {
             "trial": run.front["trial"],
-            "x": run.front[columns[1]] / scale,
+            "x": of_front / axis.scale,
             "accuracy": run.front["accuracy"],
             "error": [standard_error(value, clips(run, "val")) for value in run.front["accuracy"]],
             "label": [", ".join(chosen.get(trial, ())) for trial in run.front["trial"]],
             "hover": [_hover(run, row) for _, row in run.front.iterrows()],
         }
-    )
-    front = front.dropna(subset="x")
+    ).dropna(subset="x")
     # Each trial is drawn once: a second dot at the predicted latency would look like another trial.
-    trials = trials[~trials["trial"].isin(front["trial"])]
-    in_axis_units = 1e9 / scale if budget_unit == "gb" else 1.0
-    return ParetoPlot(
-        name=name,
-        title=f"Accuracy against {cost}",
-        x_label=x_label,
-        trials=trials.dropna(subset="x"),
-        front=front,
-        limits=[limit * in_axis_units for limit in limits(run, budget_unit)],
-        limit_unit=limit_unit,
-        notes=notes,
-    )
+    others = trials[~trials["trial"].isin(front["trial"])]
+    return ParetoPlot(axis, others, front, [limit / axis.scale for limit in limits(run, axis.metric)], notes)
 
 
 def _latency_notes(run: Run, measured: bool) -> list[str]:
@@ -185,8 +193,8 @@ def _latency_notes(run: Run, measured: bool) -> list[str]:
         notes.append("The front is drawn at its measured median latency, the other trials at their predicted one.")
         absent = int(front["latency_ms"].isna().sum())
         if absent:
-            notes.append(f"Not drawn: {absent} of {len(front)} trials of the front, whose latency was not measured.")
-    elif front["latency_ms_predicted"].notna().any():
+            notes.append(f"Not drawn as front: {absent} of its {len(front)} trials, whose latency was not measured.")
+    elif every["latency_ms_predicted"].notna().any():
         notes.append("No latency was measured; everything is drawn at its predicted latency.")
     else:
         notes.append("No latency was measured.")
@@ -197,10 +205,13 @@ def _latency_notes(run: Run, measured: bool) -> list[str]:
 
 
 def _memory_note(run: Run) -> str:
-    computed = "Activation memory is computed at the target input"
+    kept = (
+        "Computed for one float32 clip of the target input: what the forward keeps for the backward, and "
+        f"{BYTES_PER_PARAM} bytes per parameter for weight, gradient and optimizer."
+    )
     if run.front["peak_memory_bytes"].isna().all():
-        return f"{computed}; peak memory was not measured."
-    return f"{computed}; the measured peak memory of the front is in its table."
+        return f"{kept} Peak memory of a forward was not measured."
+    return f"{kept} The measured peak of a forward is another quantity; it is in the table of the front."
 
 
 def _hover(run: Run, row: pd.Series[Any]) -> str:
@@ -234,17 +245,13 @@ def _label_places(plot: ParetoPlot) -> list[str]:
 
 
 def _limit_text(plot: ParetoPlot, limit: float) -> str:
-    value = limit / 1000 if plot.limit_unit == "GB" else limit
-    return f"budget {value:,g} {plot.limit_unit}"
+    return f"budget {limit:,g} {plot.axis.unit}"
 
 
 def pareto_figure(plot: ParetoPlot) -> dict[str, Any]:
     """Returns a ParetoPlot as plotly JSON."""
     traces: list[dict[str, Any]] = []
-    for stopped, name, symbol in (
-        (False, "finished", "circle"),
-        (True, "stopped early", "circle-open"),
-    ):
+    for stopped, name, symbol in ((False, "finished", "circle"), (True, "stopped early", "circle-open")):
         rows = plot.trials[plot.trials["stopped"] == stopped]
         if len(rows):
             marker = {"color": "var(--trial)", "size": 7, "symbol": symbol}
@@ -256,7 +263,7 @@ def pareto_figure(plot: ParetoPlot) -> dict[str, Any]:
         marker = {"color": "var(--front)", "size": 11, "line": {"color": "var(--card)", "width": 1}}
         labels = {"text": list(plot.front["label"]), "textposition": _label_places(plot), "cliponaxis": False}
         traces.append(_scatter(plot.front, "front", mode="markers+text", marker=marker, error_y=errors, **labels))
-    layout = _layout(plot.x_label, "Validation accuracy (%)")
+    layout = _layout(plot.axis.label, "Validation accuracy (%)")
     layout["xaxis"]["range"] = [math.log10(x) for x in plot.x_range] if plot.log else list(plot.x_range)
     if plot.log:
         layout["xaxis"] |= {"type": "log", "tickvals": plot.ticks, "ticktext": [f"{tick:,g}" for tick in plot.ticks]}
@@ -316,7 +323,7 @@ def save_png(plot: ParetoPlot, path: Path) -> None:
     axes = figure.add_subplot()
     axes.set_title(plot.title, loc="left")
     if plot.empty:
-        axes.text(0.5, 0.5, "\n".join(plot.notes) or "No trial was trained.", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, NOTHING, ha="center", transform=axes.transAxes)
         axes.set_axis_off()
         figure.savefig(path)
         return
@@ -350,7 +357,7 @@ def save_png(plot: ParetoPlot, path: Path) -> None:
         axes.set_xticks(plot.ticks, [f"{tick:,g}" for tick in plot.ticks])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(*plot.x_range)
-    axes.set_xlabel(plot.x_label)
+    axes.set_xlabel(plot.axis.label)
     axes.set_ylabel("Validation accuracy (%)")
     axes.grid(color="#E5E5E5")
     axes.set_axisbelow(True)

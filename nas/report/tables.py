@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from nas.errors import NasError
+from nas.search.budget import Budget
 from nas.search.run_folder import PICKS, Run, choose
 
 MISSING = "\N{EN DASH}"
@@ -153,14 +154,12 @@ def operator_shares(run: Run) -> pd.DataFrame:
     return (table / table.sum()).sort_values(["all", "front"])
 
 
-def limits(run: Run, unit: str) -> list[float]:
-    """The limits that the run's budget sets in a unit (`gflops`, `ms`, `gb`, `mparams`), smallest first."""
-    found: list[float] = []
-    for part in str(run.settings.get("budget") or "").lower().split(","):
-        match = re.fullmatch(rf"\s*(?:([\d.]+)\s*\.\.\s*)?([\d.]+?)\s*{unit}\s*", part)
-        if match:
-            found += [float(value) for value in match.groups() if value]
-    return found
+def limits(run: Run, metric: str) -> list[float]:
+    """The limits that the run's budget sets on `macs`, `latency_ms` or `memory_bytes`, in base units, low ends too."""
+    if not run.settings.get("budget"):
+        return []
+    found = [limit for limit in Budget.parse(str(run.settings["budget"])).limits if limit.metric == metric]
+    return [end for limit in found for end in (limit.low, limit.high) if end > 0]
 
 
 def counts_rows(run: Run) -> list[tuple[str, str]]:

@@ -23,10 +23,12 @@ def test_units_and_limits(run: Run) -> None:
     macs, latency, memory = plots.pareto_plots(run)
     assert macs.front["x"].tolist() == pytest.approx((run.front["macs"] / 1e9).tolist())
     assert latency.front["x"].tolist() == run.front["latency_ms"].tolist()
-    assert memory.front["x"].tolist() == pytest.approx((run.front["activation_bytes"] / 1e6).tolist())
+    assert memory.front["x"].tolist() == pytest.approx(
+        ((run.front["activation_bytes"] + 16 * run.front["params"]) / 1e6).tolist()
+    )
     assert [plot.limits for plot in (macs, latency, memory)] == [[100.0], [30.0], [4000.0]]
     label = plots.pareto_figure(memory)["layout"]["annotations"][0]["text"]
-    assert label == "budget 4 GB"
+    assert label == "budget 4,000 MB"
 
 
 def test_line_is_not_dominated_in_its_own_cost(run: Run) -> None:
@@ -71,7 +73,7 @@ def test_progress(run: Run) -> None:
 
 def test_latency_notes(run: Run) -> None:
     run.front.loc[0, "latency_ms"] = np.nan
-    assert "Not drawn: 1 of 9" in " ".join(plots.pareto_plots(run)[1].notes)
+    assert "Not drawn as front: 1 of its 9" in " ".join(plots.pareto_plots(run)[1].notes)
     run.front["latency_ms"] = np.nan
     assert "everything is drawn at its predicted latency" in plots.pareto_plots(run)[1].notes[0]
     run.front["latency_ms_predicted"] = np.nan

@@ -43,18 +43,18 @@ def test_operator_shares(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "unit", "expected"),
+    ("budget", "metric", "expected"),
     [
-        ("100gflops", "gflops", [100.0]),
-        ("80..100GFLOPs, 30ms", "gflops", [80.0, 100.0]),
-        ("80..100gflops,30.5ms", "ms", [30.5]),
-        ("100gflops", "gb", []),
-        (None, "gflops", []),
+        ("100gflops", "macs", [1e11]),
+        ("80..100gflops,30ms", "macs", [8e10, 1e11]),
+        ("80..100gflops,30.5ms", "latency_ms", [30.5]),
+        ("100gflops", "memory_bytes", []),
+        (None, "macs", []),
     ],
 )
-def test_limits(run: Run, budget: str | None, unit: str, expected: list[float]) -> None:
+def test_limits(run: Run, budget: str | None, metric: str, expected: list[float]) -> None:
     run.settings["budget"] = budget
-    assert tables.limits(run, unit) == expected
+    assert tables.limits(run, metric) == expected
 
 
 def test_front_table(run: Run) -> None:

@@ -1,0 +1,256 @@
+"""Which candidate to train next: an Optuna study behind a gate of exact costs, and its Ray Tune searcher.
+
+The study lives in a journal inside the run folder and is the whole memory of a search: a proposal is written before it
+is trained and its result as soon as it is known, so an interrupted search continues from the journal alone.
+
+What is proposed does not depend on which of several parallel trainings ends first: candidate k is proposed once all
+candidates up to k - lag are known, and from those alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import Trial, TrialState
+from ray.tune.search import Searcher
+
+from nas.architecture import Architecture, ArchitectureError
+from nas.profiler.cost import Cost, cost
+from nas.search.budget import Budget, budgeted
+from nas.space import SearchSpace
+
+STUDY = "study.log"
+MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
+Result = dict[str, Any]
+_KEPT = ("accuracy", "test_accuracy", "epochs", "seconds", "curve")
+
+_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
+    "random": lambda seed: RandomSampler(seed=seed),
+}
+SAMPLERS = tuple(_SAMPLERS)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network to be trained: `index` counts those that passed the gate."""
+
+    index: int
+    architecture: Architecture
+    cost: Cost
+
+
+class Proposer:
+    """Proposes new candidates inside a budget, learns from their results and survives a restart.
+
+    Args:
+        space: The search space, with the classes of the data.
+        budget: Hard limits at the space's input.
+        folder: Where the journal is, or will be.
+        seed: Together with the results it decides every proposal.
+        sampler: tpe, nsga2 or random.
+        lag: How many candidates may be in training when the next is proposed, at least 1.
+        figures: Further figures that the budget may limit, such as a predicted latency.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        budget: Budget,
+        folder: Path,
+        *,
+        seed: int,
+        sampler: str = "tpe",
+        lag: int = 1,
+        figures: Callable[[Cost], Mapping[str, float]] = lambda _: {},
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self.space, self.budget, self.seed, self.lag, self._figures = space, budget, seed, lag, figures
+        self._sampler = _SAMPLERS[sampler]
+        path = str(folder / STUDY)
+        self.study = optuna.create_study(
+            study_name="nas",
+            storage=JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))),
+            directions=["maximize", "minimize"],
+            load_if_exists=True,
+        )
+        self.study.set_metric_names(["accuracy", "log10_macs"])
+        self.rejected = self.duplicates = 0
+        self._seen: set[str] = set()
+        self._trials: list[Trial] = []
+        self._candidates: list[Candidate] = []
+        self._results: dict[int, Result] = {}
+        self._told = 0
+        self._unfinished: list[int] = []
+        self._restore()
+
+    def _restore(self) -> None:
+        """Takes up what the journal knows."""
+        for frozen in self.study.get_trials(deepcopy=False):
+            attributes = frozen.user_attrs
+            trial = Trial(self.study, frozen._trial_id)
+            if "index" not in attributes:
+                self.rejected += "rejected" in attributes
+                self.duplicates += "duplicate" in attributes
+                if frozen.state == TrialState.RUNNING:  # cut off between asking and deciding
+                    self.study.tell(trial, state=TrialState.FAIL)
+                continue
+            architecture = Architecture.parse(attributes["architecture"])
+            self._remember(trial, Candidate(len(self._candidates), architecture, cost(architecture)))
+            index = len(self._candidates) - 1
+            if "result" in attributes:
+                self._results[index] = attributes["result"]
+                self._told += frozen.state != TrialState.RUNNING
+            else:
+                self._unfinished.append(index)
+
+    def _remember(self, trial: Trial, candidate: Candidate) -> None:
+        self._trials.append(trial)
+        self._candidates.append(candidate)
+        self._seen.add(candidate.architecture.hash)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All candidates that were proposed, by index."""
+        return self._candidates
+
+    @property
+    def results(self) -> dict[int, Result]:
+        """What is known of the candidates, by index."""
+        return self._results
+
+    @property
+    def proposed(self) -> int:
+        """Proposals in all: trained, rejected and repeated ones."""
+        return len(self.study.get_trials(deepcopy=False))
+
+    def propose(self) -> Candidate | None:
+        """Returns the next candidate, or None while results that it depends on are still to come.
+
+        Raises:
+            StopIteration: The sampler finds nothing new inside the budget any more.
+        """
+        if self._unfinished:
+            return self._candidates[self._unfinished.pop(0)]
+        needed = len(self._candidates) - self.lag
+        if any(index not in self._results for index in range(self._told, needed + 1)):
+            return None
+        while self._told <= needed:
+            self._tell(self._told)
+            self._told += 1
+        for _ in range(MAX_PROPOSALS):
+            candidate = self._ask()
+            if candidate:
+                return candidate
+        raise StopIteration
+
+    def _ask(self) -> Candidate | None:
+        # A sampler per proposal: its random numbers depend on the seed and the number alone, also after a restart.
+        number = self.proposed
+        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+        self.study.sampler = self._sampler(seed)
+        trial = self.study.ask()
+        try:
+            _, architecture = self.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
+        except ArchitectureError as error:
+            self._reject(trial, 1.0, 0.0, str(error))
+            return None
+        if architecture.hash in self._seen:
+            self.duplicates += 1
+            trial.set_user_attr("duplicate", architecture.hash)
+            self.study.tell(trial, state=TrialState.FAIL)
+            return None
+        figures = cost(architecture)
+        violation = self.budget.violation({**budgeted(figures), **self._figures(figures)})
+        if violation > 0:
+            self._reject(trial, violation, float(np.log10(figures.macs)), "over budget")
+            return None
+        candidate = Candidate(len(self._candidates), architecture, figures)
+        trial.set_user_attr("architecture", architecture.document())
+        trial.set_user_attr("index", candidate.index)
+        trial.set_constraint("budget", 0.0)
+        self._remember(trial, candidate)
+        return candidate
+
+    def _reject(self, trial: Trial, violation: float, log_macs: float, reason: str) -> None:
+        """Told as completed and infeasible: samplers learn from a violation, and ignore a failure."""
+        self.rejected += 1
+        trial.set_constraint("budget", violation)
+        trial.set_user_attr("rejected", reason)
+        self.study.tell(trial, [0.0, log_macs])
+
+    def record(self, index: int, result: Result) -> None:
+        """Writes down what became of a candidate: a mapping with `state` and, unless failed, `accuracy`."""
+        self._trials[index].set_user_attr("result", result)
+        self._results[index] = result
+
+    def _tell(self, index: int) -> None:
+        result = self._results[index]
+        if result["state"] == "failed":
+            self.study.tell(self._trials[index], state=TrialState.FAIL)
+        else:
+            values = [result["accuracy"], float(np.log10(self._candidates[index].cost.macs))]
+            self.study.tell(self._trials[index], values)
+
+    def finish(self) -> None:
+        """Tells the study every result that it has not been told yet, in order."""
+        for index in range(self._told, len(self._candidates)):
+            if index not in self._results:
+                break
+            self._tell(index)
+            self._told = index + 1
+
+
+class ProposerSearcher(Searcher):
+    """Ray Tune's view of a proposer: a config per candidate, a result per trial."""
+
+    def __init__(self, proposer: Proposer, on_result: Callable[[], None]) -> None:
+        super().__init__(metric="accuracy", mode="max")
+        self.proposer, self._on_result = proposer, on_result
+        self._index: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        try:
+            candidate = self.proposer.propose()
+        except StopIteration:
+            return str(Searcher.FINISHED)
+        if candidate is None:
+            return None
+        self._index[trial_id] = candidate.index
+        return {
+            "index": candidate.index,
+            "macs": candidate.cost.macs,
+            "architecture": candidate.architecture.document(),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        index = self._index.pop(trial_id)
+        if error:
+            self.proposer.record(index, {"state": "failed"})
+        elif result and "accuracy" in result:
+            record: Result = {key: result[key] for key in _KEPT if key in result}
+            record["state"] = "finished" if result["last"] else "stopped"
+            self.proposer.record(index, record)
+        # A trial cut off before its first evaluation stays open, for the next session to train.
+        self._on_result()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray keeps a copy of the searcher beside its trials; the journal is the state, so there is nothing to keep."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """The journal is the state; nothing else is saved."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The journal is the state; nothing else is restored."""

@@ -1,0 +1,376 @@
+"""The architecture file: what it refuses and how it says so, shapes, resizing, canonical form, reading and writing."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.architecture import (
+    STRIDED_OPERATORS,
+    TOKEN_OPERATORS,
+    Architecture,
+    ArchitectureError,
+    Shape,
+    SparseTube,
+    load,
+)
+from nas.errors import NasError
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """A small valid document: a 16x16 map of width 24 in stage 0, 8x8 of width 48 in stage 1."""
+    base: dict[str, Any] = {
+        "input": {"frames": 8, "size": 64},
+        "num_classes": 5,
+        "stem": {"op": "conv", "stride": [1, 4, 4]},
+        "stages": [
+            {"width": 24, "layers": [{"op": "t2d", "heads": 3, "window": [8, 8, 8]}]},
+            {"width": 48, "downsample": {"op": "conv", "stride": [2, 2, 2]}, "layers": [{"op": "d2plus1d"}]},
+        ],
+    }
+    return {**base, **changes}
+
+
+def with_layer(layer: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The small document with this layer first."""
+    data = document(**changes)
+    data["stages"][0]["layers"] = [layer]
+    return data
+
+
+def with_stage(number: int, **changes: Any) -> dict[str, Any]:
+    data = document()
+    data["stages"][number].update(changes)
+    return data
+
+
+def test_the_small_document_is_valid() -> None:
+    architecture = Architecture.parse(document())
+    assert architecture.stages[0].width == 24
+    assert architecture.operators == {"t2d": 1, "d2plus1d": 1}
+
+
+TUBE = {"kernel": [8, 8, 8], "stride": [8, 8, 8]}
+TUBE_DOCUMENT = {
+    "input": {"frames": 8, "size": 64},
+    "stem": {"op": "tube", "tubes": [TUBE]},
+    "stages": [{"width": 24, "layers": [{"op": "factorized", "variant": "joint", "heads": 3}]}],
+}
+
+
+def tube_document(layer: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {**copy.deepcopy(TUBE_DOCUMENT), **changes}
+    if layer:
+        data["stages"][0]["layers"] = [layer]
+    return data
+
+
+HEADS, WINDOW = "stages.0.layers.0.heads", "stages.0.layers.0.window"
+
+REFUSED: dict[str, tuple[Any, str, list[str]]] = {
+    # what: document, path, what the message must hold (the value, what is allowed)
+    "heads": (with_layer({"op": "t2d", "heads": 5}), HEADS, ["5", "width 24", "1, 2, 3, 4, 6, 8, 12, 24"]),
+    "heads of channel shift": (
+        with_layer({"op": "tps", "heads": 4, "shift": "channel"}),
+        HEADS,
+        ["4 leaves 6 channels per head", "up to 3 heads"],
+    ),
+    "odd heads of dot product": (
+        with_layer({"op": "factorized", "variant": "dot_product", "heads": 3}),
+        HEADS,
+        ["3 cannot be halved", "even"],
+    ),
+    "window in time": (
+        with_layer({"op": "t2d", "heads": 3, "window": [9, 8, 8]}),
+        WINDOW,
+        ["[9, 8, 8]", "up to [8, 16, 16]"],
+    ),
+    "window in space": (with_layer({"op": "tps", "heads": 3, "window": 17}), WINDOW, ["[17, 17]", "up to [16, 16]"]),
+    "window of joint": (
+        with_layer({"op": "factorized", "variant": "joint", "heads": 3, "window": 4}),
+        WINDOW,
+        ["[4, 4]", "'joint'", "null"],
+    ),
+    "tube larger than the map": (
+        with_layer({"op": "sparse_tube", "heads": 3, "tubes": [{"kernel": [8, 17, 2], "stride": [1, 1, 1]}]}),
+        "stages.0.layers.0.tubes.0.kernel",
+        ["[8, 17, 2]", "8x16x16x24", "[8, 16, 16]"],
+    ),
+    "no tubes": (
+        with_layer({"op": "sparse_tube", "heads": 3, "tubes": []}),
+        "stages.0.layers.0.tubes",
+        ["is empty", "at least one"],
+    ),
+    "temporal atoms": (
+        with_layer({"op": "joint_filter", "temporal_atoms": 4}),
+        "stages.0.layers.0.temporal_atoms",
+        ["4", "1 to 3"],
+    ),
+    "spatial atoms": (
+        with_layer({"op": "joint_filter", "spatial_atoms": 10}),
+        "stages.0.layers.0.spatial_atoms",
+        ["10", "1 to 9"],
+    ),
+    "even kernel": (with_layer({"op": "full3d", "kernel": 4}), "stages.0.layers.0.kernel", ["4 is even", "odd"]),
+    "even kernel of the stem": (
+        document(stem={"op": "conv", "kernel": [3, 8, 7]}),
+        "stem.kernel.1",
+        ["8 is even", "odd"],
+    ),
+    "unknown key of a layer": (
+        with_layer({"op": "t2d", "heads": 3, "head": 3}),
+        "stages.0.layers.0.head",
+        ["unknown key", "heads, mlp_ratio, activation, variant, window"],
+    ),
+    "unknown key of the file": (document(stages_=[]), "stages_", ["unknown key", "stem, stages, head"]),
+    "unknown key of a stage": (with_stage(0, depth=3), "stages.0.depth", ["unknown key", "width, downsample, layers"]),
+    "unknown key of the input": (document(input={"fps": 25}), "input.fps", ["unknown key", "frames, size, channels"]),
+    "unknown key of a tube": (
+        with_layer({"op": "sparse_tube", "heads": 3, "tubes": [{**TUBE, "space_to_depth": [1, 1, 1]}]}),
+        "stages.0.layers.0.tubes.0.space_to_depth",
+        ["unknown key", "kernel, stride, offset"],
+    ),
+    "unknown operator": (
+        with_layer({"op": "conv3d"}),
+        "stages.0.layers.0.op",
+        ["'conv3d' is unknown", "t2d, tps, factorized, sparse_tube, d2plus1d, joint_filter, full3d"],
+    ),
+    "unknown stem": (document(stem={"op": "pool"}), "stem.op", ["'pool' is unknown", "conv, patch, tube"]),
+    "unknown downsample": (
+        with_stage(1, downsample={"op": "max", "stride": [1, 2, 2]}),
+        "stages.1.downsample.op",
+        ["'max' is unknown", "conv, in_layer"],
+    ),
+    "missing operator": (with_layer({"heads": 3}), "stages.0.layers.0.op", ["is missing", "t2d"]),
+    "missing heads": (with_layer({"op": "tps"}), HEADS, ["is missing", "required"]),
+    "missing stem": ({key: v for key, v in document().items() if key != "stem"}, "stem", ["is missing", "required"]),
+    "no stages": (document(stages=[]), "stages", ["is empty", "at least one"]),
+    "no layers": (with_stage(0, layers=[]), "stages.0.layers", ["is empty", "at least one"]),
+    "unknown variant": (
+        with_layer({"op": "t2d", "heads": 3, "variant": "4d"}),
+        "stages.0.layers.0.variant",
+        ["'4d'", "'shared'"],
+    ),
+    "width without downsample": (
+        with_stage(1, downsample=None),
+        "stages.1.width",
+        ["48", "incoming width 24", "downsample"],
+    ),
+    "in_layer before attention": (
+        with_stage(1, downsample={"op": "in_layer", "stride": [1, 2, 2]}, layers=[{"op": "t2d", "heads": 3}]),
+        "stages.1.layers.0.op",
+        ["'t2d'", "d2plus1d, joint_filter, full3d"],
+    ),
+    "patch size": (document(stem={"op": "patch", "size": [1, 16, 12]}), "stem.size", ["[1, 16, 12]", "width 64", "64"]),
+    "patch of frames": (document(stem={"op": "patch", "size": [3, 16, 16]}), "stem.size", ["[3, 16, 16]", "frames 8"]),
+    "tube of the stem": (
+        tube_document(stem={"op": "tube"}),
+        "stem.tubes.1.kernel",
+        ["[16, 4, 4]", "8x64x64x3", "[8, 64, 64]"],
+    ),
+    "space to depth of the width": (
+        tube_document(stem={"op": "tube", "tubes": [{**TUBE, "stride": [5, 5, 5], "space_to_depth": [5, 1, 1]}]}),
+        "stem.tubes.0.space_to_depth",
+        ["[5, 1, 1]", "width 24"],
+    ),
+    "space to depth of the stride": (
+        tube_document(stem={"op": "tube", "tubes": [{**TUBE, "space_to_depth": [3, 1, 1]}]}),
+        "stem.tubes.0.space_to_depth",
+        ["[3, 1, 1]", "stride [8, 8, 8]"],
+    ),
+    "grid layer on tokens": (
+        tube_document({"op": "t2d", "heads": 3}),
+        "stages.0.layers.0.op",
+        ["'t2d' needs a grid", "allowed: factorized"],
+    ),
+    "grid variant on tokens": (
+        tube_document({"op": "factorized", "heads": 3}),
+        "stages.0.layers.0.variant",
+        ["'divided' needs a grid", "'joint'"],
+    ),
+    "downsample of tokens": (
+        tube_document(
+            stages=[{"width": 24, "downsample": {"op": "conv", "stride": [1, 2, 2]}, "layers": [{"op": "full3d"}]}]
+        ),
+        "stages.0.downsample",
+        ["'conv' needs a grid", "null"],
+    ),
+    "width zero": (with_stage(0, width=0), "stages.0.width", ["0", "greater than 0"]),
+    "dropout one": (document(head={"op": "mean", "dropout": 1.0}), "head.dropout", ["1.0", "less than 1"]),
+    "infinite ratio": (
+        with_layer({"op": "t2d", "heads": 3, "mlp_ratio": float("inf")}),
+        "stages.0.layers.0.mlp_ratio",
+        ["inf", "finite"],
+    ),
+    "not a mapping": ([1, 2], "architecture", ["[1, 2]"]),
+    "empty file": (None, "architecture", ["None"]),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals_name_the_field_its_value_and_what_is_allowed(what: str) -> None:
+    data, path, parts = REFUSED[what]
+    with pytest.raises(ArchitectureError) as refused:
+        Architecture.parse(data)
+    message = str(refused.value)
+    assert refused.value.path == path
+    assert message.startswith(f"{path}: ")
+    assert "allowed" in message
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_an_architecture_error_is_a_user_error_and_survives_pickling() -> None:
+    error = ArchitectureError("stem.size", "[3] is wrong; allowed: [4]")
+    assert isinstance(error, NasError)
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.path, str(again)) == ("stem.size", "stem.size: [3] is wrong; allowed: [4]")
+
+
+def test_operators_that_take_strides_and_tokens() -> None:
+    assert STRIDED_OPERATORS == ("d2plus1d", "joint_filter", "full3d")
+    assert TOKEN_OPERATORS == ("factorized",)
+
+
+# --------------------------------------------------------------------------------------------------- shapes
+
+
+def test_parts_list_the_network_with_its_shapes() -> None:
+    parts = Architecture.parse(document()).parts()
+    assert [(part.path, str(part.input), str(part.output)) for part in parts] == [
+        ("stem", "8x64x64x3", "8x16x16x24"),
+        ("stages.0.layers.0", "8x16x16x24", "8x16x16x24"),
+        ("stages.1.downsample", "8x16x16x24", "4x8x8x48"),
+        ("stages.1.layers.0", "4x8x8x48", "4x8x8x48"),
+        ("head", "4x8x8x48", "1x1x1x5"),
+    ]
+
+
+def test_in_layer_downsample_gives_its_stride_to_the_first_layer_only() -> None:
+    layers = [{"op": "full3d"}, {"op": "full3d"}]
+    data = with_stage(1, downsample={"op": "in_layer", "stride": [1, 3, 3]}, layers=layers)
+    first, second = Architecture.parse(data).parts()[2:4]
+    assert (str(first.input), str(first.output), first.stride) == ("8x16x16x24", "8x6x6x48", (1, 3, 3))  # ceil(16 / 3)
+    assert (str(second.input), second.stride) == ("8x6x6x48", (1, 1, 1))
+
+
+def test_tubevit_has_539_tokens_at_32_frames_of_224() -> None:
+    data = tube_document(input={"frames": 32, "size": 224}, stem={"op": "tube"})
+    architecture = Architecture.parse(data)
+    assert architecture.stem.op == "tube"
+    clip = architecture.input.shape
+    assert [tube.tokens(clip) for tube in architecture.stem.tubes] == [98, 147, 98, 196]
+    assert architecture.parts()[0].output == Shape(1, 1, 539, 24, grid=False)
+    assert architecture.resized(frames=64).parts()[0].output.tokens == 1176
+
+
+def test_patch_stem_shape() -> None:
+    data = document(stem={"op": "patch", "size": [2, 16, 16]}, stages=[{"width": 24, "layers": [{"op": "full3d"}]}])
+    assert str(Architecture.parse(data).parts()[0].output) == "4x4x4x24"
+
+
+# ------------------------------------------------------------------------------------------------- resizing
+
+
+def test_resized_clips_windows_to_the_smaller_maps() -> None:
+    small = Architecture.parse(document()).resized(frames=4, size=16)
+    layer = small.stages[0].layers[0]
+    assert small.input.shape == Shape(4, 16, 16, 3)
+    assert layer.op == "t2d"
+    assert layer.window == (4, 4, 4)
+    assert small.num_classes == 5
+
+
+def test_resized_clips_tubes_and_their_offsets() -> None:
+    tubes = [{"kernel": [4, 2, 2], "stride": [4, 2, 2], "offset": [4, 8, 8]}]
+    layer = Architecture.parse(with_layer({"op": "sparse_tube", "heads": 3, "tubes": tubes})).resized(2, 16)
+    fitted = layer.stages[0].layers[0]
+    assert isinstance(fitted, SparseTube)
+    assert (fitted.tubes[0].kernel, fitted.tubes[0].offset) == ((2, 2, 2), (0, 2, 2))
+    assert fitted.tubes[0].tokens(Shape(2, 4, 4, 24)) == 1
+
+
+def test_resized_tube_stem_keeps_every_tube() -> None:
+    data = tube_document(input={"frames": 32, "size": 224}, stem={"op": "tube"})
+    small = Architecture.parse(data).resized(frames=8, size=64)
+    assert small.stem.op == "tube"
+    assert [tube.kernel for tube in small.stem.tubes] == [(8, 8, 8), (8, 4, 4), (4, 12, 12), (1, 16, 16)]
+    # 1x2x2, 1x2x2, 1x2x2 (48 - 12 at offset 16 is 36: 2 places) and 1x4x4 tokens
+    assert small.parts()[0].output.tokens == 4 + 4 + 4 + 16
+
+
+def test_resized_to_the_same_input_changes_nothing_and_num_classes_is_replaced() -> None:
+    architecture = Architecture.parse(document())
+    assert architecture.resized() == architecture
+    assert architecture.resized(8, (64, 64)) == architecture
+    assert architecture.resized(num_classes=7).num_classes == 7
+
+
+def test_resized_refuses_what_the_stem_cannot_take() -> None:
+    data = document(stem={"op": "patch", "size": [2, 16, 16]}, stages=[{"width": 24, "layers": [{"op": "full3d"}]}])
+    with pytest.raises(ArchitectureError, match=r"stem.size: \[2, 16, 16\] does not divide the input's height 40"):
+        Architecture.parse(data).resized(size=40)
+
+
+# ------------------------------------------------------------------------------------------ canonical form
+
+
+def test_canonical_form_ignores_name_and_written_defaults_but_no_value() -> None:
+    architecture = Architecture.parse(document())
+    written = {"head": {"op": "mean", "norm": "before"}, "input": {"frames": 8, "size": [64, 64]}}
+    same = Architecture.parse(document(name="other", **written))
+    assert same.canonical() == architecture.canonical()
+    assert same.hash == architecture.hash
+    assert len(architecture.hash) == 12
+    for other in (
+        document(num_classes=6),
+        document(input={"frames": 9, "size": 64}),
+        document(head={"op": "attention"}),
+        with_stage(1, layers=[{"op": "d2plus1d", "modules": 4}]),
+        with_stage(1, layers=[{"op": "d2plus1d"}, {"op": "d2plus1d"}]),
+    ):
+        assert Architecture.parse(other).hash != architecture.hash
+
+
+def test_architectures_are_hashable_and_frozen() -> None:
+    architecture = Architecture.parse(document())
+    assert len({architecture, Architecture.parse(document())}) == 1
+    with pytest.raises(ValueError, match="frozen"):
+        architecture.num_classes = 3
+
+
+# ------------------------------------------------------------------------------------- reading and writing
+
+
+@pytest.mark.parametrize("data", [document(name="small"), tube_document()], ids=["grid", "tube"])
+def test_saved_architectures_load_as_they_were(data: dict[str, Any], tmp_path: Path) -> None:
+    architecture = Architecture.parse(data)
+    architecture.save(tmp_path / "a.yaml")
+    assert load(tmp_path / "a.yaml") == architecture
+    assert Architecture.parse(architecture.document()) == architecture
+
+
+def test_a_python_tag_in_a_file_is_refused_and_not_executed(tmp_path: Path) -> None:
+    path, proof = tmp_path / "evil.yaml", tmp_path / "proof"
+    path.write_text(f"stem: !!python/object/apply:os.system ['touch {proof}']\n")
+    with pytest.raises(NasError, match="is not YAML"):
+        load(path)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("content", [b"stem: [1, 2", b"\xff\xfe\x00"])
+def test_a_file_that_is_not_yaml_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(NasError, match=r"architecture '.*broken.yaml' is not YAML"):
+        load(path)
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(NasError, match="architecture 'no_such_network' is neither a file nor a known name; allowed"):
+        load("no_such_network")
