@@ -1,4 +1,4 @@
-"""Where the package's own data (`search_spaces/`, `profiles/`) lies: inside the wheel, or beside `nas/` in a checkout."""
+"""Where the package's data (`search_spaces/`, `profiles/`) lies: inside the wheel, or beside `nas/` in a checkout."""
 
 from pathlib import Path
 

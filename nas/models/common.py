@@ -88,10 +88,18 @@ def tube_conv(in_channels: int, out_channels: int, kernel: Triple, stride: Seque
 
 
 class BatchNorm(nn.BatchNorm3d):
-    """Batch normalisation over the last axis of a (B, T, H, W, C) map."""
+    """Batch normalisation over the last axis of a (B, T, H, W, C) map.
+
+    A single value per channel, as one clip has on a map of one cell, has no variance: it takes the running statistics.
+    """
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
-        return super().forward(x_BTHWC.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+        x = x_BTHWC.permute(0, 4, 1, 2, 3)
+        if x_BTHWC.shape[:-1].numel() > 1:
+            y = super().forward(x)
+        else:
+            y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return y.permute(0, 2, 3, 4, 1)
 
 
 class QuickGELU(nn.Module):

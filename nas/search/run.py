@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, ArchitectureError
 from nas.data.datasets import Clips, VideoData, load_clips, open_data
 from nas.errors import NasError
 from nas.profiler.cost import cost
@@ -38,7 +38,10 @@ from nas.space import SearchSpace
 from nas.training.loop import Recipe
 
 DEFAULT_SECONDS = 300.0  # of training, when neither trials nor time are given
-SURVEYED = 64
+SURVEYED = 16  # candidates that say what proxies of the space cost
+PROXY_MACS = (300e9, 15000e9)  # multiply-adds to train the median candidate, on a CPU and on a GPU
+PROXY_SIDES = (28, 32, 48, 64, 112)  # 28 is 224 / 8, so that maps stay whole windows
+PROXY_CELLS = 4  # fewer cells along a side leave nothing to see motion in
 CROP_ROOM = 8 / 7  # clips are kept this much larger than the proxy's input, for random crops
 
 
@@ -57,7 +60,7 @@ class Settings:
         device: auto, cpu, cuda or cuda:0.
         workers: Trials in parallel; by default one per CPU core, or as many as fit the GPU's fractions.
         gpus_per_trial: Share of a GPU per trial; 1 by default on a GPU.
-        epochs: Of a proxy that is never stopped.
+        epochs: Of a proxy that is never stopped; by default as many as the proxies' share of computing allows.
         proxy_frames, proxy_size: Input of a proxy.
         train_clips, val_clips: At most so many clips per proxy.
         measure_seconds: Time for measuring each network of the front.
@@ -73,7 +76,7 @@ class Settings:
     device: str
     workers: int | None
     gpus_per_trial: float | None
-    epochs: int
+    epochs: int | None
     proxy_frames: int | None
     proxy_size: int | None
     train_clips: int
@@ -110,7 +113,7 @@ def search(
     device: str = "auto",
     workers: int | None = None,
     gpus_per_trial: float | None = None,
-    epochs: int = 6,
+    epochs: int | None = None,
     proxy_frames: int | None = None,
     proxy_size: int | None = None,
     train_clips: int = 512,
@@ -133,9 +136,10 @@ def search(
         device: auto, cpu, cuda or cuda:0.
         workers: Trials in parallel.
         gpus_per_trial: Share of a GPU per trial.
-        epochs: Of a proxy that is never stopped.
+        epochs: Of a proxy that is never stopped; by default as many as let the median candidate train for 300 giga
+            multiply-adds (15000 on a GPU), 3 to 30.
         proxy_frames: Frames of a proxy's clips.
-        proxy_size: Height and width of a proxy's clips.
+        proxy_size: Height and width of a proxy's clips; by default the smallest that leaves stems a map of 4x4 cells.
         train_clips: At most so many training clips per proxy.
         val_clips: At most so many clips to select on, and as many to test on.
         measure_seconds: Time for measuring each network of the front.
@@ -221,25 +225,54 @@ class Plan:
         workers = settings.workers or (
             int(torch.cuda.device_count() / (settings.gpus_per_trial or 1)) if on_gpu else available_cores()
         )
-        target = space.sample(settings.seed).input
-        size = settings.proxy_size or (112 if on_gpu else 32)
+        sample = [space.sample(settings.seed + i) for i in range(SURVEYED)]
+        frames, size = _proxy_input(sample, settings, on_gpu)
+        clips = min(settings.train_clips, len(data.train))
+        epochs = settings.epochs or _proxy_epochs(sample, frames * size[0] * size[1], clips, on_gpu)
         proxy = Proxy(
-            frames=settings.proxy_frames or min(8, target.frames),
-            size=(min(size, target.size[0]), min(size, target.size[1])),
-            rungs=rungs(settings.epochs),
+            frames=frames,
+            size=size,
+            rungs=rungs(epochs),
             train_clips=settings.train_clips,
             val_clips=settings.val_clips,
-            recipe=Recipe(epochs=settings.epochs, seed=settings.seed),
+            recipe=Recipe(epochs=epochs, seed=settings.seed),
             threads=max(1, available_cores() // workers),
             device=device.type,
         )
-        space.sample(settings.seed).resized(proxy.frames, proxy.size)
         return cls(settings, console, space, budget, data, device, proxy, max(1, workers))
 
     @property
     def lag(self) -> int:
         """How many candidates may be under way; a spare one per worker keeps workers busy while the oldest ends."""
         return 1 if self.workers == 1 else 2 * self.workers
+
+
+def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -> tuple[int, tuple[int, int]]:
+    """Frames and size of the proxies: as asked, else the smallest that every sampled stem takes with a useful map."""
+    target = sample[0].input
+    frames = settings.proxy_frames or min(8, target.frames)
+    asked = settings.proxy_size
+    error: NasError | None = None
+    for side in (asked,) if asked else (PROXY_SIDES[on_gpu:] + target.size):
+        size = (min(side, target.size[0]), min(side, target.size[1]))
+        try:
+            stems = [architecture.resized(frames, size).parts()[0].output for architecture in sample]
+        except ArchitectureError as refused:
+            error = refused
+            continue
+        if asked or all(min(stem.height, stem.width) >= PROXY_CELLS for stem in stems if stem.grid):
+            return frames, size
+    if error:
+        raise error
+    return frames, target.size
+
+
+def _proxy_epochs(sample: list[Architecture], pixels: int, clips: int, on_gpu: bool) -> int:
+    """Epochs that spend the proxies' share of computing on the median candidate; backward costs twice forward."""
+    target = sample[0].input
+    median = float(np.median([cost(architecture).macs for architecture in sample]))
+    per_epoch = 3 * median * pixels / (target.frames * target.size[0] * target.size[1]) * clips
+    return int(np.clip(round(PROXY_MACS[on_gpu] / per_epoch), 3, 30))
 
 
 def _check_budget(space: SearchSpace, budget: Budget) -> None:
@@ -346,7 +379,7 @@ def _write_settings(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
         "proxy": {
             "frames": plan.proxy.frames,
             "size": list(plan.proxy.size),
-            "epochs": settings.epochs,
+            "epochs": plan.proxy.recipe.epochs,
             "rungs": list(plan.proxy.rungs),
             "recipe": asdict(plan.proxy.recipe),
         },

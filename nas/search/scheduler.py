@@ -12,10 +12,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from nas.search.front import pareto_rank
 
 
-def rungs(epochs: int, reduction: int = 3, least: int = 2) -> tuple[int, ...]:
+def rungs(epochs: int, reduction: int = 3, least: int = 1) -> tuple[int, ...]:
     """The epochs at which a training is judged: `epochs` divided by the reduction while at least `least` remain.
 
-    9 epochs are judged after 3 and 9; 18 after 2, 6 and 18.
+    3 epochs are judged after 1 and 3; 18 after 2, 6 and 18.
     """
     steps = [epochs]
     while steps[0] // reduction >= least:
