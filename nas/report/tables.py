@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
+from rich.table import Table
 
 from nas.errors import NasError
 from nas.search.budget import Budget
@@ -183,3 +184,32 @@ def _flat(settings: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]
             yield f"{prefix}{key}", f"{value:.6g}"
         else:
             yield f"{prefix}{key}", MISSING if value is None else str(value)
+
+
+def front_summary(run: Run) -> Table:
+    """The front as a table for a terminal."""
+    table = Table(
+        "trial",
+        "accuracy",
+        "test",
+        "GFLOPs",
+        "params (M)",
+        "latency (ms)",
+        "memory (MB)",
+        "operators",
+        "pick",
+        title=f"front of {run.path}: accuracy of the proxy, GFLOPs = 10^9 multiply-adds, latency measured",
+    )
+    for row, chosen in zip(run.front.to_dict("records"), front_table(run)["Pick"], strict=True):
+        table.add_row(
+            str(row["trial"]),
+            percent(row["accuracy"]),
+            percent(row["test_accuracy"]),
+            number(row["macs"] / 1e9),
+            number(row["params"] / 1e6),
+            number(row["latency_ms"]),
+            number(row["peak_memory_bytes"] / 1e6),
+            row["operators"],
+            chosen,
+        )
+    return table

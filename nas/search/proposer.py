@@ -237,7 +237,9 @@ class ProposerSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         index = self._index.pop(trial_id)
         if error:
-            self.proposer.record(index, {"state": "failed"})
+            self.proposer.record(index, {"state": "failed", "error": "its process ended, perhaps for lack of memory"})
+        elif result and "error" in result:
+            self.proposer.record(index, {"state": "failed", "error": result["error"]})
         elif result and "accuracy" in result:
             record: Result = {key: result[key] for key in _KEPT if key in result}
             record["state"] = "finished" if result["last"] else "stopped"

@@ -62,6 +62,8 @@ class ParetoRungs(FIFOScheduler):
                 self._reached.setdefault(rung, {})[index] = (accuracy, macs)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if "error" in result:
+            return str(TrialScheduler.CONTINUE)
         index, rung = int(trial.config["index"]), int(result["rung"])
         reached = self._reached.setdefault(rung, {})
         point = reached[index] = (float(result["accuracy"]), float(trial.config["macs"]))

@@ -75,7 +75,13 @@ class ProxyTrial(tune.Trainable):
         self.curve: list[float] = []
 
     def step(self) -> dict[str, Any]:
-        """Trains to the next rung and evaluates there."""
+        """Trains to the next rung and evaluates there; what goes wrong is a result too, so that its reason is kept."""
+        try:
+            return self._train_to_rung()
+        except (RuntimeError, ValueError) as error:
+            return {"error": " ".join(str(error).split())[:500], "rung": len(self.curve), "last": True, "done": True}
+
+    def _train_to_rung(self) -> dict[str, Any]:
         started = time.perf_counter()
         rung = len(self.curve)
         target = self.proxy.rungs[rung]

@@ -1,0 +1,39 @@
+# All set-up on a machine with git, make and Python >= 3.11: `make search` searches, `make test` runs the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: search test check wheel clean
+
+search: $(VENV)/installed
+	$(BIN)/nas search --budget 100gflops
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy nas
+
+# The wheel alone, in an environment of its own, used from another folder.
+wheel: $(VENV)/installed-test
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --quiet --wheel --outdir build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/wheel/*.whl
+	cd / && $(CURDIR)/build/wheel/venv/bin/nas list
+
+clean:
+	rm -rf build dist $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@ $(VENV)/installed

@@ -1,0 +1,34 @@
+"""Readers of option values that several commands share."""
+
+from __future__ import annotations
+
+import re
+
+from nas.errors import NasError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> float:
+    """Reads a time such as `90s`, `30m`, `1.5h` or `1h30m`.
+
+    Raises:
+        NasError: No number with a unit, or not above zero.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.lower())
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if total <= 0 or "".join(number + unit for number, unit in parts) != text.lower():
+        raise NasError(f"time {text!r} is not a time; allowed: numbers with s, m, h or d, such as 90s, 30m or 1h30m")
+    return total
+
+
+def clip_shape(text: str) -> tuple[int, int]:
+    """Reads frames and size of a clip such as `8x32`.
+
+    Raises:
+        NasError: Not two whole numbers above zero.
+    """
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
+    if not match:
+        raise NasError(f"proxy {text!r} is no clip shape; allowed: frames x size, such as 8x32")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,23 @@
+"""`nas report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report_command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write into; the run's own by default.")] = None,
+) -> None:
+    """Write the report of a run: HTML, Markdown and PNG; the tables are in its CSV files.
+
+    Example: `nas report runs/hybrid-motion-1`
+    """
+    from nas.report import write
+    from nas.search.run_folder import Run
+
+    for path in write(Run(run), out):
+        typer.echo(path)

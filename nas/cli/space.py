@@ -1,0 +1,65 @@
+"""`nas space`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from nas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas.search.budget import Budget
+
+SAMPLES = 100
+
+
+def space_command(
+    space: Annotated[str, typer.Argument(help="A search space's name or file.")],
+    budget: Annotated[str, typer.Option(help="Limits whose share of the space is printed.")] = "100gflops",
+    samples: Annotated[int, typer.Option(help="Random candidates to price.", min=1)] = SAMPLES,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+) -> None:
+    """Show what a search space holds and what its networks cost; nothing is trained.
+
+    Example: `nas space hybrid --budget 20gflops --samples 500`
+    """
+    from nas.search.budget import Budget
+
+    limits = Budget.parse(budget)
+    searched = SearchSpace.load(space)
+    console = Console()
+    size = f"{searched.size:,}" if searched.size < 10**12 else f"{searched.size:.4g}"
+    console.print(f"[bold]{searched.name}[/]: {size} networks, {len(searched.holes)} choices", highlight=False)
+    console.print(survey_table(searched, limits, samples, console, seed))
+
+
+def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Console, seed: int = 0) -> Table:
+    """Prices a sample of a space and lays out its cost and the share inside a budget."""
+    from nas.search.survey import survey
+
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("pricing", total=samples)
+        figures = survey(space, samples, seed, lambda done, total: progress.update(task, completed=done))
+    target = space.sample(seed).input
+    inside = sum(budget.violation({str(k): v for k, v in row.items()}) == 0 for row in figures.to_dict("records"))
+    shape = f"{target.frames}x{target.size[0]}x{target.size[1]}"
+    table = Table(
+        "cost",
+        *(title for title in ("min", "median", "max")),
+        title=f"{samples} random candidates at {shape}, one clip",
+        caption=f"{100 * inside / samples:.0f} % of them inside {budget}. GFLOPs are 10^9 multiply-adds of "
+        "convolutions, linear layers and attention products; training memory adds 16 bytes a parameter.",
+    )
+    for title, column, scale in (
+        ("GFLOPs", "macs", 1e9),
+        ("parameters (M)", "params", 1e6),
+        ("activations kept for backward (MB)", "activation_bytes", 1e6),
+        ("training memory (MB)", "memory_bytes", 1e6),
+    ):
+        values = figures[column] / scale
+        table.add_row(title, *(f"{value:.3g}" for value in (values.min(), values.median(), values.max())))
+    return table

@@ -1,0 +1,200 @@
+"""What a search was asked for, and what it decides before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from nas.architecture import Architecture, ArchitectureError, Input
+from nas.data.datasets import VideoData, open_data
+from nas.errors import NasError
+from nas.profiler.cost import cost
+from nas.profiler.device import available_cores, resolve_device
+from nas.search.budget import Budget, budgeted
+from nas.search.proposer import SAMPLERS
+from nas.search.scheduler import rungs
+from nas.search.survey import nearest
+from nas.search.trainable import Proxy
+from nas.space import SearchSpace
+from nas.training.loop import Recipe
+
+DEFAULT_SECONDS = 300.0  # of training, when neither trials nor time are given
+SURVEYED = 16  # candidates that say what proxies of the space cost
+PROXY_MACS = (300e9, 15000e9)  # multiply-adds to train the median candidate, on a CPU and on a GPU
+PROXY_SIDES = (28, 32, 48, 64, 112)  # 28 is 224 / 8, so that maps stay whole windows
+PROXY_CELLS = 4  # fewer cells along a side leave nothing to see motion in
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search was asked for; kept in `run.json`, so that a run can be resumed.
+
+    Attributes:
+        space: A space's name or path.
+        budget: Limits, such as `100gflops,30ms`.
+        data: `motion`, or a path that `nas.data.datasets.open_data` reads.
+        trials: How many candidates to train, or None.
+        time: How many seconds to train, or None.
+        seed: Of proposals, data and training.
+        sampler: tpe, nsga2 or random.
+        device: auto, cpu, cuda or cuda:0.
+        workers: Trials in parallel; by default one per CPU core, or as many as fit the GPU's fractions.
+        gpus_per_trial: Share of a GPU per trial; 1 by default on a GPU.
+        epochs: Of a proxy that is never stopped; by default as many as the proxies' share of computing allows.
+        proxy_frames, proxy_size: Input of a proxy.
+        train_clips, val_clips: At most so many clips per proxy.
+        measure_seconds: Time for measuring each network of the front.
+    """
+
+    space: str
+    budget: str
+    data: str
+    trials: int | None
+    time: float | None
+    seed: int
+    sampler: str
+    device: str
+    workers: int | None
+    gpus_per_trial: float | None
+    epochs: int | None
+    proxy_frames: int | None
+    proxy_size: int | None
+    train_clips: int
+    val_clips: int
+    measure_seconds: float
+
+    def checked(self) -> Settings:
+        """Returns the settings.
+
+        Raises:
+            NasError: A number is outside what is allowed, or a name is unknown.
+        """
+        for name in ("trials", "time", "workers", "epochs", "proxy_frames", "proxy_size", "train_clips", "val_clips"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise NasError(f"{name} {value} is not allowed; allowed: numbers above 0")
+        if self.gpus_per_trial is not None and not 0 < self.gpus_per_trial <= 1:
+            raise NasError(f"gpus_per_trial {self.gpus_per_trial} is not allowed; allowed: above 0, up to 1")
+        if self.sampler not in SAMPLERS:
+            raise NasError(f"sampler {self.sampler!r} is unknown; allowed: {', '.join(SAMPLERS)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search whose every argument has been found good, before anything is trained."""
+
+    settings: Settings
+    console: Console
+    space: SearchSpace
+    budget: Budget
+    data: VideoData
+    target: Input
+    device: torch.device
+    proxy: Proxy
+    workers: int
+
+    @classmethod
+    def of(cls, settings: Settings, console: Console, stored: Path | None = None) -> Plan:
+        """Reads space, budget and data, and decides what is left to decide.
+
+        Raises:
+            NasError: Something is not allowed, or nothing in the space meets the budget.
+        """
+        budget = Budget.parse(settings.budget)
+        space = SearchSpace.load(stored or settings.space)
+        device = resolve_device(settings.device)
+        data = open_data(settings.data, seed=settings.seed)
+        space = SearchSpace(space.with_classes(len(data.classes)).document, Path(settings.space).stem)
+        _check_budget(space, budget)
+        on_gpu = device.type == "cuda"
+        workers = settings.workers or (
+            int(torch.cuda.device_count() / (settings.gpus_per_trial or 1)) if on_gpu else available_cores()
+        )
+        sample = [space.sample(settings.seed + i) for i in range(SURVEYED)]
+        frames, size = _proxy_input(sample, settings, on_gpu)
+        clips = min(settings.train_clips, len(data.train))
+        epochs = settings.epochs or _proxy_epochs(sample, frames * size[0] * size[1], clips, on_gpu)
+        proxy = Proxy(
+            frames=frames,
+            size=size,
+            rungs=rungs(epochs),
+            train_clips=settings.train_clips,
+            val_clips=settings.val_clips,
+            recipe=Recipe(epochs=epochs, seed=settings.seed),
+            threads=max(1, available_cores() // workers),
+            device=device.type,
+        )
+        return cls(settings, console, space, budget, data, sample[0].input, device, proxy, max(1, workers))
+
+    def describe(self) -> str:
+        """What is going to be searched, in a sentence."""
+        proxy, height, width = self.proxy, *self.proxy.size
+        return (
+            f"Searching space {self.space.name} ({self.space.size:.3g} networks) under {self.budget} at "
+            f"{self.target.frames}x{self.target.size[0]}x{self.target.size[1]} on {self.data.describe()}; proxies of "
+            f"{proxy.frames}x{height}x{width}, {proxy.recipe.epochs} epochs, {self.workers} at a time"
+        )
+
+    @property
+    def lag(self) -> int:
+        """How many candidates may be under way; a spare one per worker keeps workers busy while the oldest ends."""
+        return 1 if self.workers == 1 else 2 * self.workers
+
+
+def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -> tuple[int, tuple[int, int]]:
+    """Frames and size of the proxies: as asked, else the smallest that every sampled stem takes with a useful map."""
+    target = sample[0].input
+    frames = settings.proxy_frames or min(8, target.frames)
+    asked = settings.proxy_size
+    error: NasError | None = None
+    for side in (asked,) if asked else (PROXY_SIDES[on_gpu:] + target.size):
+        size = (min(side, target.size[0]), min(side, target.size[1]))
+        try:
+            stems = [architecture.resized(frames, size).parts()[0].output for architecture in sample]
+        except ArchitectureError as refused:
+            error = refused
+            continue
+        if asked or all(min(stem.height, stem.width) >= PROXY_CELLS for stem in stems if stem.grid):
+            return frames, size
+    if error:
+        raise error
+    return frames, target.size
+
+
+def _proxy_epochs(sample: list[Architecture], pixels: int, clips: int, on_gpu: bool) -> int:
+    """Epochs that spend the proxies' share of computing on the median candidate; backward costs twice forward."""
+    target = sample[0].input
+    median = float(np.median([cost(architecture).macs for architecture in sample]))
+    per_epoch = 3 * median * pixels / (target.frames * target.size[0] * target.size[1]) * clips
+    return int(np.clip(round(PROXY_MACS[on_gpu] / per_epoch), 3, 30))
+
+
+def _check_budget(space: SearchSpace, budget: Budget) -> None:
+    """Refuses a budget that nothing in the space meets, naming the cheapest candidate and how far it is off."""
+    _, figures, violation = nearest(space, budget)
+    if violation > 0:
+        known = budgeted(figures)
+        missed = [limit for limit in budget.limits if limit.metric in known and limit.violation(known[limit.metric])]
+        misses = " and ".join(
+            f"{_shown(known[limit.metric], limit.metric)}, which misses {limit.text} by "
+            f"{100 * limit.violation(known[limit.metric]):.0f} %"
+            for limit in missed
+        )
+        raise NasError(
+            f"budget {str(budget)!r} cannot be met in space {space.name!r}: its nearest candidate has {misses}; "
+            f"allowed: a limit that includes it"
+        )
+
+
+def _shown(value: float, metric: str) -> str:
+    scale, unit = {
+        "macs": (1e9, "GFLOPs"),
+        "params": (1e6, "M params"),
+        "memory_bytes": (1e9, "GB of training memory"),
+    }[metric]
+    return f"{value / scale:.3g} {unit}"

@@ -1,0 +1,97 @@
+"""What a search writes into its run folder; `run_folder` reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas.profiler.device import available_cores, device_name
+from nas.search.latency_model import LatencyModel
+from nas.search.plan import Plan
+from nas.search.proposer import Candidate, Proposer, Result
+
+_COLUMNS = (
+    "trial",
+    "state",
+    "accuracy",
+    "test_accuracy",
+    "epochs",
+    "seconds",
+    "macs",
+    "params",
+    "activation_bytes",
+    "latency_ms_predicted",
+    "operators",
+    "hash",
+    "error",
+)
+
+
+def write_settings(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Writes `run.json`: what was asked for, what was decided, and `facts` that came out."""
+    settings, proxy = plan.settings, plan.proxy
+    document = {
+        **facts,
+        "space": plan.space.name,
+        "budget": str(plan.budget),
+        "data": settings.data,
+        "data_description": plan.data.describe(),
+        "classes": list(plan.data.classes),
+        "chance": plan.data.chance,
+        "proxy": {
+            "frames": proxy.frames,
+            "size": list(proxy.size),
+            "epochs": proxy.recipe.epochs,
+            "rungs": list(proxy.rungs),
+            "recipe": asdict(proxy.recipe),
+        },
+        "target": {"frames": plan.target.frames, "size": list(plan.target.size)},
+        "trials": settings.trials,
+        "time_s": settings.time,
+        "seed": settings.seed,
+        "workers": plan.workers,
+        "device": device_name(plan.device, "fp32", 1, available_cores()),
+        "objectives": ["accuracy", "macs"],
+        "versions": {name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
+        "settings": asdict(settings),
+    }
+    (folder / "run.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def counts(proposer: Proposer) -> dict[str, int]:
+    """How many candidates were proposed, and what became of them."""
+    states = [result["state"] for result in proposer.results.values()]
+    return {
+        "proposed": proposer.proposed,
+        "rejected": proposer.rejected,
+        "duplicates": proposer.duplicates,
+        "trained": len(states) - states.count("failed"),
+        "stopped_early": states.count("stopped"),
+        "failed": states.count("failed"),
+    }
+
+
+def trials_table(proposer: Proposer, latency: LatencyModel | None) -> pd.DataFrame:
+    """A row per candidate whose result is known, by number; the columns of `trials.csv`."""
+    rows = [_row(proposer.candidates[i], proposer.results[i], latency) for i in sorted(proposer.results)]
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def _row(candidate: Candidate, result: Result, latency: LatencyModel | None) -> dict[str, Any]:
+    architecture, figures = candidate.architecture, candidate.cost
+    return {
+        **{name: result.get(name) for name in ("state", "accuracy", "test_accuracy", "epochs", "seconds", "error")},
+        "trial": candidate.index,
+        "macs": figures.macs,
+        "params": figures.params,
+        "activation_bytes": figures.activation_bytes,
+        "latency_ms_predicted": latency.predict(figures) if latency else None,
+        "operators": " ".join(f"{op}*{n}" for op, n in architecture.operators.items()),
+        "hash": architecture.hash,
+    }
