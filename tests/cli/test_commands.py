@@ -1,0 +1,69 @@
+"""Commands as a user types them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas.cli.app import app
+from nas.cli.options import clip_shape, seconds
+from nas.errors import NasError
+
+COMMANDS = [command.name for command in app.registered_commands]
+
+
+def nas(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "from nas.cli.app import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+
+
+def test_every_command_has_an_example_in_its_help() -> None:
+    for command in app.registered_commands:
+        assert command.callback and "Example: `nas " in (command.callback.__doc__ or ""), command.name
+    assert set(COMMANDS) == {"search", "space", "profile", "report", "export", "list"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_printed(command: str) -> None:
+    done = nas(command, "--help")
+    assert done.returncode == 0 and "Example" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["search", "--budget", "100"], "budget '100' has no unit"),
+        (["search", "nospace"], "search space 'nospace' is neither"),
+        (["search", "--time", "5"], "time '5' is not a time"),
+        (["search", "--proxy", "8"], "proxy '8' is no clip shape"),
+        (["search", "--data", "nodata"], "nodata"),
+        (["report", "."], "is not a run"),
+        (["export", "."], "is not a run"),
+        (["profile", "nonet"], "architecture 'nonet' is neither"),
+        (["space", "tiny", "--budget", "2..1ms"], "budget '2..1ms' is an empty range"),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = nas(*arguments)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_space_prints_its_cost_and_list_its_names() -> None:
+    done = nas("space", "tiny", "--samples", "5", "--budget", "5gflops")
+    assert done.returncode == 0 and "networks" in done.stdout and "100 % of them inside 5gflops" in done.stdout
+    assert "hybrid" in nas("list").stdout
+
+
+def test_dry_run_trains_nothing(tmp_path: Path) -> None:
+    done = nas("search", "tiny", "--dry-run", "--out", str(tmp_path / "run"))
+    assert done.returncode == 0 and "Nothing was trained" in done.stdout and not (tmp_path / "run").exists()
+
+
+def test_option_values() -> None:
+    assert [seconds(t) for t in ("90s", "30m", "1.5h", "1h30m")] == [90, 1800, 5400, 5400]
+    assert clip_shape("8x32") == (8, 32)
+    for text in ("5", "m", "-3m", "5m!"):
+        with pytest.raises(NasError, match="allowed"):
+            seconds(text)

@@ -1,0 +1,133 @@
+"""The proposer without Ray: gate, order, restart."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from nas.search.budget import Budget
+from nas.search.proposer import MAX_PROPOSALS, Proposer
+from nas.search.survey import nearest, survey
+from nas.space import SearchSpace
+
+LAYER = {"op": "full3d", "kernel": {"choice": [1, 3]}, "temporal_kernel": {"choice": [1, 3]}}
+DOCUMENT: dict[str, Any] = {
+    "input": {"frames": 4, "size": 16},
+    "num_classes": 3,
+    "stem": {"op": "conv", "stride": [1, 4, 4]},
+    "stages": [{"width": {"choice": [4, 8, 16, 32]}, "layers": {"repeat": {"choice": [1, 2, 3]}, "layer": LAYER}}],
+}
+BUDGET = Budget.parse("2mflops")
+
+
+def proposer(folder: Path, **options: Any) -> Proposer:
+    return Proposer(SearchSpace.from_document(DOCUMENT, "small"), BUDGET, folder, seed=3, **options)
+
+
+def accuracy(candidate: Any) -> dict[str, Any]:
+    return {"state": "finished", "accuracy": int(candidate.architecture.hash[:6], 16) / 16**6, "curve": [0.5]}
+
+
+def run(folder: Path, count: int, lag: int, order: random.Random) -> list[str]:
+    """Proposes and completes in an order that `order` picks among the running ones."""
+    search, running = proposer(folder, lag=lag), []
+    while len(search.candidates) < count or running:
+        candidate = search.propose() if len(search.candidates) < count else None
+        if candidate:
+            running.append(candidate)
+        else:
+            done = running.pop(order.randrange(len(running)))
+            search.record(done.index, accuracy(done))
+    return [candidate.architecture.hash for candidate in search.candidates]
+
+
+def test_candidates_are_new_and_inside_the_budget(tmp_path: Path) -> None:
+    hashes = run(tmp_path, 16, 1, random.Random(0))
+    assert len(set(hashes)) == 16
+    search = proposer(tmp_path)
+    assert all(c.cost.macs <= 2e6 for c in search.candidates)
+    assert search.rejected > 0 and search.proposed == 16 + search.rejected + search.duplicates
+
+
+def test_the_order_of_completion_does_not_matter(tmp_path: Path) -> None:
+    sequences = []
+    for i in range(4):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        sequences.append(run(folder, 14, 4, random.Random(i)))
+    assert sequences.count(sequences[0]) == 4
+
+
+def test_waits_for_the_results_it_depends_on(tmp_path: Path) -> None:
+    search = proposer(tmp_path, lag=2)
+    first, second = search.propose(), search.propose()
+    assert first and second and search.propose() is None
+    search.record(second.index, accuracy(second))
+    assert search.propose() is None
+    search.record(first.index, accuracy(first))
+    assert search.propose() is not None
+
+
+@pytest.mark.parametrize("killed_after", ["propose", "record"])
+def test_a_restart_at_any_point_continues_as_if_nothing_had_happened(tmp_path: Path, killed_after: str) -> None:
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    whole.mkdir()
+    pieces.mkdir()
+    expected = run(whole, 8, 1, random.Random(0))
+    trained: list[int] = []
+    for _ in range(40):
+        search = proposer(pieces)  # a new process knows only the journal
+        if len(search.results) == 8:
+            break
+        candidate = search.propose()
+        assert candidate
+        if killed_after == "propose" and random.Random(len(trained) + candidate.index).random() < 0.3 and not trained:
+            continue
+        if killed_after == "propose" and candidate.index not in trained and len(trained) % 2 and candidate.index % 2:
+            trained.append(-1)
+            continue
+        search.record(candidate.index, accuracy(candidate))
+        trained.append(candidate.index)
+    assert [c.architecture.hash for c in search.candidates] == expected
+    assert [i for i in trained if i >= 0] == list(range(8))
+
+
+def test_rejections_are_told_as_completed_and_infeasible(tmp_path: Path) -> None:
+    run(tmp_path, 6, 1, random.Random(0))
+    search = proposer(tmp_path)
+    rejected = [t for t in search.study.get_trials() if "rejected" in t.user_attrs]
+    assert rejected and all(t.state == optuna.trial.TrialState.COMPLETE for t in rejected)
+    assert all(max(t.constraints.values()) > 0 for t in rejected)
+    assert search.study.metric_names == ["accuracy", "log10_macs"]
+
+
+def test_failures_are_remembered(tmp_path: Path) -> None:
+    search = proposer(tmp_path)
+    candidate = search.propose()
+    assert candidate
+    search.record(candidate.index, {"state": "failed", "error": "out of memory"})
+    assert search.propose() is not None
+    assert proposer(tmp_path).results[0]["error"] == "out of memory"
+
+
+def test_an_exhausted_space_ends_the_search(tmp_path: Path) -> None:
+    data = {**DOCUMENT, "stages": [{"width": {"choice": [4, 8]}, "layers": [{"op": "full3d"}]}]}
+    search = Proposer(SearchSpace.from_document(data, "two"), BUDGET, tmp_path, seed=0, sampler="random")
+    for _ in range(2):
+        candidate = search.propose()
+        assert candidate
+        search.record(candidate.index, accuracy(candidate))
+    with pytest.raises(StopIteration):
+        search.propose()
+    assert search.duplicates >= MAX_PROPOSALS
+
+
+def test_nearest_finds_the_cheapest_and_a_range() -> None:
+    space = SearchSpace.from_document(DOCUMENT, "small")
+    cheapest = min(survey(space, 200)["macs"])
+    _, figures, violation = nearest(space, Budget.parse("0.001mflops"))
+    assert figures.macs <= cheapest and violation == pytest.approx(figures.macs / 1e3 - 1)
+    _, figures, violation = nearest(space, Budget.parse("5..6mflops"))
+    assert violation == 0 and 5e6 <= figures.macs <= 6e6

@@ -1,0 +1,81 @@
+"""A whole search, small, on real processes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import nas
+from nas.search.run import resume
+
+LAYERS = [
+    {"op": "full3d", "temporal_kernel": {"choice": [1, 3]}},
+    {"op": "factorized", "heads": 2},
+    {"op": "d2plus1d", "modules": 1},
+]
+SPACE = {
+    "input": {"frames": 4, "size": 32},
+    "stem": {"op": "conv", "stride": [1, 4, 4]},
+    "stages": [
+        {"width": {"choice": [8, 16, 32]}, "layers": {"repeat": {"choice": [1, 2]}, "layer": {"choice": LAYERS}}}
+    ],
+}
+SMALL = {"train_clips": 48, "val_clips": 24, "epochs": 1, "proxy_frames": 4, "proxy_size": 16, "measure_seconds": 0.2}
+
+
+def search(folder: Path, **options: object) -> nas.Run:
+    space = folder.parent / "space.yaml"
+    space.write_text(yaml.safe_dump(SPACE))
+    return nas.search(space, "20mflops", "motion", out=folder, workers=2, quiet=True, **{**SMALL, **options})
+
+
+def test_a_search_ends_with_a_front_that_builds_resumes_and_repeats(tmp_path: Path) -> None:
+    run = search(tmp_path / "one", trials=4)
+    assert len(run.trials) == 4 and (run.trials["state"] == "finished").all()
+    assert (run.front["macs"] <= 20e6).all() and (run.front["latency_ms"] > 0).all()
+    assert run.trials["test_accuracy"].notna().all()
+    for name in ("run.json", "space.yaml", "study.log", "trials.csv", "front.csv", "measurements.json", "best.yaml"):
+        assert (run.path / name).is_file(), name
+    program = (
+        "import sys, torch, nas; m = nas.build(nas.load(sys.argv[1])); "
+        "print(m(torch.zeros(1, 3, 4, 32, 32)).shape[1], 'ray' in sys.modules, 'optuna' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(run.path / "best.yaml")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [
+        "12",
+        "False",
+        "False",
+    ]
+
+    columns = ["trial", "hash", "accuracy"]
+    more = resume(run.path, trials=6, quiet=True)
+    pd.testing.assert_frame_equal(more.trials[columns].head(4), run.trials[columns])
+    assert len(more.trials) == 6
+    again = search(tmp_path / "two", trials=6)
+    pd.testing.assert_frame_equal(again.trials[columns], more.trials[columns])
+
+
+def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one.csv").write_text("path,label\na.mp4,x\n")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "run.json").write_text("{}")
+    for options, message in (
+        ({"budget": "0.001gflops"}, "budget '0.001gflops' cannot be met .* nearest candidate has .* misses"),
+        ({"data": tmp_path / "nothing"}, "nothing"),
+        ({"data": tmp_path / "empty"}, "empty"),
+        ({"data": tmp_path / "one.csv"}, "one.csv"),
+        ({"out": tmp_path / "old"}, "holds a run already"),
+        ({"sampler": "guess"}, "sampler 'guess' is unknown; allowed: tpe"),
+        ({"proxy_size": 3}, "allowed"),
+        ({"device": "cuda:9"}, "cuda"),
+    ):
+        arguments = {"space": "tiny", "trials": 1, "quiet": True, "out": tmp_path / "run", **options}
+        if message == "allowed":
+            arguments["space"] = "vit"
+        with pytest.raises(nas.NasError, match=message):
+            nas.search(**arguments)
+    assert not (tmp_path / "run").exists()

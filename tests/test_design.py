@@ -1,0 +1,73 @@
+"""Rules of the design that a change could break unnoticed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "nas"
+# Who may import whom: each name may import itself and what stands before it in one of its chains.
+ALLOWED = {
+    "errors": set(),
+    "resources": {"errors"},
+    "architecture": {"errors", "resources"},
+    "models": {"architecture", "errors"},
+    "space": {"architecture", "errors", "resources"},
+    "data": {"errors"},
+    "training": {"data", "errors"},
+    "profiler": {"architecture", "models", "space", "errors", "resources"},
+    "search": {"architecture", "models", "space", "profiler", "data", "training", "errors", "resources"},
+    "report": {"search", "errors", "architecture"},
+    "cli": {
+        "report",
+        "search",
+        "profiler",
+        "space",
+        "architecture",
+        "data",
+        "training",
+        "models",
+        "errors",
+        "resources",
+    },
+}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            modules = [f"nas.{a.name}" for a in node.names] if node.module == "nas" else [node.module or ""]
+        names |= {module for module in modules}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    rooms = {name.split(".")[1] for name in imported(path) if name.startswith("nas.")}
+    assert rooms <= ALLOWED[room] | {room}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "models").rglob("*.py")), ids=lambda p: p.name)
+def test_models_import_torch_only(path: Path) -> None:
+    outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"nas"}
+    assert outside <= {"torch"}
+
+
+def test_import_nas_loads_nothing_heavy() -> None:
+    heavy = ("torch", "ray", "optuna", "matplotlib", "plotly", "av", "pandas")
+    program = f"import sys, nas; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_torch_range_stays_below_the_builds_with_gigabytes_of_cuda() -> None:
+    text = (PACKAGE.parent / "pyproject.toml").read_text()
+    assert '"torch>=2.11,<2.14"' in text
+    assert "torch==2.13.0\n" in (PACKAGE.parent / "constraints.txt").read_text()

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas.data.datasets import Clips
+from nas.training.loop import Recipe, Training, accuracy
+
+CPU = torch.device("cpu")
+
+
+def clips(count: int = 40) -> Clips:
+    """Dark clips of class 0 and bright ones of class 1."""
+    labels = np.arange(count) % 2
+    pixels = np.random.default_rng(0).integers(0, 60, (count, 2, 4, 4, 3)) + 150 * labels[:, None, None, None, None]
+    return Clips(pixels.astype(np.uint8), labels.astype(np.int64))
+
+
+class Mean(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.mean((2, 3, 4)))
+
+
+def trained(seed: int = 0, epochs: int = 5) -> tuple[nn.Module, list[float]]:
+    torch.manual_seed(0)
+    model = Mean()
+    training = Training(model, clips(), (3, 3), Recipe(epochs, batch_size=8, lr=0.1, seed=seed), True, CPU)
+    return model, [training.epoch() for _ in range(epochs)]
+
+
+def test_learns_what_can_be_learnt_and_repeats_by_seed() -> None:
+    model, losses = trained()
+    assert losses[-1] < losses[0] and accuracy(model, clips(), (3, 3), CPU) == 1
+    assert trained()[1] == losses != trained(seed=1)[1]
+
+
+def test_rate_warms_up_and_ends_near_zero() -> None:
+    training = Training(Mean(), clips(), (4, 4), Recipe(4, batch_size=8), False, CPU)
+    assert training.steps == 5  # 20 steps in all, 2 of them warm-up
+    assert [training._rate(step) for step in (0, 1, 2)] == [0.5, 1, 1]
+    assert training._rate(11) == pytest.approx(0.5) and training._rate(20) == pytest.approx(0)
+
+
+def test_one_dimensional_parameters_are_not_decayed() -> None:
+    model = Mean()
+    decayed, others = Training(model, clips(), (4, 4), Recipe(1), False, CPU).optimizer.param_groups
+    assert decayed["params"] == [model.linear.weight] and decayed["weight_decay"] == 0.05
+    assert others["params"] == [model.linear.bias] and others["weight_decay"] == 0
+
+
+def test_accuracy_counts_and_leaves_the_mode_alone() -> None:
+    model = Mean()
+    with torch.no_grad():
+        model.linear.weight.zero_()
+        model.linear.bias.copy_(torch.tensor([1.0, 0.0]))
+    assert accuracy(model, clips(10), (4, 4), CPU) == 0.5 and model.training
