@@ -21,7 +21,7 @@ def search_command(
         str, typer.Option(help="motion (embedded), a folder per class, a CSV, or a list of `path label`.")
     ] = "motion",
     trials: Annotated[int | None, typer.Option(help="Networks to train.")] = None,
-    time: Annotated[str | None, typer.Option(help="Time to train, such as 30m; 5m if no trials are given.")] = None,
+    time: Annotated[str | None, typer.Option(help="Time to train, such as 30m; 6.5m if no trials are given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; runs/SPACE-DATA-N by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Run folder to go on with.")] = None,
     seed: Annotated[int, typer.Option(help="Of proposals, data and training.")] = 0,

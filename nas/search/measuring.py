@@ -64,6 +64,9 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer) -> None:
     measured: dict[int, Measurement] = {}
     trials = trials_table(proposer, None)
     eligible = trials[trials["state"] != "failed"]
+    # A cheap network at chance is dominated by nothing and worth nothing; only if all are, the front shows them.
+    learnt = eligible[eligible["accuracy"] > plan.data.chance]
+    eligible = eligible if learnt.empty else learnt
     while True:
         front = eligible[non_dominated(eligible[["accuracy", "macs"]].to_numpy(), (True, False))]
         missing = [int(i) for i in front["trial"] if int(i) not in measured]

@@ -22,7 +22,7 @@ from nas.search.trainable import Proxy
 from nas.space import SearchSpace
 from nas.training.loop import Recipe
 
-DEFAULT_SECONDS = 300.0  # of training, when neither trials nor time are given
+DEFAULT_SECONDS = 390.0  # of training, when neither trials nor time are given
 SURVEYED = 16  # candidates that say what proxies of the space cost
 PROXY_MACS = (300e9, 15000e9)  # multiply-adds to train the median candidate, on a CPU and on a GPU
 PROXY_SIDES = (28, 32, 48, 64, 112)  # 28 is 224 / 8, so that maps stay whole windows

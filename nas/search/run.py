@@ -61,7 +61,7 @@ def search(
             with commas.
         data: `motion`, a folder per class, a CSV or a list of videos.
         trials: How many candidates to train.
-        time: How many seconds to train; five minutes if neither is given.
+        time: How many seconds to train; six and a half minutes if neither is given.
         out: The run folder, which must not hold a run yet; `runs/<space>-<data>-<number>` by default.
         seed: Of proposals, data and training.
         sampler: tpe, nsga2 or random.

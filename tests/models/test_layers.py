@@ -40,7 +40,7 @@ def document(
         "input": {"frames": frames, "size": list(size)},
         "num_classes": 3,
         "stem": {"op": "conv"},
-        "stages": [{"width": width, "layers": [{**heads, **layer}]}],
+        "stages": [{"width": 32, "layers": [{**heads, **layer}]}],
     }
 
 

@@ -10,15 +10,13 @@ from nas.profiler.cost import cost, trace
 from nas.space import SearchSpace
 
 BLOCKS = [{"op": "full3d"}] * 2
+HALVED = {"op": "in_layer", "stride": [2, 2, 2]}
 R3D_18 = {
     "input": {"frames": 16, "size": 112},
     "stem": {"op": "conv", "kernel": [3, 7, 7], "stride": [1, 2, 2]},
     "stages": [
         {"width": 64, "layers": BLOCKS},
-        *(
-            {"width": w, "downsample": {"op": "in_layer", "stride": [2, 2, 2]}, "layers": BLOCKS}
-            for w in (128, 256, 512)
-        ),
+        *({"width": w, "downsample": HALVED, "layers": BLOCKS} for w in (128, 256, 512)),
     ],
     "head": {"op": "mean", "norm": "none"},
 }

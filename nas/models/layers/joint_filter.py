@@ -58,14 +58,15 @@ def _bessel(order: int, x: Tensor) -> Tensor:
 def fourier_bessel_atoms(count: int, size: int) -> Tensor:
     """The first `count` Fourier-Bessel functions on a size x size grid, by rising frequency: (count, size, size).
 
-    They live on the disc of radius size / 2 and have unit norm; one that the grid cannot tell from those before it is
-    passed over, and single pixels complete the set where a large kernel asks for more than the listed frequencies.
+    They live on the disc of radius size / 2, are zero outside and have unit norm; one that the grid cannot tell from
+    those before it is passed over, and single pixels complete the set where a large kernel asks for more than the
+    listed frequencies.
     """
     with torch.device("cpu"):
         axis = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
         y, x = torch.meshgrid(axis, axis, indexing="ij")
         radius, angle = torch.hypot(x, y) / (size / 2), torch.atan2(y, x)
-        waves = [(order, _bessel(order, zero * radius)) for order, zero in _BESSEL_ZEROS]
+        waves = [(order, _bessel(order, zero * radius) * (radius < 1)) for order, zero in _BESSEL_ZEROS]
         candidates = [
             wave * turn
             for order, wave in waves
@@ -121,8 +122,8 @@ class JointFilterConv(nn.Module):
 
     def weight(self) -> Tensor:
         """The composed kernel, (out, in, kt, k, k)."""
-        space = torch.einsum("oiab,bhw->oiahw", self.coefficients, self.spatial_atoms)
-        return torch.einsum("oiahw,at->oithw", space, self.temporal_atoms)
+        time = torch.einsum("oiab,at->oitb", self.coefficients, self.temporal_atoms)
+        return torch.einsum("oitb,bhw->oithw", time, self.spatial_atoms)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         if not self.factored:

@@ -77,8 +77,9 @@ class TPSBlock(nn.Module):
     """Swin block (pre-norm window attention with a relative position bias, MLP) with a shift in time.
 
     The bias table has (2T-1)(2wh-1)(2ww-1) rows per head. `bias_index` says which row a pair of patches reads:
-    `shifted` the one of their frame distance after the shift (taken modulo T, sign kept, where the pattern reaches
-    further than the clip); `released` the one of frame pair (t, 0) for frame t, as the released weights do.
+    `shifted` the one of the distance between the frames that the two patches show, which at the ends of the clip, where
+    the shift wraps around, is the long way; `released`, as the released weights do, the one of the query in its frame
+    and the key in frame 0.
     """
 
     index: Tensor
@@ -108,7 +109,10 @@ class TPSBlock(nn.Module):
             tiled = shifts.repeat(height // wh, breadth // ww)
             self.register_buffer("index", shift_index(tiled, frames), persistent=False)
             self.register_buffer("inverse", shift_index(-tiled, frames), persistent=False)
-        self.register_buffer("bias_rows", _bias_rows(shifts, frames, config.bias_index), persistent=False)
+        rows = _bias_rows(shifts, frames, config.bias_index)
+        if not moved and config.bias_index == "shifted":
+            rows = rows[:1]  # unshifted patches of one frame are 0 frames apart, whatever the frame
+        self.register_buffer("bias_rows", rows, persistent=False)
         mask = _roll_mask((height, breadth), (wh, ww), self.roll) if any(self.roll) else None
         self.register_buffer("mask", mask, persistent=False)
         self.windows = (height // wh) * (breadth // ww)
@@ -141,15 +145,13 @@ class TPSBlock(nn.Module):
 
 
 def _bias_rows(shifts_HW: Tensor, frames: int, bias_index: str) -> Tensor:
-    """Row of the bias table for every pair of patches of a window: (1, L, L), or (T, L, L) for `released`."""
+    """Row of the bias table for every pair of patches of a window in every frame: (T, L, L)."""
     wh, ww = shifts_HW.shape
     row, column = (axis.flatten() for axis in torch.meshgrid(torch.arange(wh), torch.arange(ww), indexing="ij"))
     dy, dx = (axis[:, None] - axis[None, :] for axis in (row, column))
-    if bias_index == "released":
-        dt = torch.arange(frames).view(-1, 1, 1).expand(-1, wh * ww, wh * ww)
-    else:
-        source = -shifts_HW.flatten()
-        dt = torch.fmod(source[:, None] - source[None, :], frames)[None]
+    query = (torch.arange(frames)[:, None] - shifts_HW.flatten()) % frames  # (T, L): the frame that a patch shows
+    key = query[:1] if bias_index == "released" else query
+    dt = query[:, :, None] - key[:, None, :]
     return ((dt + frames - 1) * (2 * wh - 1) + dy + wh - 1) * (2 * ww - 1) + dx + ww - 1
 
 
