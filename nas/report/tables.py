@@ -189,16 +189,9 @@ def _flat(settings: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]
 def front_summary(run: Run) -> Table:
     """The front as a table for a terminal."""
     table = Table(
-        "trial",
-        "accuracy",
-        "test",
-        "GFLOPs",
-        "params (M)",
-        "latency (ms)",
-        "memory (MB)",
-        "operators",
-        "pick",
-        title=f"front of {run.path}: accuracy of the proxy, GFLOPs = 10^9 multiply-adds, latency measured",
+        *("trial", "val %", "test %", "GFLOPs", "ms", "MB", "operators", "pick"),
+        title=f"front of {run.path}",
+        caption="accuracy of the proxy; GFLOPs are 10^9 multiply-adds; median latency and peak memory as measured",
     )
     for row, chosen in zip(run.front.to_dict("records"), front_table(run)["Pick"], strict=True):
         table.add_row(
@@ -206,10 +199,9 @@ def front_summary(run: Run) -> Table:
             percent(row["accuracy"]),
             percent(row["test_accuracy"]),
             number(row["macs"] / 1e9),
-            number(row["params"] / 1e6),
             number(row["latency_ms"]),
             number(row["peak_memory_bytes"] / 1e6),
-            row["operators"],
+            str(row["operators"]),
             chosen,
         )
     return table
