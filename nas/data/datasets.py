@@ -156,7 +156,10 @@ def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None) -> V
     elif path.is_file():
         rows = _read_csv(path) if _has_header(path) else _read_lists(path)
     else:
-        raise NasError(f"Data {text!r} is neither `motion`, `motion:DIFFICULTY` nor an existing folder or file.")
+        raise NasError(
+            f"data {text!r} does not exist; allowed: `motion`, `motion:DIFFICULTY`, a folder with a folder per class, "
+            "a CSV or a list of videos"
+        )
     return _video_data(path, rows, seed, True if flip is None else flip)
 
 
@@ -210,7 +213,7 @@ def load_clips(
         if progress is not None:
             progress(done, len(chosen))
     if failures:
-        summary = f"{len(failures)} of {len(chosen)} videos cannot be read; the first: {failures[0]}"
+        summary = f"{len(failures)} of {len(chosen)} videos cannot be read; allowed: up to half of them; the first: {failures[0]}"
         if len(failures) > len(kept):
             raise NasError(summary)
         warnings.warn(summary, stacklevel=2)
@@ -271,7 +274,7 @@ def _read_folder(folder: Path) -> list[_Row]:
     ]
     if not rows:
         suffixes = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise NasError(f"Folder {str(folder)!r} holds no videos ({suffixes}) in class folders.")
+        raise NasError(f"data {str(folder)!r} holds no videos; allowed: a folder per class with files of {suffixes}")
     return rows
 
 
@@ -299,7 +302,7 @@ def _read_csv(path: Path) -> list[_Row]:
     file_column = columns.get("path", columns.get("file"))
     if file_column is None or "label" not in columns:
         found = ", ".join(columns) or "none"
-        raise NasError(f"CSV {str(path)!r} needs the columns `path` (or `file`) and `label`; found: {found}.")
+        raise NasError(f"data {str(path)!r} has the columns {found}; allowed: `path` (or `file`) and `label`, and more")
     rows = []
     for number, record in enumerate(reader, 1):
         file, label = record[file_column].strip(), record[columns["label"]].strip()
@@ -351,7 +354,7 @@ def _video_data(path: Path, rows: list[_Row], seed: int, flip: bool) -> VideoDat
     classes = sorted(names, key=int) if numbers else sorted(names)
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "none"
-        raise NasError(f"Data {str(path)!r} has fewer than two classes: {found}.")
+        raise NasError(f"data {str(path)!r} has fewer than two classes: {found}; allowed: two or more")
     if rows[0].split is not None:
         parts = _by_key(rows, (row.split or "" for row in rows))
     elif rows[0].group is not None:

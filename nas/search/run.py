@@ -139,13 +139,13 @@ def _run(plan: Plan, folder: Path) -> Run:
     """Trains, measures and writes; a run that is cut short anywhere can be resumed from its folder."""
     started = clock.monotonic()
     settings, file = plan.settings, folder / "run.json"
+    plan.console.print(f"{plan.describe()}; run folder {folder}", highlight=False)
+    data = _load(plan)
     (folder / "architectures").mkdir(parents=True, exist_ok=True)
     plan.space.save(folder / "space.yaml")
     facts = json.loads(file.read_text()) if file.exists() else {}
     spent = facts.get("wall_s", 0.0)
     write_settings(plan, folder, facts)
-    plan.console.print(f"{plan.describe()}; run folder {folder}", highlight=False)
-    data = _load(plan)
     latency = calibrated(plan, folder)
     proposer = Proposer(
         plan.space,
