@@ -213,7 +213,7 @@ def load_clips(
         if progress is not None:
             progress(done, len(chosen))
     if failures:
-        summary = f"{len(failures)} of {len(chosen)} videos cannot be read; allowed: up to half of them; the first: {failures[0]}"
+        summary = f"{len(failures)} of {len(chosen)} videos cannot be read; the first: {failures[0]}"
         if len(failures) > len(kept):
             raise NasError(summary)
         warnings.warn(summary, stacklevel=2)
