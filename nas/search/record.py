@@ -15,22 +15,9 @@ from nas.profiler.device import available_cores, device_name
 from nas.search.latency_model import LatencyModel
 from nas.search.plan import Plan
 from nas.search.proposer import Candidate, Proposer, Result
+from nas.search.run_folder import NUMBERS
 
-_COLUMNS = (
-    "trial",
-    "state",
-    "accuracy",
-    "test_accuracy",
-    "epochs",
-    "seconds",
-    "macs",
-    "params",
-    "activation_bytes",
-    "latency_ms_predicted",
-    "operators",
-    "hash",
-    "error",
-)
+_COLUMNS = ("trial", "state", *NUMBERS, "operators", "hash", "error")
 
 
 def write_settings(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PICKS = ("knee", "accuracy", "latency", "memory")
 
 _TEXT = ("state", "operators", "hash")
-_NUMBERS = (
+NUMBERS = (
     "accuracy",
     "test_accuracy",
     "epochs",
@@ -56,8 +56,8 @@ class Run:
         if not self.path.is_dir():
             raise NasError(f"run {str(path)!r} does not exist; allowed: a folder that `nas search` wrote")
         self.settings = _read_settings(self.path / "run.json")
-        self.trials = _read_table(self.path / "trials.csv", _TEXT, _NUMBERS).sort_values("trial", ignore_index=True)
-        front = _read_table(self.path / "front.csv", (*_TEXT, "pick"), (*_NUMBERS, *_MEASUREMENTS))
+        self.trials = _read_table(self.path / "trials.csv", _TEXT, NUMBERS).sort_values("trial", ignore_index=True)
+        front = _read_table(self.path / "front.csv", (*_TEXT, "pick"), (*NUMBERS, *_MEASUREMENTS))
         self.front = front.sort_values("macs", ignore_index=True)
         trained = self.trials[self.trials["state"] != "failed"]
         for name, table in (("trials.csv", trained), ("front.csv", self.front)):
