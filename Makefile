@@ -9,7 +9,7 @@ search: $(VENV)/installed
 	$(BIN)/nas search --budget 100gflops
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

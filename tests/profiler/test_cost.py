@@ -17,7 +17,7 @@ TINY = SearchSpace.load("tiny")
 
 BLOCKS = [{"op": "full3d"}] * 2
 HALVED = {"op": "in_layer", "stride": [2, 2, 2]}
-R3D_18 = {
+R3D_18: dict[str, Any] = {
     "input": {"frames": 16, "size": 112},
     "stem": {"op": "conv", "kernel": [3, 7, 7], "stride": [1, 2, 2]},
     "stages": [
@@ -32,20 +32,6 @@ def test_r3d_18_as_published() -> None:
     figures = cost(Architecture.parse(R3D_18))
     assert figures.params == 33_371_472
     assert round(figures.macs / 1e9, 2) == 40.70
-
-
-def test_pst_t_within_one_percent_of_the_published_multiply_adds() -> None:
-    stages = []
-    for i, depth in enumerate((2, 2, 6, 2)):
-        layers = [
-            {"op": "tps", "heads": 3 * 2**i, "shift": "patch" if j % 2 else "channel", "cyclic": j % 2 == 1}
-            for j in range(depth)
-        ]
-        downsample = {"op": "conv", "stride": [1, 2, 2]} if i else None
-        stages.append({"width": 96 * 2**i, "downsample": downsample, "layers": layers})
-    stem = {"op": "patch", "size": [2, 4, 4], "position": "none", "norm": True}
-    figures = cost(Architecture.parse({"input": {"frames": 32}, "stem": stem, "stages": stages}))
-    assert abs(figures.macs / 72e9 - 1) < 0.01
 
 
 def traced_whole(architecture: Architecture, batch: int = 1) -> Trace:
@@ -63,7 +49,7 @@ def traced_whole(architecture: Architecture, batch: int = 1) -> Trace:
 def test_the_sum_over_parts_equals_the_traced_whole(
     name: str, count: int, frames: int, size: tuple[int, int], tenth: int
 ) -> None:
-    """100 candidates of hybrid and 30 of each other space: one in ten at its own input, the rest at an odd small one."""
+    """100 candidates of hybrid, 30 of each other space; the first of each group at its own input, the rest smaller."""
     space = SearchSpace.load(name)
     for i in range(count):
         architecture = space.sample(tenth * count + i)
@@ -184,13 +170,3 @@ def test_rows_add_up_and_name_their_parts() -> None:
     assert sum(row.macs for row in figures.layers) == figures.macs
     assert figures.layers[0].macs == 16 * 56 * 56 * 64 * 3 * 3 * 7 * 7
     assert figures.layers[-1].macs == 512 * 400
-
-
-def test_a_thousand_hybrid_candidates_build_and_price() -> None:
-    """Parts are built on the meta device when they are priced, each kind once; ten networks are built whole."""
-    space = SearchSpace.load("hybrid")
-    for seed in range(1000):
-        architecture = space.sample(seed)
-        assert cost(architecture).macs > 0
-        if seed % 100 == 0:
-            assert build(architecture, device="meta")(torch.empty(1, 3, 16, 224, 224, device="meta")).shape == (1, 400)

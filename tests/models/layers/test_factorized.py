@@ -75,7 +75,7 @@ def test_joint_is_t2d_in_3d(make_layer: Make, x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("variant", ["divided", "self_attention", "dot_product"])
-def test_windows_cut_space_and_leave_time_whole(make_layer: Make, x: Tensor, variant: str) -> None:
+def test_windows_cut_space_and_leave_time_whole(make_layer: Make, x: Tensor, variant: Any) -> None:
     """On a map that is a multiple of the window, every window is a map of its own."""
     whole, windowed = (make_layer(Factorized(heads=2, variant=variant, window=w)) for w in ((3, 3), (6, 9)))
     cells = make_layer(Factorized(heads=2, variant=variant, window=(3, 3)))

@@ -21,17 +21,18 @@ WITH_ALPHA = ("shared", "separate", "fused", "2d+1d")
 def with_mlp(block: Any, x: Tensor, attention: Tensor) -> Tensor:
     """The residual connections of a pre-norm block around its attention and its MLP."""
     x = x + attention
-    return x + block.mlp(block.norm2(x))
+    out: Tensor = x + block.mlp(block.norm2(x))
+    return out
 
 
 @pytest.mark.parametrize("variant", WITH_ALPHA)
-def test_alpha_starts_at_1e_4_per_channel(make_layer: Make, variant: str) -> None:
+def test_alpha_starts_at_1e_4_per_channel(make_layer: Make, variant: Any) -> None:
     alpha = make_layer(T2D(heads=2, variant=variant)).float().alpha
     assert torch.equal(alpha, torch.full((32,), 1e-4))
 
 
 @pytest.mark.parametrize("variant", [*WITH_ALPHA, "2d"])
-def test_at_alpha_zero_it_is_the_image_block_on_every_frame(make_layer: Make, x: Tensor, variant: str) -> None:
+def test_at_alpha_zero_it_is_the_image_block_on_every_frame(make_layer: Make, x: Tensor, variant: Any) -> None:
     block = make_layer(T2D(heads=2, variant=variant))
     if variant != "2d":
         torch.nn.init.zeros_(block.alpha)
@@ -44,7 +45,7 @@ def test_at_alpha_zero_it_is_the_image_block_on_every_frame(make_layer: Make, x:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_variants(make_layer: Make, x: Tensor, attention_over: Attention, variant: str) -> None:
+def test_variants(make_layer: Make, x: Tensor, attention_over: Attention, variant: Any) -> None:
     """What each variant computes; the temporal branch reads the XY output without a norm or a residual between."""
     block = make_layer(T2D(heads=2, variant=variant))
     if variant in WITH_ALPHA:
@@ -89,7 +90,7 @@ def test_transposing_the_map_swaps_the_temporal_planes(make_layer: Make, x: Tens
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_window_of_the_whole_map_is_the_global_form(make_layer: Make, x: Tensor, variant: str) -> None:
+def test_a_window_of_the_whole_map_is_the_global_form(make_layer: Make, x: Tensor, variant: Any) -> None:
     whole, windowed = (make_layer(T2D(heads=2, variant=variant, window=w)) for w in (None, (5, 6, 9)))
     windowed.load_state_dict(whole.state_dict())
     assert torch.allclose(windowed(x), whole(x), atol=1e-12)

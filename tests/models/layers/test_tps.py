@@ -56,7 +56,7 @@ def test_unshift_is_exact_and_the_gradient_is_the_inverse(frames: int) -> None:
     index, inverse = shift_index(shifts, frames), shift_index(-shifts, frames)
     x = torch.randn(2, frames, 7, 7, 3, requires_grad=True)
     assert torch.equal(permute_tokens(permute_tokens(x, index, inverse), inverse, index), x)
-    permute_tokens(x, index, inverse).mul(torch.arange(frames).view(1, -1, 1, 1, 1)).sum().backward()
+    permute_tokens(x, index, inverse).mul(torch.arange(frames).view(1, -1, 1, 1, 1)).sum().backward()  # type: ignore[no-untyped-call]
     shown_at = (torch.arange(frames).view(-1, 1, 1) + shifts) % frames  # where the patch of frame t is seen
     assert x.grad is not None and torch.equal(x.grad[0, ..., 0], shown_at.float())
 
@@ -124,15 +124,15 @@ def reference(block: Any, x: Tensor, config: TPS) -> Tensor:
 @pytest.mark.parametrize(
     "config",
     [
-        TPS(heads=2, window=3),  # 6x9 is a multiple of 3x3
-        TPS(heads=2, window=3, cyclic=True),
+        TPS(heads=2, window=(3, 3)),  # 6x9 is a multiple of 3x3
+        TPS(heads=2, window=(3, 3), cyclic=True),
         TPS(heads=2, window=(4, 5), cyclic=True),  # padded to 8x10, two windows each way
         TPS(heads=2, window=(6, 4), cyclic=True),  # a window that covers an axis is not shifted along it
-        TPS(heads=2, window=4, shift="channel"),
-        TPS(heads=2, window=3, shift="none", cyclic=True),  # Swin: frame distance 0 in every bias
-        TPS(heads=2, window=4, shift="none", bias_index="released"),
-        TPS(heads=2, window=3, pattern="2x2", bias_index="released"),
-        TPS(heads=2, window=3, pattern="2x2_long", bias_index="released", cyclic=True),
+        TPS(heads=2, window=(4, 4), shift="channel"),
+        TPS(heads=2, window=(3, 3), shift="none", cyclic=True),  # Swin: frame distance 0 in every bias
+        TPS(heads=2, window=(4, 4), shift="none", bias_index="released"),
+        TPS(heads=2, window=(3, 3), pattern="2x2", bias_index="released"),
+        TPS(heads=2, window=(3, 3), pattern="2x2_long", bias_index="released", cyclic=True),
     ],
     ids=lambda c: "-".join(f"{v}" for v in c.model_dump(exclude_defaults=True).values()),
 )
@@ -148,7 +148,7 @@ def test_the_block_against_loops(make_layer: Make, x: Tensor, config: TPS) -> No
 def test_rows_of_the_bias_table_by_hand(make_layer: Make) -> None:
     """A window of 2x2 in 5 frames: 9 distances in time of 3x3 rows each, distance 0 in the middle of each axis."""
     shape = Shape(5, 4, 4, 32)
-    rows = make_layer(TPS(heads=2, window=2, pattern="2x2"), shape).bias_rows
+    rows = make_layer(TPS(heads=2, window=(2, 2), pattern="2x2"), shape).bias_rows
     assert rows.shape == (5, 4, 4)
     # Patch (0, 0) stays and (0, 1) shows the frame before. In frame 2 that is frames 2 and 1: distance +1; dy 0, dx -1.
     assert rows[2, 0, 1] == (1 + 4) * 9 + (0 + 1) * 3 + (-1 + 1)
@@ -158,18 +158,18 @@ def test_rows_of_the_bias_table_by_hand(make_layer: Make) -> None:
     # Patch (1, 0) shows the frame after: in frame 4 that is frame 0, and patch (0, 1) shows frame 3.
     assert rows[4, 2, 1] == (0 - 3 + 4) * 9 + (1 + 1) * 3 + (-1 + 1)
     # Released: the key is that of frame 0, where patch (0, 1) shows frame 4 and (1, 0) frame 1.
-    rows = make_layer(TPS(heads=2, window=2, pattern="2x2", bias_index="released"), shape).bias_rows
+    rows = make_layer(TPS(heads=2, window=(2, 2), pattern="2x2", bias_index="released"), shape).bias_rows
     assert rows[2, 0, 0] == (2 - 0 + 4) * 9 + (0 + 1) * 3 + (0 + 1)
     assert rows[2, 0, 1] == (2 - 4 + 4) * 9 + (0 + 1) * 3 + (-1 + 1)
     assert rows[4, 2, 2] == (0 - 1 + 4) * 9 + (0 + 1) * 3 + (0 + 1)
     # Without a shift every pair of a frame is 0 frames apart, so one row serves all frames.
-    rows = make_layer(TPS(heads=2, window=2, shift="channel"), shape).bias_rows
+    rows = make_layer(TPS(heads=2, window=(2, 2), shift="channel"), shape).bias_rows
     assert rows.shape == (1, 4, 4) and rows[0, 0, 3] == (0 + 4) * 9 + (-1 + 1) * 3 + (-1 + 1)
 
 
 def test_one_frame_is_an_image_block(make_layer: Make) -> None:
     shape = Shape(1, 6, 6, 32)
-    blocks = [make_layer(TPS(heads=2, window=3, shift=s), shape) for s in ("patch", "channel", "none")]
+    blocks = [make_layer(TPS(heads=2, window=(3, 3), shift=s), shape) for s in ("patch", "channel", "none")]
     x = torch.randn(1, 1, 6, 6, 32, dtype=torch.float64)
     for block in blocks[:2]:
         block.load_state_dict(blocks[2].state_dict())

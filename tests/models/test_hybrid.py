@@ -1,0 +1,54 @@
+"""The mixed search space: its candidates build, are priced and train."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nas.architecture import OPERATORS, Architecture
+from nas.models.network import build
+from nas.profiler.cost import cost
+from nas.space import SearchSpace
+
+SEARCHED = tuple(op for op in OPERATORS if op != "full3d")  # what the layers of hybrid choose between
+
+
+@pytest.mark.parametrize("hundred", range(10))
+def test_a_thousand_candidates_build_and_are_priced(hundred: int) -> None:
+    """Pricing builds every part on the meta device, equal parts once; every tenth candidate is built whole as well."""
+    space = SearchSpace.load("hybrid")
+    for seed in range(100 * hundred, 100 * hundred + 100):
+        architecture = space.sample(seed)
+        figures = cost(architecture)
+        assert figures.macs > 0 and figures.activation_bytes > 0
+        if seed % 10 == 0:
+            network = build(architecture, device="meta")
+            assert sum(p.numel() for p in network.parameters()) == figures.params
+
+
+def candidates(count: int) -> list[Architecture]:
+    """Candidates that together have every operator in every stage: first those that add a pair, then as they come."""
+    space = SearchSpace.load("hybrid").with_classes(5)
+    missing = {(stage, op) for stage in range(4) for op in SEARCHED}
+    chosen: list[Architecture] = []
+    rest: list[Architecture] = []
+    seed = 0
+    while missing or len(chosen) + len(rest) < count:
+        architecture = space.sample(seed)
+        pairs = {(s, layer.op) for s, stage in enumerate(architecture.stages) for layer in stage.layers}
+        (chosen if pairs & missing else rest).append(architecture)
+        missing -= pairs
+        seed += 1
+    return (chosen + rest)[:count]
+
+
+def test_sixty_candidates_with_every_operator_in_every_stage_train() -> None:
+    """One step of two clips of 4x32x32: every parameter gets a finite gradient."""
+    torch.manual_seed(0)
+    for architecture in candidates(60):
+        network = build(architecture.resized(4, 32))
+        loss = F.cross_entropy(network(torch.randn(2, 3, 4, 32, 32)), torch.tensor([0, 1]))
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), (architecture.hash, name)
