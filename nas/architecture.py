@@ -45,11 +45,18 @@ class ArchitectureError(NasError):
         return ArchitectureError, (self.path, self.problem)
 
 
+ClassTokens = Literal["none", "clip", "frame"]
+
+
 @dataclass(frozen=True)
 class Shape:
     """Shape of a feature map without its batch: (frames, height, width, channels).
 
-    `grid` is False for the N tokens of a tube tokenizer, which have no neighbours: (1, 1, N, channels).
+    Attributes:
+        grid: False for the N tokens of a tube tokenizer, which have no neighbours: (1, 1, N, channels).
+        class_tokens: `clip` for one class token before all others, so that the map is stored as
+            (1, 1, 1 + frames height width, channels); `frame` for one before those of each frame, stored as
+            (frames, 1, 1 + height width, channels).
     """
 
     frames: int
@@ -57,14 +64,30 @@ class Shape:
     width: int
     channels: int
     grid: bool = True
+    class_tokens: ClassTokens = "none"
 
     @property
     def extent(self) -> tuple[int, int, int]:
         return self.frames, self.height, self.width
 
     @property
+    def stored(self) -> tuple[int, int, int]:
+        """The axes between batch and channels of the tensor that holds the map."""
+        match self.class_tokens:
+            case "clip":
+                return 1, 1, 1 + math.prod(self.extent)
+            case "frame":
+                return self.frames, 1, 1 + self.height * self.width
+        return self.extent
+
+    @property
     def tokens(self) -> int:
-        return math.prod(self.extent)
+        return math.prod(self.stored)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every token has a place on a grid of frames, rows and columns."""
+        return self.grid and self.class_tokens == "none"
 
     def strided(self, stride: tuple[int, int, int], channels: int) -> Shape:
         """The shape after an operator of this stride that would keep the size at stride 1."""
@@ -72,7 +95,9 @@ class Shape:
         return replace(self, frames=frames, height=height, width=width, channels=channels)
 
     def __str__(self) -> str:
-        return "x".join(map(str, (*self.extent, self.channels)))
+        return "x".join(map(str, (*self.extent, self.channels))) + {"clip": " + 1", "frame": " + 1 per frame"}.get(
+            self.class_tokens, ""
+        )
 
 
 def _odd(value: int) -> int:
@@ -140,12 +165,18 @@ class StemTube(Tube):
 
 
 class ConvStem(Config):
-    """Convolution, optional depthwise convolution over time, normalisation, ReLU."""
+    """Convolution, optional convolution over time, and BN with ReLU or LayerNorm.
+
+    The convolution over time is depthwise, or, with an `inner_width` W, preceded by BN and ReLU and dense: W to width.
+    """
 
     op: Literal["conv"] = "conv"
     kernel: tuple[Odd, Odd, Odd] = (3, 7, 7)
     stride: Triple = (1, 4, 4)
-    temporal_kernel: Odd = Field(default=1, description="depthwise convolution over time that follows; 1 for none")
+    temporal_kernel: Odd = Field(default=1, description="convolution over time that follows; 1 for none")
+    inner_width: PositiveInt | None = Field(
+        default=None, description="channels between the two convolutions; none for a depthwise second one"
+    )
     norm: Literal["batch", "layer"] = "batch"
 
     def output(self, shape: Shape, width: int, path: str) -> Shape:
@@ -160,10 +191,13 @@ class PatchStem(Config):
 
     op: Literal["patch"] = "patch"
     size: Triple = (1, 16, 16)
-    position: Literal["none", "joint", "factorized"] = Field(
-        default="factorized", description="learned: one per token, one per place plus one per frame, or none"
+    position: Literal["none", "joint", "factorized", "spatial"] = Field(
+        default="factorized",
+        description="learned: one per token, one per place plus one per frame, one per place, or none",
     )
+    class_tokens: ClassTokens = Field(default="none", description="none, one per clip, or one per frame")
     norm: bool = False
+    norm_eps: PositiveFloat = 1e-5
 
     def output(self, shape: Shape, width: int, path: str) -> Shape:
         for name, n, p in zip(("frames", "height", "width"), shape.extent, self.size, strict=True):
@@ -172,7 +206,7 @@ class PatchStem(Config):
                     f"{path}.size",
                     f"{list(self.size)} does not divide the input's {name} {n}; allowed: divisors of {n}",
                 )
-        return shape.strided(self.size, width)
+        return replace(shape.strided(self.size, width), class_tokens=self.class_tokens)
 
     def fitted(self, shape: Shape) -> Self:
         size = tuple(min(p, n) for p, n in zip(self.size, shape.extent, strict=True))
@@ -188,12 +222,24 @@ PAPER_TUBES = (
 
 
 class TubeStem(Config):
-    """Sparse video tubes (TubeViT, CVPR 2023): the tokens of a few strided 3D convolutions, concatenated."""
+    """Sparse video tubes (TubeViT, CVPR 2023): the tokens of a few strided 3D convolutions, concatenated.
+
+    An image, a clip of one frame, goes through the tubes without extent in time alone.
+    """
 
     op: Literal["tube"] = "tube"
     tubes: tuple[StemTube, ...] = Field(default=PAPER_TUBES, min_length=1)
+    interpolated: bool = Field(default=False, description="one learned 8x8x8 kernel, resized to that of every tube")
+
+    def image_tubes(self) -> tuple[StemTube, ...]:
+        """The tubes that an image goes through: those of one frame from the first."""
+        return tuple(tube for tube in self.tubes if tube.kernel[0] == 1 and tube.offset[0] == 0)
 
     def output(self, shape: Shape, width: int, path: str) -> Shape:
+        if self.interpolated and any(math.prod(tube.space_to_depth) > 1 for tube in self.tubes):
+            raise ArchitectureError(
+                f"{path}.interpolated", "true shares one kernel of one width; allowed: tubes without space_to_depth"
+            )
         for i, tube in enumerate(self.tubes):
             where = f"{path}.tubes.{i}"
             _check_tube(tube, shape, where)
@@ -230,11 +276,24 @@ def _check_tube(tube: Tube, shape: Shape, path: str) -> None:
 
 
 class LayerConfig(Config):
-    """Base of the layer types. `check` runs before anything is built; `fitted` clips the layer to a smaller map."""
+    """Base of the layer types. `check` runs before anything is built; `fitted` clips the layer to a smaller map.
+
+    Attributes:
+        tokens_allowed: Whether it works without a grid, on the tokens of a tube stem.
+        class_tokens_allowed: Whether some form of it works on maps with class tokens.
+        strides_allowed: Whether it can carry the stride of an `in_layer` downsample; such layers are convolutions,
+            and take maps of any size.
+    """
 
     op: str
     tokens_allowed: ClassVar[bool] = False
+    class_tokens_allowed: ClassVar[bool] = False
     strides_allowed: ClassVar[bool] = False
+
+    @property
+    def adds_stem_tokens(self) -> bool:
+        """Whether the layer takes the tokens of the stem beside its input."""
+        return False
 
     def check(self, shape: Shape, path: str) -> None:
         """Raises ArchitectureError when the layer cannot work on a map of this shape."""
@@ -249,6 +308,7 @@ class AttentionConfig(LayerConfig):
     heads: PositiveInt
     mlp_ratio: PositiveFloat = 4.0
     activation: Activation = "gelu"
+    norm_eps: PositiveFloat = 1e-6
 
     def check(self, shape: Shape, path: str) -> None:
         if shape.channels % self.heads:
@@ -266,12 +326,20 @@ def _check_window(window: Sequence[int], sizes: Sequence[int], path: str) -> Non
         )
 
 
+POSITION_ENCODING: Any = Field(
+    default="none",
+    description="convolutional position encoding before attention and MLP: depthwise 3x3 in space, or on three planes",
+)
+
+
 class T2D(AttentionConfig):
     """Triple 2D decomposition: attention on the XY plane, then on the TH and TW planes of its output."""
 
     op: Literal["t2d"] = "t2d"
     variant: Literal["shared", "separate", "fused", "2d", "2d+1d", "3d"] = "shared"
     window: Triple | None = Field(default=None, description="(frames, height, width); none for whole planes")
+    cpe: Literal["none", "2d", "3d"] = POSITION_ENCODING
+    norm_eps: PositiveFloat = 1e-5
 
     def check(self, shape: Shape, path: str) -> None:
         super().check(shape, path)
@@ -291,6 +359,7 @@ class TPS(AttentionConfig):
     shift: Literal["patch", "channel", "none"] = "patch"
     pattern: Literal["3x3", "2x2", "2x2_long"] = "3x3"
     bias_index: Literal["shifted", "released"] = "shifted"
+    norm_eps: PositiveFloat = 1e-5
 
     def check(self, shape: Shape, path: str) -> None:
         super().check(shape, path)
@@ -306,15 +375,40 @@ class TPS(AttentionConfig):
         return self.model_copy(update={"window": _clipped(self.window, shape.extent[1:])})
 
 
+class ChannelAttention(AttentionConfig):
+    """DaViT's channel block: attention between the channels of a group, over all tokens; `heads` is the groups."""
+
+    op: Literal["channel_attention"] = "channel_attention"
+    scale: Literal["head_dim", "tokens"] = Field(
+        default="tokens", description="keys by head_dim^-0.5 (image network), or queries by tokens^-0.5 (video network)"
+    )
+    cpe: Literal["none", "2d", "3d"] = POSITION_ENCODING
+    norm_eps: PositiveFloat = 1e-5
+
+
 class Factorized(AttentionConfig):
-    """Factorized attention: TimeSformer's divided, ViViT's model 3 and model 4, and joint attention (model 1)."""
+    """Factorized attention: TimeSformer's divided, ViViT's model 3 and model 4, joint (model 1), and space alone."""
 
     op: Literal["factorized"] = "factorized"
-    variant: Literal["divided", "self_attention", "dot_product", "joint"] = "divided"
+    variant: Literal["divided", "self_attention", "dot_product", "joint", "space"] = "divided"
     window: Pair | None = Field(default=None, description="(height, width) of the spatial attention; none for all")
+    stem_gate: bool = Field(
+        default=False, description="adds tanh(gate) times the tokens of the stem, with a gate that starts at zero"
+    )
+
+    @property
+    def adds_stem_tokens(self) -> bool:
+        return self.stem_gate
 
     def check(self, shape: Shape, path: str) -> None:
         super().check(shape, path)
+        allowed = {"clip": ("divided", "joint"), "frame": ("space",)}.get(shape.class_tokens)
+        if allowed and self.variant not in allowed:
+            raise ArchitectureError(
+                f"{path}.variant",
+                f"{self.variant!r} has no place for one class token per {shape.class_tokens}; "
+                f"allowed: {', '.join(map(repr, allowed))}",
+            )
         if not shape.grid and self.variant != "joint":
             raise ArchitectureError(
                 f"{path}.variant", f"{self.variant!r} needs a grid, and a tube stem makes none; allowed: 'joint'"
@@ -328,12 +422,17 @@ class Factorized(AttentionConfig):
                 raise ArchitectureError(
                     f"{path}.window", f"{list(self.window)} has no meaning for 'joint'; allowed: null"
                 )
+            if shape.class_tokens != "none":
+                raise ArchitectureError(
+                    f"{path}.window", f"{list(self.window)} has no place for a class token; allowed: null"
+                )
             _check_window(self.window, shape.extent[1:], path)
 
     def fitted(self, shape: Shape) -> Self:
         return self.model_copy(update={"window": _clipped(self.window, shape.extent[1:])})
 
     tokens_allowed: ClassVar[bool] = True
+    class_tokens_allowed: ClassVar[bool] = True
 
 
 class SparseTube(AttentionConfig):
@@ -397,33 +496,104 @@ class Full3D(LayerConfig):
     strides_allowed: ClassVar[bool] = True
 
 
+class X3D(LayerConfig):
+    """Inverted residual block with a depthwise 3D convolution (X3D)."""
+
+    op: Literal["x3d"] = "x3d"
+    expansion: PositiveFloat = Field(default=2.25, description="inner width over the layer's width")
+    kernel: Odd = 3
+    temporal_kernel: Odd = 3
+    excite: bool = Field(default=True, description="squeeze and excitation; X3D has it in every second block")
+    strides_allowed: ClassVar[bool] = True
+
+
+class R2Plus1D(LayerConfig):
+    """Residual block of two 3D convolutions, each split into one over space and one over time (R(2+1)D)."""
+
+    op: Literal["r2plus1d"] = "r2plus1d"
+    kernel: Odd = 3
+    temporal_kernel: Odd = 3
+    strides_allowed: ClassVar[bool] = True
+
+
 def _clipped(window: Sequence[int] | None, sizes: Sequence[int]) -> tuple[int, ...] | None:
     return tuple(min(w, n) for w, n in zip(window, sizes, strict=True)) if window else None
 
 
 Layer = Annotated[
-    T2D | TPS | Factorized | SparseTube | D2Plus1D | JointFilter | Full3D,
+    T2D | TPS | ChannelAttention | Factorized | SparseTube | D2Plus1D | JointFilter | Full3D | R2Plus1D | X3D,
     Field(discriminator="op"),
 ]
 
 # ------------------------------------------------------------------------------------ downsampling, head
 
 
-class ConvDownsample(Config):
+class DownsampleConfig(Config):
+    """Base of what may stand between stages: `output` gives the shape that the stage's layers work on."""
+
+    def output(self, shape: Shape, width: int, path: str) -> Shape:
+        raise NotImplementedError
+
+
+class StridedDownsample(DownsampleConfig):
+    stride: Triple
+
+    def output(self, shape: Shape, width: int, path: str) -> Shape:
+        if not shape.plain:
+            why = "a class token has no neighbours" if shape.grid else "a tube stem makes none"
+            raise ArchitectureError(
+                f"{path}.downsample",
+                f"{self.op!r} needs a plain grid, and {why}; allowed: null",  # type: ignore[attr-defined]
+            )
+        return shape.strided(self.stride, width)
+
+
+class ConvDownsample(StridedDownsample):
     """LayerNorm and a convolution whose kernel is its stride; an edge that does not divide is padded with zeros."""
 
     op: Literal["conv"] = "conv"
-    stride: Triple
 
 
-class InLayerDownsample(Config):
+class MergeDownsample(StridedDownsample):
+    """Swin's patch merging: the neighbours of a cell of the stride side by side, LayerNorm, linear without bias."""
+
+    op: Literal["merge"] = "merge"
+
+
+class InLayerDownsample(StridedDownsample):
     """The first layer of the stage changes stride and width itself, as residual convolution blocks do."""
 
     op: Literal["in_layer"] = "in_layer"
-    stride: Triple
 
 
-Downsample = Annotated[ConvDownsample | InLayerDownsample, Field(discriminator="op")]
+class FramePool(DownsampleConfig):
+    """One token per frame, its class token or else the mean of its tokens, and LayerNorm: a map of T x 1 x 1.
+
+    The layers of the stage are then a temporal transformer, as in ViViT's factorised encoder (model 2).
+    """
+
+    op: Literal["frame_pool"] = "frame_pool"
+    position: bool = Field(default=True, description="learned position of every frame")
+    class_token: bool = Field(default=False, description="a learned token before the frames")
+    norm_eps: PositiveFloat = 1e-6
+
+    def output(self, shape: Shape, width: int, path: str) -> Shape:
+        if not shape.grid or shape.class_tokens == "clip":
+            raise ArchitectureError(
+                f"{path}.downsample",
+                "'frame_pool' needs tokens of single frames; allowed: behind a stem of patches or convolutions "
+                "without a class token of the whole clip",
+            )
+        if width != shape.channels:
+            raise ArchitectureError(
+                f"{path}.width",
+                f"{width} differs from the incoming width {shape.channels}, which 'frame_pool' keeps; "
+                f"allowed: {shape.channels}",
+            )
+        return Shape(shape.frames, 1, 1, width, class_tokens="clip" if self.class_token else "none")
+
+
+Downsample = Annotated[ConvDownsample | MergeDownsample | InLayerDownsample | FramePool, Field(discriminator="op")]
 
 
 class Stage(Config):
@@ -432,22 +602,86 @@ class Stage(Config):
     layers: tuple[Layer, ...] = Field(min_length=1)
 
 
-class MeanHead(Config):
-    """LayerNorm before or after the mean over all tokens, dropout, linear classifier."""
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class HeadConfig(Config):
+    def check(self, shape: Shape, path: str) -> None:
+        """Raises ArchitectureError when the head cannot work on a map of this shape."""
+        if shape.class_tokens != "none":
+            raise ArchitectureError(
+                f"{path}.op",
+                f"{self.op!r} takes no class token; allowed: "  # type: ignore[attr-defined]
+                + (
+                    "'class_token'"
+                    if shape.class_tokens == "clip"
+                    else "a stage with downsample 'frame_pool' before it"
+                ),
+            )
+
+
+class MeanHead(HeadConfig):
+    """LayerNorm and the mean over all tokens, dropout, linear classifier."""
 
     op: Literal["mean"] = "mean"
-    norm: Literal["before", "after", "none"] = "before"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    norm: Literal["before", "frame", "after", "none"] = Field(
+        default="before", description="LayerNorm of tokens, of the mean of each frame, of the mean of all, or none"
+    )
+    dropout: Dropout = 0.0
+    norm_eps: PositiveFloat = 1e-6
+
+    def check(self, shape: Shape, path: str) -> None:
+        super().check(shape, path)
+        if self.norm == "frame" and not shape.grid:
+            raise ArchitectureError(
+                f"{path}.norm",
+                "'frame' needs tokens of single frames, and a tube stem makes none; allowed: 'before', 'after', 'none'",
+            )
 
 
-class AttentionHead(Config):
+class AttentionHead(HeadConfig):
     """LayerNorm, one learned query with a softmax over all tokens, dropout, linear classifier."""
 
     op: Literal["attention"] = "attention"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Dropout = 0.0
+    norm_eps: PositiveFloat = 1e-6
 
 
-Head = Annotated[MeanHead | AttentionHead, Field(discriminator="op")]
+class ClassTokenHead(HeadConfig):
+    """LayerNorm of the class token, dropout, linear classifier."""
+
+    op: Literal["class_token"] = "class_token"
+    dropout: Dropout = 0.0
+    norm_eps: PositiveFloat = 1e-6
+
+    def check(self, shape: Shape, path: str) -> None:
+        if shape.class_tokens != "clip":
+            raise ArchitectureError(
+                f"{path}.op", "'class_token' finds none in this map; allowed: 'mean', 'attention', or a stem with one"
+            )
+
+
+class ConvHead(HeadConfig):
+    """Pointwise convolution with BN and ReLU, mean over all cells, linear with ReLU, dropout, linear (X3D, VoV3D).
+
+    Fully convolutional: a larger clip in evaluation is pooled in windows of the size of the map it was built for, one
+    cell apart, and the class probabilities of all windows are averaged.
+    """
+
+    op: Literal["conv"] = "conv"
+    inner_width: PositiveInt
+    width: PositiveInt = 2048
+    dropout: Dropout = 0.5
+
+    def check(self, shape: Shape, path: str) -> None:
+        super().check(shape, path)
+        if not shape.grid:
+            raise ArchitectureError(
+                f"{path}.op", "'conv' needs a grid, and a tube stem makes none; allowed: 'mean', 'attention'"
+            )
+
+
+Head = Annotated[MeanHead | AttentionHead | ClassTokenHead | ConvHead, Field(discriminator="op")]
 
 
 class Input(Config):
@@ -479,6 +713,26 @@ class Part:
     input: Shape
     output: Shape
     stride: tuple[int, int, int] = UNIT_STRIDE
+
+
+def _check_layer(layer: LayerConfig, shape: Shape, stem: Shape, path: str) -> None:
+    """Raises ArchitectureError when a layer cannot stand where maps of this shape pass."""
+    if not shape.grid and not layer.tokens_allowed:
+        raise ArchitectureError(
+            f"{path}.op",
+            f"{layer.op!r} needs a grid, and a tube stem makes none; allowed: {', '.join(TOKEN_OPERATORS)}",
+        )
+    if shape.class_tokens != "none" and not layer.class_tokens_allowed:
+        raise ArchitectureError(
+            f"{path}.op",
+            f"{layer.op!r} has no place for a class token; allowed: {', '.join(CLASS_TOKEN_OPERATORS)}",
+        )
+    if layer.adds_stem_tokens and shape != stem:
+        raise ArchitectureError(
+            f"{path}.stem_gate",
+            f"true needs a map like that of the stem, {stem}, but here it is {shape}; allowed: false",
+        )
+    layer.check(shape, path)
 
 
 class Architecture(Config):
@@ -514,27 +768,21 @@ class Architecture(Config):
         Raises:
             ArchitectureError: A piece cannot work on the shape that reaches it.
         """
-        shape = self.input.shape
-        width = self.stages[0].width
-        parts = [Part("stem", self.stem, shape, self.stem.output(shape, width, "stem"))]
+        shape = self.stem.output(self.input.shape, self.stages[0].width, "stem")
+        parts = [Part("stem", self.stem, self.input.shape, shape)]
         for s, stage in enumerate(self.stages):
             path = f"stages.{s}"
-            shape = parts[-1].output
             stride = UNIT_STRIDE
-            width_in = shape.channels
-            if stage.downsample is None:
-                if stage.width != width_in:
-                    raise ArchitectureError(
-                        f"{path}.width",
-                        f"{stage.width} differs from the incoming width {width_in} and the stage has no downsample; "
-                        f"allowed: {width_in}, or a downsample (its stride may be [1, 1, 1])",
-                    )
-            elif not shape.grid:
+            output = shape
+            if stage.downsample is not None:
+                output = stage.downsample.output(shape, stage.width, path)
+            elif stage.width != shape.channels:
                 raise ArchitectureError(
-                    f"{path}.downsample",
-                    f"{stage.downsample.op!r} needs a grid, and a tube stem makes none; allowed: null",
+                    f"{path}.width",
+                    f"{stage.width} differs from the incoming width {shape.channels} and the stage has no downsample; "
+                    f"allowed: {shape.channels}, or a downsample (its stride may be [1, 1, 1])",
                 )
-            elif isinstance(stage.downsample, InLayerDownsample):
+            if isinstance(stage.downsample, InLayerDownsample):
                 stride = stage.downsample.stride
                 if not stage.layers[0].strides_allowed:
                     raise ArchitectureError(
@@ -542,22 +790,28 @@ class Architecture(Config):
                         f"{stage.layers[0].op!r} cannot carry the stride of an 'in_layer' downsample; "
                         f"allowed: {', '.join(STRIDED_OPERATORS)}",
                     )
-            else:
-                shape = shape.strided(stage.downsample.stride, stage.width)
-                parts.append(Part(f"{path}.downsample", stage.downsample, parts[-1].output, shape))
+            elif stage.downsample is not None:
+                parts.append(Part(f"{path}.downsample", stage.downsample, shape, output))
+                shape = output
             for i, layer in enumerate(stage.layers):
                 where = f"{path}.layers.{i}"
-                output = shape.strided(stride, stage.width)
-                if not shape.grid and not layer.tokens_allowed:
-                    raise ArchitectureError(
-                        f"{where}.op",
-                        f"{layer.op!r} needs a grid, and a tube stem makes none; allowed: {', '.join(TOKEN_OPERATORS)}",
-                    )
-                layer.check(output, where)
+                _check_layer(layer, output, parts[0].output, where)
                 parts.append(Part(where, layer, shape, output, stride))
                 shape, stride = output, UNIT_STRIDE
+        self.head.check(shape, "head")
         parts.append(Part("head", self.head, shape, Shape(1, 1, 1, self.num_classes, grid=False)))
         return parts
+
+    @property
+    def takes_larger_clips(self) -> bool:
+        """Whether the network is fully convolutional, so that clips larger than its input can be classified."""
+        layers = [layer for stage in self.stages for layer in stage.layers]
+        return isinstance(self.head, ConvHead) and all(layer.strides_allowed for layer in layers)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether single images, clips of one frame, can be classified: a tube stem tokenizes both."""
+        return isinstance(self.stem, TubeStem) and bool(self.stem.image_tubes())
 
     def resized(
         self, frames: int | None = None, size: int | tuple[int, int] | None = None, num_classes: int | None = None
@@ -574,7 +828,7 @@ class Architecture(Config):
         stages = []
         for stage in self.stages:
             if stage.downsample:
-                shape = shape.strided(stage.downsample.stride, stage.width)
+                shape = stage.downsample.output(shape, stage.width, "stages")
             layers = tuple(layer.fitted(shape) for layer in stage.layers)
             stages.append(stage.model_copy(update={"layers": layers}))
         update = {
@@ -615,10 +869,22 @@ class Architecture(Config):
         Path(path).write_text(yaml.safe_dump(self.document(), sort_keys=False, default_flow_style=None, width=120))
 
 
-_LAYER_TYPES: tuple[type[LayerConfig], ...] = (T2D, TPS, Factorized, SparseTube, D2Plus1D, JointFilter, Full3D)
+_LAYER_TYPES: tuple[type[LayerConfig], ...] = (
+    T2D,
+    TPS,
+    ChannelAttention,
+    Factorized,
+    SparseTube,
+    D2Plus1D,
+    JointFilter,
+    Full3D,
+    R2Plus1D,
+    X3D,
+)
 OPERATORS = tuple(str(kind.model_fields["op"].default) for kind in _LAYER_TYPES)
 STRIDED_OPERATORS = tuple(op for op, kind in zip(OPERATORS, _LAYER_TYPES, strict=True) if kind.strides_allowed)
 TOKEN_OPERATORS = tuple(op for op, kind in zip(OPERATORS, _LAYER_TYPES, strict=True) if kind.tokens_allowed)
+CLASS_TOKEN_OPERATORS = tuple(op for op, kind in zip(OPERATORS, _LAYER_TYPES, strict=True) if kind.class_tokens_allowed)
 
 
 def read_yaml(what: str, path: Path) -> Any:
@@ -684,8 +950,8 @@ def _expected(message: str) -> str:
 _UNIONS: dict[str, tuple[type[Config], ...]] = {
     "stem": (ConvStem, PatchStem, TubeStem),
     "layers": _LAYER_TYPES,
-    "downsample": (ConvDownsample, InLayerDownsample),
-    "head": (MeanHead, AttentionHead),
+    "downsample": (ConvDownsample, MergeDownsample, InLayerDownsample, FramePool),
+    "head": (MeanHead, AttentionHead, ClassTokenHead, ConvHead),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nas.architecture import (
+    OPERATORS,
     STRIDED_OPERATORS,
     TOKEN_OPERATORS,
     Architecture,
@@ -69,6 +70,21 @@ def tube_document(layer: dict[str, Any] | None = None, **changes: Any) -> dict[s
     return data
 
 
+def token_document(
+    class_tokens: str = "clip",
+    layer: dict[str, Any] | None = None,
+    head: dict[str, Any] | None = None,
+    downsample: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A map of 8x4x4 tokens of width 24 behind class tokens."""
+    layers = [layer or {"op": "factorized", "heads": 3}]
+    stages: list[dict[str, Any]] = [{"width": 24, "layers": layers}]
+    if downsample:
+        stages.append({"width": 24, "downsample": downsample, "layers": layers})
+    stem = {"op": "patch", "class_tokens": class_tokens}
+    return document(stem=stem, stages=stages, head=head or {"op": "class_token"})
+
+
 HEADS, WINDOW = "stages.0.layers.0.heads", "stages.0.layers.0.window"
 
 REFUSED: dict[str, tuple[Any, str, list[str]]] = {
@@ -124,7 +140,7 @@ REFUSED: dict[str, tuple[Any, str, list[str]]] = {
     "unknown key of a layer": (
         with_layer({"op": "t2d", "heads": 3, "head": 3}),
         "stages.0.layers.0.head",
-        ["unknown key", "heads, mlp_ratio, activation, variant, window"],
+        ["unknown key", "heads, mlp_ratio, activation, norm_eps, variant, window, cpe"],
     ),
     "unknown key of the file": (document(stages_=[]), "stages_", ["unknown key", "stem, stages, head"]),
     "unknown key of a stage": (with_stage(0, depth=3), "stages.0.depth", ["unknown key", "width, downsample, layers"]),
@@ -137,13 +153,79 @@ REFUSED: dict[str, tuple[Any, str, list[str]]] = {
     "unknown operator": (
         with_layer({"op": "conv3d"}),
         "stages.0.layers.0.op",
-        ["'conv3d' is unknown", "t2d, tps, factorized, sparse_tube, d2plus1d, joint_filter, full3d"],
+        ["'conv3d' is unknown", ", ".join(OPERATORS)],
+    ),
+    "layer without a place for a class token": (
+        token_document(layer={"op": "t2d", "heads": 3}),
+        "stages.0.layers.0.op",
+        ["'t2d' has no place for a class token", "allowed: factorized"],
+    ),
+    "variant without a place for a class token": (
+        token_document(layer={"op": "factorized", "heads": 4, "variant": "dot_product"}),
+        "stages.0.layers.0.variant",
+        ["'dot_product'", "per clip", "'divided', 'joint'"],
+    ),
+    "window beside a class token": (
+        token_document(layer={"op": "factorized", "heads": 4, "window": 4}),
+        WINDOW,
+        ["[4, 4]", "allowed: null"],
+    ),
+    "variant without a place for class tokens of frames": (
+        token_document("frame"),
+        "stages.0.layers.0.variant",
+        ["'divided'", "per frame", "'space'"],
+    ),
+    "mean over a class token": (token_document(head={"op": "mean"}), "head.op", ["'mean'", "'class_token'"]),
+    "head without its class token": (
+        document(head={"op": "class_token"}),
+        "head.op",
+        ["'class_token' finds none", "'mean', 'attention'"],
+    ),
+    "head on class tokens of frames": (
+        token_document("frame", {"op": "factorized", "heads": 3, "variant": "space"}, {"op": "mean"}),
+        "head.op",
+        ["'mean'", "'frame_pool'"],
+    ),
+    "pooling frames behind a class token": (
+        token_document(downsample={"op": "frame_pool"}),
+        "stages.1.downsample",
+        ["'frame_pool'", "single frames"],
+    ),
+    "pooling frames to another width": (
+        with_stage(1, downsample={"op": "frame_pool"}),
+        "stages.1.width",
+        ["48", "incoming width 24", "allowed: 24"],
+    ),
+    "downsample of a class token": (
+        token_document(downsample={"op": "merge", "stride": [1, 2, 2]}),
+        "stages.1.downsample",
+        ["'merge' needs a plain grid", "class token"],
+    ),
+    "tokens of the stem on another map": (
+        with_stage(1, layers=[{"op": "factorized", "heads": 4, "stem_gate": True}]),
+        "stages.1.layers.0.stem_gate",
+        ["16x16x24", "4x8x8x48", "allowed: false"],
+    ),
+    "shared kernel of several widths": (
+        tube_document(stem={"op": "tube", "interpolated": True, "tubes": [{**TUBE, "space_to_depth": [1, 1, 2]}]}),
+        "stem.interpolated",
+        ["true", "without space_to_depth"],
+    ),
+    "convolutional head on tokens": (
+        tube_document(head={"op": "conv", "inner_width": 8}),
+        "head.op",
+        ["'conv' needs a grid", "'mean', 'attention'"],
+    ),
+    "mean of each frame on tokens": (
+        tube_document(head={"op": "mean", "norm": "frame"}),
+        "head.norm",
+        ["'frame'", "'before', 'after', 'none'"],
     ),
     "unknown stem": (document(stem={"op": "pool"}), "stem.op", ["'pool' is unknown", "conv, patch, tube"]),
     "unknown downsample": (
         with_stage(1, downsample={"op": "max", "stride": [1, 2, 2]}),
         "stages.1.downsample.op",
-        ["'max' is unknown", "conv, in_layer"],
+        ["'max' is unknown", "conv, merge, in_layer, frame_pool"],
     ),
     "missing operator": (with_layer({"heads": 3}), "stages.0.layers.0.op", ["is missing", "t2d"]),
     "missing heads": (with_layer({"op": "tps"}), HEADS, ["is missing", "required"]),
@@ -197,7 +279,7 @@ REFUSED: dict[str, tuple[Any, str, list[str]]] = {
             stages=[{"width": 24, "downsample": {"op": "conv", "stride": [1, 2, 2]}, "layers": [{"op": "full3d"}]}]
         ),
         "stages.0.downsample",
-        ["'conv' needs a grid", "null"],
+        ["'conv' needs a plain grid", "null"],
     ),
     "width zero": (with_stage(0, width=0), "stages.0.width", ["0", "greater than 0"]),
     "dropout one": (document(head={"op": "mean", "dropout": 1.0}), "head.dropout", ["1.0", "less than 1"]),
@@ -233,7 +315,7 @@ def test_an_architecture_error_is_a_user_error_and_survives_pickling() -> None:
 
 
 def test_operators_that_take_strides_and_tokens() -> None:
-    assert STRIDED_OPERATORS == ("d2plus1d", "joint_filter", "full3d")
+    assert STRIDED_OPERATORS == ("d2plus1d", "joint_filter", "full3d", "r2plus1d", "x3d")
     assert TOKEN_OPERATORS == ("factorized",)
 
 

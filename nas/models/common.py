@@ -131,17 +131,21 @@ def mlp(width: int, ratio: float, activation: str) -> nn.Sequential:
 
 
 def pad_to_windows(x_BTHWC: Tensor, window: Triple) -> Tensor:
-    """Pads T, H and W with zeros at their ends up to multiples of the window."""
+    """Pads T, H and W with zeros at their ends up to multiples of the window; any axes may follow."""
     t, h, w = ((-n) % s for n, s in zip(x_BTHWC.shape[1:4], window, strict=True))
-    return F.pad(x_BTHWC, (0, 0, 0, w, 0, h, 0, t)) if t or h or w else x_BTHWC
+    rest = (0, 0) * (x_BTHWC.ndim - 4)
+    return F.pad(x_BTHWC, (*rest, 0, w, 0, h, 0, t)) if t or h or w else x_BTHWC
 
 
 def window_partition(x_BTHWC: Tensor, window: Triple) -> Tensor:
-    """Cuts a map whose extent is a multiple of the window into sequences: (S, L, C), clips and frames outermost."""
-    b, t, h, w, c = x_BTHWC.shape
+    """Cuts a map whose extent is a multiple of the window into sequences: (S, L, C), clips and frames outermost.
+
+    The channels may be several axes. Where the windows lie one after the other in memory the result is a view.
+    """
+    b, t, h, w, *c = x_BTHWC.shape
     wt, wh, ww = window
-    x = x_BTHWC.reshape(b, t // wt, wt, h // wh, wh, w // ww, ww, c)
-    return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, wt * wh * ww, c)
+    x = x_BTHWC.reshape(b, t // wt, wt, h // wh, wh, w // ww, ww, *c)
+    return x.permute(0, 1, 3, 5, 2, 4, 6, *range(7, x.ndim)).reshape(-1, wt * wh * ww, *c)
 
 
 def window_reverse(x_SLC: Tensor, window: Triple, extent: Sequence[int]) -> Tensor:
@@ -166,33 +170,66 @@ def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: T
     """
     q, k, v = (torch.unflatten(x, -1, (heads, -1)).transpose(1, 2) for x in (q_SLC, k_SLC, v_SLC))
     if bias_GhLL is not None and len(bias_GhLL) > 1:
-        # The rows of the bias become heads, so that it broadcasts over the rest of the sequences and is never copied.
-        groups = len(bias_GhLL)
-        q, k, v = (x.reshape(-1, groups * heads, *x.shape[2:]) for x in (q, k, v))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL.flatten(0, 1)[None])
-        y = torch.unflatten(y, 1, (groups, heads)).flatten(0, 1)
-    else:
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL)
+        clips = len(q) // len(bias_GhLL)
+        bias_GhLL = bias_GhLL.expand(clips, *bias_GhLL.shape).flatten(0, 1)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL)
     return y.transpose(1, 2).flatten(2)
 
 
-def window_attention(qkv_BTHWC: Tensor, heads: int, window: Triple, bias_GhLL: Tensor | None = None) -> Tensor:
-    """Self-attention inside windows of a map of concatenated queries, keys and values.
+def window_attention(qkv_BTHW3C: Tensor, heads: int, window: Triple) -> Tensor:
+    """Self-attention inside windows of a map of queries, keys and values.
 
     A window of extent 1 along an axis is attention in the plane of the others. Where the map is no multiple of the
     window it is padded with zeros, which are attended to.
 
     Args:
-        qkv_BTHWC: (B, T, H, W, 3C).
+        qkv_BTHW3C: (B, T, H, W, 3, C); C may be part of a larger axis.
 
     Returns:
         (B, T, H, W, C).
     """
-    t, h, w = qkv_BTHWC.shape[1:4]
-    padded = pad_to_windows(qkv_BTHWC, window)
-    q, k, v = window_partition(padded, window).chunk(3, dim=-1)
-    y = window_reverse(attend(q, k, v, heads, bias_GhLL), window, padded.shape[1:4])
+    t, h, w = qkv_BTHW3C.shape[1:4]
+    padded = pad_to_windows(qkv_BTHW3C, window)
+    q, k, v = window_partition(padded, window).unbind(-2)
+    y = window_reverse(attend(q, k, v, heads), window, padded.shape[1:4])
     return y[:, :t, :h, :w]
+
+
+def round8(value: float) -> int:
+    """Nearest multiple of eight, at least eight and never below 90 % of the value."""
+    rounded = max(8, int(value + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * value else rounded
+
+
+class SqueezeExcite(nn.Module):
+    """y sigmoid(W2 ReLU(W1 mean y)), hidden width round8(width / 16)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = round8(width / 16)
+        self.reduce, self.expand = Conv(width, hidden, bias=True), Conv(hidden, width, bias=True)
+
+    def forward(self, y_BTHWC: Tensor) -> Tensor:
+        mean = y_BTHWC.mean(dim=(1, 2, 3), keepdim=True)
+        return y_BTHWC * torch.sigmoid(self.expand(F.relu(self.reduce(mean))))
+
+
+class PositionEncoding(nn.Module):
+    """Convolutional position encoding: x plus depthwise 3x3 convolutions of x.
+
+    `2d` convolves in space; `3d` sums convolutions on the (H, W), (T, W) and (T, H) planes (DaViT-T2D).
+    """
+
+    def __init__(self, width: int, kind: str) -> None:
+        super().__init__()
+        kernels = {"none": (), "2d": ((1, 3, 3),), "3d": ((1, 3, 3), (3, 1, 3), (3, 3, 1))}[kind]
+        self.planes = nn.ModuleList(Conv(width, width, kernel, groups=width, bias=True) for kernel in kernels)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        y = x_BTHWC
+        for conv in self.planes:
+            y = y + conv(x_BTHWC)
+        return y
 
 
 class ResidualBlock(nn.Module):

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import AttentionHead, MeanHead, Shape
-from nas.models.common import attend, linear
+from nas.architecture import AttentionHead, ClassTokenHead, ConvHead, MeanHead, Shape
+from nas.models.common import BatchNorm, Conv, attend, linear
 
 
 class MeanPool(nn.Module):
-    """Mean over all tokens, LayerNorm before, after or not at all, dropout, linear classifier."""
+    """Mean over all tokens, LayerNorm before, between the mean over space and time, after or not at all; linear."""
 
     def __init__(self, config: MeanHead, shape_in: Shape, shape_out: Shape) -> None:
         super().__init__()
-        self.norm_first = config.norm == "before"
-        self.norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(shape_in.channels, eps=1e-6)
+        self.where = config.norm
+        self.norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(shape_in.channels, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = linear(shape_in.channels, shape_out.channels)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
-        x = self.norm(x_BTHWC) if self.norm_first else x_BTHWC
-        x = x.mean(dim=(1, 2, 3))
-        logits: Tensor = self.classifier(self.dropout(x if self.norm_first else self.norm(x)))
+        if self.where == "before":
+            x = self.norm(x_BTHWC).mean(dim=(1, 2, 3))
+        elif self.where == "frame":
+            x = self.norm(x_BTHWC.mean(dim=(2, 3))).mean(dim=1)
+        else:
+            x = self.norm(x_BTHWC.mean(dim=(1, 2, 3)))
+        logits: Tensor = self.classifier(self.dropout(x))
         return logits
 
 
@@ -31,7 +38,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, config: AttentionHead, shape_in: Shape, shape_out: Shape) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(shape_in.channels, eps=1e-6)
+        self.norm = nn.LayerNorm(shape_in.channels, eps=config.norm_eps)
         self.query = nn.Parameter(torch.empty(1, 1, shape_in.channels))
         nn.init.trunc_normal_(self.query, std=0.02)
         self.dropout = nn.Dropout(config.dropout)
@@ -44,4 +51,48 @@ class AttentionPool(nn.Module):
         return logits
 
 
-HEADS = {MeanHead: MeanPool, AttentionHead: AttentionPool}
+class ClassTokenPool(nn.Module):
+    """LayerNorm of the class token, dropout, linear classifier."""
+
+    def __init__(self, config: ClassTokenHead, shape_in: Shape, shape_out: Shape) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(shape_in.channels, eps=config.norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = linear(shape_in.channels, shape_out.channels)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(self.norm(x_BTHWC[:, 0, 0, 0])))
+        return logits
+
+
+class ConvPool(nn.Module):
+    """conv, BN, ReLU, mean, linear, ReLU, dropout, linear (X3D, VoV3D).
+
+    In evaluation a map larger than the one it was built for is pooled in windows of that size, one cell apart, and the
+    logarithm of the mean class probability over all windows is returned.
+    """
+
+    def __init__(self, config: ConvHead, shape_in: Shape, shape_out: Shape) -> None:
+        super().__init__()
+        self.window = shape_in.extent
+        self.conv, self.norm = Conv(shape_in.channels, config.inner_width), BatchNorm(config.inner_width)
+        self.project = Conv(config.inner_width, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.width, shape_out.channels)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.conv(x_BTHWC)))
+        larger = not self.training and x_BTHWC.shape[1:4] != self.window
+        if larger:
+            x = F.avg_pool3d(x.permute(0, 4, 1, 2, 3), self.window, stride=1).permute(0, 2, 3, 4, 1)
+        else:
+            x = x.mean(dim=(1, 2, 3), keepdim=True)
+        logits: Tensor = self.classifier(self.dropout(F.relu(self.project(x)))).flatten(1, 3)
+        if larger:
+            return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
+        return logits[:, 0]
+
+
+HEADS = {MeanHead: MeanPool, AttentionHead: AttentionPool, ClassTokenHead: ClassTokenPool, ConvHead: ConvPool}

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import Architecture, ArchitectureError, ConvDownsample, LayerConfig, Part, Shape, load
+from nas.architecture import (
+    Architecture,
+    ArchitectureError,
+    ConvDownsample,
+    FramePool,
+    LayerConfig,
+    MergeDownsample,
+    Part,
+    Shape,
+    load,
+)
+from nas.errors import NasError
 from nas.models.common import pad_to_windows, tube_conv
 from nas.models.heads import HEADS
 from nas.models.layers import build_layer
-from nas.models.stems import STEMS
+from nas.models.stems import STEMS, ClassToken
 
 
 class ConvDownsampling(nn.Module):
@@ -29,7 +42,58 @@ class ConvDownsampling(nn.Module):
         return y
 
 
-_MODULES: dict[Any, Any] = {**STEMS, **HEADS, ConvDownsample: ConvDownsampling}
+class PatchMerging(nn.Module):
+    """The cells of a stride side by side on channels, LayerNorm, linear without bias (Swin).
+
+    Cells are ordered by frame, then column, then row, as in Swin's weights.
+    """
+
+    def __init__(self, config: MergeDownsample, shape_in: Shape, shape_out: Shape) -> None:
+        super().__init__()
+        self.stride = config.stride
+        merged = shape_in.channels * math.prod(config.stride)
+        self.norm = nn.LayerNorm(merged, eps=1e-5)
+        self.reduction = nn.Linear(merged, shape_out.channels, bias=False)
+        nn.init.trunc_normal_(self.reduction.weight, std=0.02)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        st, sh, sw = self.stride
+        x = pad_to_windows(x_BTHWC, self.stride)
+        b, t, h, w, c = x.shape
+        x = x.reshape(b, t // st, st, h // sh, sh, w // sw, sw, c).permute(0, 1, 3, 5, 2, 6, 4, 7)
+        y: Tensor = self.reduction(self.norm(x.flatten(4)))
+        return y
+
+
+class FramePooling(nn.Module):
+    """The class token of each frame, or else the mean of its tokens; LayerNorm; position; class token."""
+
+    def __init__(self, config: FramePool, shape_in: Shape, shape_out: Shape) -> None:
+        super().__init__()
+        width = shape_out.channels
+        self.takes_token = shape_in.class_tokens == "frame"
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.position = nn.Parameter(torch.empty(1, shape_out.frames, 1, 1, width)) if config.position else None
+        if self.position is not None:
+            nn.init.trunc_normal_(self.position, std=0.02)
+        self.token = ClassToken(shape_out, config.position) if config.class_token else nn.Identity()
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        x = x_BTHWC[:, :, :, :1] if self.takes_token else x_BTHWC.mean(dim=(2, 3), keepdim=True)
+        y: Tensor = self.norm(x)
+        if self.position is not None:
+            y = y + self.position
+        y = self.token(y)
+        return y
+
+
+_MODULES: dict[Any, Any] = {
+    **STEMS,
+    **HEADS,
+    ConvDownsample: ConvDownsampling,
+    MergeDownsample: PatchMerging,
+    FramePool: FramePooling,
+}
 
 
 def build_part(part: Part) -> nn.Module:
@@ -40,8 +104,15 @@ def build_part(part: Part) -> nn.Module:
     return module
 
 
+def adds_stem_tokens(part: Part) -> bool:
+    """Whether the part's module takes the map of the stem as a second argument."""
+    return isinstance(part.config, LayerConfig) and part.config.adds_stem_tokens
+
+
 class Network(nn.Module):
     """A video network: (B, 3, T, H, W) to class logits (B, num_classes).
+
+    A network of sparse tubes also takes images, (B, 3, 1, H, W); a fully convolutional one, larger clips in evaluation.
 
     Attributes:
         architecture: What it was built from.
@@ -51,28 +122,52 @@ class Network(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.parts = nn.ModuleDict({part.path.replace(".", "_"): build_part(part) for part in architecture.parts()})
+        parts = {part.path.replace(".", "_"): part for part in architecture.parts()}
+        self.parts = nn.ModuleDict({name: build_part(part) for name, part in parts.items()})
+        self.adds_stem_tokens = {name: adds_stem_tokens(part) for name, part in parts.items()}
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        expected = self.architecture.input.shape
-        if clip_BCTHW.shape[1:] != (expected.channels, *expected.extent):
+        self._check(clip_BCTHW)
+        stem: Tensor = self.parts["stem"](clip_BCTHW.permute(0, 2, 3, 4, 1))
+        x = stem
+        for name, part in self.parts.items():
+            if name != "stem":
+                x = part(x, stem) if self.adds_stem_tokens[name] else part(x)
+        return x
+
+    def _check(self, clip_BCTHW: Tensor) -> None:
+        """Raises ArchitectureError for a clip that the network was not built for."""
+        architecture, expected = self.architecture, self.architecture.input.shape
+        channels, *extent = clip_BCTHW.shape[1:]
+        fits = tuple(extent) == expected.extent
+        if not fits and architecture.takes_images:
+            fits = tuple(extent) == (1, *expected.extent[1:])
+        if not fits and architecture.takes_larger_clips and not self.training:
+            fits = all(n >= least for n, least in zip(extent, expected.extent, strict=True))
+        if channels != expected.channels or not fits:
             raise ArchitectureError(
                 "input",
                 f"a clip of {list(clip_BCTHW.shape)} does not fit; allowed: batch, channels, frames, height, width of "
                 f"(any, {expected.channels}, {expected.frames}, {expected.height}, {expected.width}), "
                 "or build Architecture.resized(frames, size)",
             )
-        x = clip_BCTHW.permute(0, 2, 3, 4, 1)
-        for part in self.parts.values():
-            x = part(x)
-        return x
 
 
-def build(architecture: Architecture | str | Path, *, device: torch.device | str | None = None) -> Network:
+def build(
+    architecture: Architecture | str | Path,
+    *,
+    frames: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    num_classes: int | None = None,
+    tuned: bool = False,
+    device: torch.device | str | None = None,
+) -> Network:
     """Builds the network of an architecture.
 
     Args:
         architecture: An architecture, a path, or the name of a reference network.
+        frames, size, num_classes: In place of those of the file; windows and tubes are clipped to smaller maps.
+        tuned: Measure, on one clip, the ways in which a module can run, and keep the fastest: see `tune`.
         device: Where its parameters are made, `meta` included; torch's default device if none.
 
     Returns:
@@ -83,7 +178,52 @@ def build(architecture: Architecture | str | Path, *, device: torch.device | str
     """
     if not isinstance(architecture, Architecture):
         architecture = load(architecture)
-    if device is None:
-        return Network(architecture)
-    with torch.device(device):
-        return Network(architecture)
+    if frames or size or num_classes:
+        architecture = architecture.resized(frames, size, num_classes)
+    with torch.device(device) if device is not None else nullcontext():
+        model = Network(architecture)
+    if tuned:
+        tune(model)
+    return model
+
+
+def tune(model: Network) -> None:
+    """Lets every module that has a `tune` method measure its equal ways to run on its own input, and keep the fastest.
+
+    The joint filters have one: factored or composed.
+    """
+    hooks = [
+        module.register_forward_pre_hook(lambda tuned, inputs: tuned.tune(*inputs))
+        for module in model.modules()
+        if hasattr(module, "tune")
+    ]
+    entry = model.architecture.input.shape
+    weight = next(model.parameters())
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, entry.channels, *entry.extent, device=weight.device, dtype=weight.dtype))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+
+
+def freeze_layers(model: Network, before: str) -> None:
+    """Stops the training of all layers and downsamplings before one; stem and head go on.
+
+    The scaling-up of TubeViT freezes the first layers of a large image network and lets the tubes enter again, through
+    gates (`stem_gate`), behind them.
+
+    Args:
+        model: A network.
+        before: Path of the first layer that is trained, such as `stages.0.layers.16`.
+
+    Raises:
+        NasError: The network has no such layer.
+    """
+    names = [part.path for part in model.architecture.parts()][1:-1]
+    if before not in names:
+        raise NasError(f"layer {before!r} is not in the network; allowed: {', '.join(names)}")
+    for name in names[: names.index(before)]:
+        model.parts[name.replace(".", "_")].requires_grad_(False)

@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.architecture import Architecture, Config, LayerConfig, Part, Shape
-from nas.models.network import build_part
+from nas.models.network import adds_stem_tokens, build_part
 
 aten = torch.ops.aten
 
@@ -98,6 +98,7 @@ class Trace:
         inner_bytes: Kept for backward, apart from the module's input and output.
         input_bytes, output_bytes: Sizes of the storages that go in and out.
         keeps_input, keeps_output: Whether backward needs them.
+        keeps_stem: Whether backward needs the map of the stem, where the module takes it.
     """
 
     macs: int
@@ -107,18 +108,20 @@ class Trace:
     output_bytes: int
     keeps_input: bool
     keeps_output: bool
+    keeps_stem: bool
 
     @property
     def activation_bytes(self) -> int:
         return self.inner_bytes + self.keeps_input * self.input_bytes + self.keeps_output * self.output_bytes
 
 
-def trace(module: nn.Module, x: Tensor) -> Trace:
+def trace(module: nn.Module, x: Tensor, stem: Tensor | None = None) -> Trace:
     """Traces one training-mode forward pass of a module on the meta device.
 
     Args:
         module: A module whose parameters are on the meta device.
         x: Its input, on the meta device too.
+        stem: The map of the stem, for a layer that takes that too.
     """
     own = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -130,26 +133,31 @@ def trace(module: nn.Module, x: Tensor) -> Trace:
 
     products, attention = _Products(), _Attention()
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), products, attention:
-        out = module(x)
+        out = module(x) if stem is None else module(x, stem)
     source, sink = x.untyped_storage(), out.untyped_storage()
+    beside = None if stem is None else stem.untyped_storage()._cdata
     return Trace(
         macs=products.macs + attention.macs,
         params=sum(p.numel() for p in module.parameters()),
-        inner_bytes=sum(s.nbytes() for key, s in kept.items() if key not in own | {source._cdata, sink._cdata}),
+        inner_bytes=sum(s.nbytes() for key, s in kept.items() if key not in own | {source._cdata, sink._cdata, beside}),
         input_bytes=source.nbytes(),
         output_bytes=sink.nbytes(),
         keeps_input=source._cdata in kept,
         keeps_output=sink._cdata in kept,
+        keeps_stem=beside in kept,
     )
 
 
 @cache
 def _part_trace(config: Config, shape_in: Shape, shape_out: Shape, stride: tuple[int, int, int], entry: bool) -> Trace:
     with torch.device("meta"):
-        module = build_part(Part("part", config, shape_in, shape_out, stride))
-        clip = torch.empty(1, shape_in.channels, *shape_in.extent)
-        x = clip if entry else torch.empty(1, *shape_in.extent, shape_in.channels, requires_grad=True)
-    return trace(module, x.permute(0, 2, 3, 4, 1) if entry else x)
+        part = Part("part", config, shape_in, shape_out, stride)
+        module = build_part(part)
+        if entry:
+            return trace(module, torch.empty(1, shape_in.channels, *shape_in.extent).permute(0, 2, 3, 4, 1))
+        x = torch.empty(1, *shape_in.stored, shape_in.channels, requires_grad=True)
+        stem = torch.empty(1, *shape_out.stored, shape_out.channels, requires_grad=True)
+    return trace(module, x, stem if adds_stem_tokens(part) else None)
 
 
 @dataclass(frozen=True)
@@ -191,6 +199,7 @@ def cost(architecture: Architecture) -> Cost:
     traces = [_part_trace(p.config, p.input, p.output, p.stride, p.path == "stem") for p in parts]
     wanted = [before.keeps_output or after.keeps_input for before, after in pairwise(traces)]
     wanted.append(traces[-1].keeps_output)
+    wanted[0] |= any(record.keeps_stem for record in traces)
     rows = []
     for part, record, keeps_output in zip(parts, traces, wanted, strict=True):
         kept = record.inner_bytes + keeps_output * record.output_bytes

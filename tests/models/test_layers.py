@@ -24,21 +24,26 @@ LAYERS: list[dict[str, Any]] = [
     *({"op": "tps", "window": 3, "shift": s, "cyclic": c} for s in ("patch", "channel", "none") for c in (False, True)),
     {"op": "tps", "window": [2, 4], "pattern": "2x2", "bias_index": "released", "cyclic": True},
     {"op": "tps", "window": [5, 3], "pattern": "2x2_long", "activation": "gelu_tanh"},
-    *({"op": "factorized", "variant": v} for v in ("divided", "self_attention", "dot_product", "joint")),
+    *({"op": "factorized", "variant": v} for v in ("divided", "self_attention", "dot_product", "joint", "space")),
     *({"op": "factorized", "variant": v, "window": 3} for v in ("divided", "self_attention", "dot_product")),
+    *({"op": "channel_attention", "scale": s, "cpe": c} for s in ("head_dim", "tokens") for c in ("none", "2d", "3d")),
+    {"op": "t2d", "cpe": "3d"},
     {"op": "sparse_tube", "tubes": TUBES},
     {"op": "d2plus1d", "modules": 3, "kernel": 5},
     {"op": "joint_filter"},
     {"op": "joint_filter", "execution": "factored", "temporal_atoms": 2},
     {"op": "full3d", "temporal_kernel": 5},
+    {"op": "r2plus1d", "kernel": 5},
+    {"op": "x3d"},
+    {"op": "x3d", "excite": False, "temporal_kernel": 1},
 ]
-CONVOLUTIONS = [layer for layer in LAYERS if layer["op"] in ("d2plus1d", "joint_filter", "full3d")]
+CONVOLUTIONS = [layer for layer in LAYERS if layer["op"] in STRIDED_OPERATORS]
 
 
 def document(
     layer: dict[str, Any], frames: int = 5, size: tuple[int, int] = (20, 28), width: int = 32
 ) -> dict[str, Any]:
-    heads = {"heads": 2} if layer["op"] in ("t2d", "tps", "factorized", "sparse_tube") else {}
+    heads = {} if layer["op"] in STRIDED_OPERATORS else {"heads": 2}
     return {
         "input": {"frames": frames, "size": list(size)},
         "num_classes": 3,
@@ -175,6 +180,28 @@ CLOSED_FORMS: list[tuple[dict[str, Any], int, int]] = [
     # A Swin block, at no multiply-adds for the shift; its table has (2T-1)(2wh-1)(2ww-1) rows for each of 2 heads.
     ({"op": "tps", "window": [5, 7]}, BLOCK + SPACE, BLOCK_PARAMS + 9 * 9 * 13 * 2),
     ({"op": "tps", "window": 3}, 3 * D * D * W3 + 9 * D * D * N + 2 * D * W3 * 9, BLOCK_PARAMS + 9 * 5 * 5 * 2),
+    ({"op": "factorized", "variant": "space"}, BLOCK + SPACE, BLOCK_PARAMS),
+    # Two groups of 16 channels: matrices of 16x16 over all tokens.
+    ({"op": "channel_attention"}, BLOCK + 2 * N * D * 16, BLOCK_PARAMS),
+    (
+        # Position encodings before attention and MLP: a depthwise 3x3 convolution with bias on each of three planes.
+        {"op": "channel_attention", "cpe": "3d"},
+        BLOCK + 2 * N * D * 16 + 2 * 3 * 9 * D * N,
+        BLOCK_PARAMS + 2 * 3 * 10 * D,
+    ),
+    ({"op": "t2d", "variant": "2d", "cpe": "2d"}, BLOCK + SPACE + 2 * 9 * D * N, BLOCK_PARAMS + 2 * 10 * D),
+    (
+        # Inner width int(2.25 32) = 72: 1x1x1, 3x3x3 on each channel, SE of 8, 1x1x1.
+        {"op": "x3d"},
+        N * (D * 72 + 27 * 72 + 72 * D) + 2 * 72 * 8,
+        2 * D * 72 + 27 * 72 + (2 * 72 * 8 + 72 + 8) + 2 * (72 + 72 + D),
+    ),
+    (
+        # Between space and time 27 32 32 / (9 32 + 3 32) = 72 channels with a BN.
+        {"op": "r2plus1d"},
+        2 * N * (9 * D * 72 + 3 * 72 * D),
+        2 * (9 * D * 72 + 3 * 72 * D + 2 * 72 + NORM),
+    ),
     ({"op": "full3d"}, 2 * 27 * D * D * N, 2 * 27 * D * D + 2 * NORM),
     ({"op": "joint_filter"}, 2 * (27 * D * D * N + D * D * COMPOSE), 2 * (FILTER_PARAMS + NORM)),
     (
@@ -216,6 +243,10 @@ SHORT = D * E * N2
     ("layer", "macs"),
     [
         ({"op": "full3d"}, 27 * (D + E) * E * N2 + SHORT),
+        # 27 32 48 / (9 32 + 3 48) = 96 channels between space at 5x3x4 and time at 3x3x4.
+        ({"op": "r2plus1d"}, 96 * (9 * D * 5 * 3 * 4 + 9 * E * N2 + 2 * 3 * E * N2) + SHORT),
+        # Inner width 108 with an SE of 8: expansion at 5x5x7, all else at 3x3x4.
+        ({"op": "x3d"}, 108 * (D * N + 27 * N2 + E * N2 + 2 * 8) + SHORT),
         ({"op": "joint_filter"}, (D + E) * E * (27 * N2 + COMPOSE) + SHORT),
         (
             # Time first: temporal atoms at 3x5x7, spatial atoms at 3x3x4.
@@ -228,7 +259,7 @@ SHORT = D * E * N2
             96 * (D * N + 9 * 5 * 3 * 4 + 3 * N2 + 2 * 8 + E * N2) + E * E * N2 + SHORT,
         ),
     ],
-    ids=["full3d", "composed", "factored", "d2plus1d"],
+    ids=["full3d", "r2plus1d", "x3d", "composed", "factored", "d2plus1d"],
 )
 def test_multiply_adds_of_a_strided_layer(layer: dict[str, Any], macs: int) -> None:
     rows = {row.path: row for row in cost(Architecture.parse(strided_document(layer, (2, 2, 2)))).layers}

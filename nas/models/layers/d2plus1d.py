@@ -7,28 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.architecture import D2Plus1D, Shape
-from nas.models.common import UNIT, BatchNorm, Conv, Triple, shortcut
+from nas.models.common import UNIT, BatchNorm, Conv, SqueezeExcite, Triple, shortcut
 
 __all__ = ["TOSABlock"]
-
-
-def round8(value: float) -> int:
-    """Nearest multiple of eight, at least eight and never below 90 % of the value."""
-    rounded = max(8, int(value + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * value else rounded
-
-
-class SqueezeExcite(nn.Module):
-    """y sigmoid(W2 ReLU(W1 mean y)), hidden width round8(width / 16)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        hidden = round8(width / 16)
-        self.reduce, self.expand = Conv(width, hidden, bias=True), Conv(hidden, width, bias=True)
-
-    def forward(self, y_BTHWC: Tensor) -> Tensor:
-        mean = y_BTHWC.mean(dim=(1, 2, 3), keepdim=True)
-        return y_BTHWC * torch.sigmoid(self.expand(F.relu(self.reduce(mean))))
 
 
 class D2Plus1DModule(nn.Module):

@@ -1,7 +1,8 @@
-"""Factorized space-time attention: TimeSformer's divided, ViViT's models 3 and 4, and joint attention (model 1).
+"""Factorized space-time attention: TimeSformer's divided, ViViT's models 1 (joint), 3 and 4, and space alone.
 
 Multiply-adds per layer at MLP ratio 4, with N = T H W tokens of width d: divided 17 d^2 N + 2 N d (HW + T);
-self_attention 16 d^2 N + 2 N d (HW + T); dot_product 12 d^2 N + N d (HW + T); joint 12 d^2 N + 2 N^2 d.
+self_attention 16 d^2 N + 2 N d (HW + T); dot_product 12 d^2 N + N d (HW + T); joint 12 d^2 N + 2 N^2 d; space
+12 d^2 N + 2 N d HW.
 """
 
 from __future__ import annotations
@@ -16,34 +17,36 @@ __all__ = ["FactorizedBlock"]
 
 
 class Attention(nn.Module):
-    """Pre-norm self-attention in windows of the map, residual connection not included."""
+    """Pre-norm self-attention in windows of the map, or of the whole map; residual connection not included."""
 
-    def __init__(self, width: int, heads: int, window: Triple) -> None:
+    def __init__(self, width: int, heads: int, window: Triple | None, eps: float) -> None:
         super().__init__()
         self.heads, self.window = heads, window
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.qkv, self.proj = linear(width, 3 * width), linear(width, width)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         _, t, h, w, _ = x_BTHWC.shape
-        qkv = self.qkv(pad_to_windows(self.norm(x_BTHWC), self.window))
-        y: Tensor = self.proj(window_attention(qkv, self.heads, self.window)[:, :t, :h, :w])
+        window = self.window or (t, h, w)
+        qkv = torch.unflatten(self.qkv(pad_to_windows(self.norm(x_BTHWC), window)), -1, (3, -1))
+        y: Tensor = self.proj(window_attention(qkv, self.heads, window)[:, :t, :h, :w])
         return y
 
 
-class SplitHeadAttention(Attention):
+class SplitHeadAttention(nn.Module):
     """ViViT model 4: the first half of the heads attends over time, the second over space, with one projection."""
 
-    def __init__(self, width: int, heads: int, window: Triple, frames: int) -> None:
-        super().__init__(width, heads, window)
-        self.time: Triple = (frames, 1, 1)
+    def __init__(self, width: int, heads: int, window: Triple, frames: int, eps: float) -> None:
+        super().__init__()
+        self.heads, self.windows = heads, ((frames, 1, 1), window)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.qkv, self.proj = linear(width, 3 * width), linear(width, width)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         _, t, h, w, _ = x_BTHWC.shape
-        qkv = torch.unflatten(self.qkv(pad_to_windows(self.norm(x_BTHWC), self.window)), -1, (3, 2, -1))
+        qkv = torch.unflatten(self.qkv(pad_to_windows(self.norm(x_BTHWC), self.windows[1])), -1, (3, 2, -1))
         over_time, over_space = (
-            window_attention(qkv[..., half, :].flatten(-2), self.heads // 2, window)
-            for half, window in enumerate((self.time, self.window))
+            window_attention(qkv[..., half, :], self.heads // 2, window) for half, window in enumerate(self.windows)
         )
         y: Tensor = self.proj(torch.cat((over_time, over_space), dim=-1)[:, :t, :h, :w])
         return y
@@ -53,35 +56,70 @@ class FactorizedBlock(nn.Module):
     """Transformer block with attention split between time and space.
 
     Variants:
-        divided: over time, through a zero-initialised linear layer, then over space (TimeSformer, no class token).
+        divided: over time, through a zero-initialised linear layer, then over space (TimeSformer). A class token takes
+            part in space only: each frame sees a copy, and the mean of what the frames make of it goes on.
         self_attention: over space, then over time, each with its own projections (ViViT model 3).
         dot_product: half of the heads over time, half over space (ViViT model 4).
         joint: over all tokens (ViViT model 1); the only one that works without a grid.
+        space: in each frame alone (the spatial encoder of ViViT model 2).
+
+    With `stem_gate` the block adds tanh(gate) times the tokens of the stem, gate starting at zero (the scaling-up of
+    TubeViT: large image networks take up tubes without losing what they know).
     """
 
     def __init__(self, config: Factorized, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
         super().__init__()
-        width, heads, frames = shape_out.channels, config.heads, shape_out.frames
-        space = (1, *(config.window or shape_out.extent[1:]))
+        width, heads, eps = shape_out.channels, config.heads, config.norm_eps
+        self.extent = shape_out.extent
+        self.split_class_token = config.variant == "divided" and shape_out.class_tokens == "clip"
+        frames, height, breadth = self.extent
+        space = (1, *(config.window or (height, breadth)))
+        if shape_out.class_tokens != "none":
+            space = (1, 1, 1 + height * breadth)
         time = (frames, 1, 1)
+        branches: list[nn.Module]
         match config.variant:
             case "divided":
                 out = linear(width, width)
                 nn.init.zeros_(out.weight)
-                branches = [nn.Sequential(Attention(width, heads, time), out), Attention(width, heads, space)]
+                branches = [
+                    nn.Sequential(Attention(width, heads, time, eps), out),
+                    Attention(width, heads, space, eps),
+                ]
             case "self_attention":
-                branches = [Attention(width, heads, space), Attention(width, heads, time)]
+                branches = [Attention(width, heads, space, eps), Attention(width, heads, time, eps)]
             case "dot_product":
-                branches = [SplitHeadAttention(width, heads, space, frames)]
+                branches = [SplitHeadAttention(width, heads, space, frames, eps)]
             case "joint":
-                branches = [Attention(width, heads, shape_out.extent)]
+                branches = [Attention(width, heads, None, eps)]
+            case "space":
+                branches = [Attention(width, heads, space, eps)]
         self.attention = nn.ModuleList(branches)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.mlp = mlp(width, config.mlp_ratio, config.activation)
+        if config.stem_gate:
+            self.gate = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x_BTHWC: Tensor) -> Tensor:
+    def divided_with_class_token(self, x_B11NC: Tensor) -> Tensor:
+        """TimeSformer's two attentions on one class token and T H W others, residual connections included."""
+        time, space = self.attention
+        token = x_B11NC[..., :1, :]
+        grid = torch.unflatten(x_B11NC[:, 0, 0, 1:], 1, self.extent)
+        grid = grid + time(grid)
+        frames = torch.cat((token.expand(-1, self.extent[0], -1, -1, -1), grid.flatten(2, 3).unsqueeze(2)), dim=3)
+        change = space(frames)
+        token = token + change[..., :1, :].mean(1, keepdim=True)
+        rest = (grid.flatten(2, 3) + change[:, :, 0, 1:]).flatten(1, 2)
+        return torch.cat((token, rest[:, None, None]), dim=3)
+
+    def forward(self, x_BTHWC: Tensor, stem_BTHWC: Tensor | None = None) -> Tensor:
         x = x_BTHWC
-        for branch in self.attention:
-            x = x + branch(x)
+        if self.split_class_token:
+            x = self.divided_with_class_token(x)
+        else:
+            for branch in self.attention:
+                x = x + branch(x)
         out: Tensor = x + self.mlp(self.norm(x))
+        if stem_BTHWC is not None:
+            out = out + torch.tanh(self.gate) * stem_BTHWC
         return out

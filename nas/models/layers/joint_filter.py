@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 
 from nas.architecture import JointFilter, Shape
+from nas.errors import NasError
 from nas.models.common import UNIT, ResidualBlock, Triple, convolve
 
-__all__ = ["JointFilterBlock"]
+__all__ = ["JointFilterBlock", "freeze_atoms", "swap_spatial_atoms", "swap_temporal_atoms"]
 
 # (order, zero) of the Bessel functions J_n by rising zero (Abramowitz and Stegun, table 9.5).
 _BESSEL_ZEROS = (
@@ -125,18 +128,27 @@ class JointFilterConv(nn.Module):
         time = torch.einsum("oiab,at->oitb", self.coefficients, self.temporal_atoms)
         return torch.einsum("oitb,bhw->oithw", time, self.spatial_atoms)
 
+    def tune(self, x_BTHWC: Tensor) -> None:
+        """Measures both executions on this input and keeps the faster one."""
+        seconds = {}
+        for self.factored in (False, True):
+            timer = Timer(
+                "layer(x)", globals={"layer": self.forward, "x": x_BTHWC}, num_threads=torch.get_num_threads()
+            )
+            seconds[self.factored] = timer.blocked_autorange(min_run_time=0.02).median
+        self.factored = min(seconds, key=lambda factored: seconds[factored])
+
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         if not self.factored:
             return convolve(x_BTHWC, self.weight(), stride=self.stride)
-        b, c = x_BTHWC.shape[0], x_BTHWC.shape[-1]
+        c = x_BTHWC.shape[-1]
         (kt, lt), (ks, k, _) = self.temporal_atoms.shape, self.spatial_atoms.shape
         st, sh, sw = self.stride
-        # Atoms are shared by the channels, so channels join the batch.
-        x = x_BTHWC.permute(0, 4, 1, 2, 3).flatten(0, 1).unsqueeze(1)
-        x = F.conv3d(x, self.temporal_atoms.view(kt, 1, lt, 1, 1), stride=(st, 1, 1), padding=(lt // 2, 0, 0))
-        x = x.flatten(0, 1).unsqueeze(1)
-        x = F.conv3d(x, self.spatial_atoms.view(ks, 1, 1, k, k), stride=(1, sh, sw), padding=(0, k // 2, k // 2))
-        x = x.reshape(b, c * kt * ks, *x.shape[2:]).permute(0, 2, 3, 4, 1)
+        # All channels share the atoms: depthwise convolutions with repeated weights.
+        over_time = self.temporal_atoms.view(kt, 1, lt, 1, 1).repeat(c, 1, 1, 1, 1)
+        over_space = self.spatial_atoms.view(ks, 1, 1, k, k).repeat(c * kt, 1, 1, 1, 1)
+        x = convolve(x_BTHWC, over_time, stride=(st, 1, 1), groups=c)
+        x = convolve(x, over_space, stride=(1, sh, sw), groups=c * kt)
         return F.linear(x, self.coefficients.flatten(1))
 
 
@@ -147,3 +159,67 @@ class JointFilterBlock(ResidualBlock):
         c_in, c_out = shape_in.channels, shape_out.channels
         first = JointFilterConv(c_in, c_out, stride, config)
         super().__init__(first, JointFilterConv(c_out, c_out, UNIT, config), c_in, c_out, stride)
+
+
+def swap_temporal_atoms(model: nn.Module, atoms: Tensor | None = None, dilation: int = 1) -> None:
+    """Replaces the temporal atoms of every joint filter in a model, in place; all else stays.
+
+    Dilated atoms see a slower tempo: where no layer strides over time, a clip with every frame shown twice then gives
+    the output of the original clip, every frame twice.
+
+    Args:
+        model: A module with joint filters somewhere in it.
+        atoms: As many atoms as there are, of any odd length, (Kt, length); the present ones if none.
+        dilation: Distance of neighbouring values of an atom, in frames; zeros are put between them.
+
+    Raises:
+        NasError: No joint filter, another number of atoms, an even length, or a dilation below 1.
+    """
+    _swap(model, "temporal_atoms", atoms, dilation)
+
+
+def swap_spatial_atoms(model: nn.Module, atoms: Tensor | None = None, dilation: int = 1) -> None:
+    """Replaces the spatial atoms, (Ks, size, size), of every joint filter, as `swap_temporal_atoms` does the temporal.
+
+    Raises:
+        NasError: As `swap_temporal_atoms`.
+    """
+    _swap(model, "spatial_atoms", atoms, dilation)
+
+
+def _swap(model: nn.Module, name: str, atoms: Tensor | None, dilation: int) -> None:
+    if dilation < 1:
+        raise NasError(f"dilation {dilation} is too small; allowed: 1 and more")
+    for layer in _joint_filters(model):
+        old: nn.Parameter = getattr(layer, name)
+        new = old.detach() if atoms is None else atoms.to(old)
+        sizes = list(new.shape[1:])
+        if len(new) != len(old) or new.ndim != old.ndim or any(n % 2 == 0 or n != sizes[0] for n in sizes):
+            shape = [len(old)] + ["odd size"] * (old.ndim - 1)
+            raise NasError(f"{name} of shape {list(new.shape)} do not fit; allowed: {shape}, all sizes equal")
+        spread = new.new_zeros(len(new), *(dilation * (n - 1) + 1 for n in sizes))
+        spread[(slice(None), *[slice(None, None, dilation)] * len(sizes))] = new
+        setattr(layer, name, nn.Parameter(spread, requires_grad=old.requires_grad))
+
+
+def freeze_atoms(model: nn.Module, kind: Literal["temporal", "spatial"] | None) -> None:
+    """Stops the training of one kind of atoms and resumes that of the other, for training in two stages.
+
+    Temporal stage (all frames at low resolution): freeze `spatial`. Spatial stage (full resolution, few frames): freeze
+    `temporal`. None trains both.
+
+    Raises:
+        NasError: The model has no joint filter, or there is no such kind.
+    """
+    if kind not in ("temporal", "spatial", None):
+        raise NasError(f"atoms {kind!r} are unknown; allowed: 'temporal', 'spatial', None")
+    for layer in _joint_filters(model):
+        layer.temporal_atoms.requires_grad_(kind != "temporal")
+        layer.spatial_atoms.requires_grad_(kind != "spatial")
+
+
+def _joint_filters(model: nn.Module) -> list[JointFilterConv]:
+    layers = [module for module in model.modules() if isinstance(module, JointFilterConv)]
+    if not layers:
+        raise NasError(f"{type(model).__name__} holds no joint filter; allowed: a model with 'joint_filter' layers")
+    return layers

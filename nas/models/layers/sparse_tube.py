@@ -27,13 +27,13 @@ class SparseTubeBlock(nn.Module):
         width = shape_out.channels
         self.heads = config.heads
         self.offsets = [tube.offset for tube in config.tubes]
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
         self.tubes = nn.ModuleList(tube_conv(width, width, tube.kernel, tube.stride) for tube in config.tubes)
         embedding = torch.cat([centre_embedding(tube_centres(tube, shape_out), width) for tube in config.tubes])
         self.register_buffer("embedding", embedding, persistent=False)
         self.q, self.k, self.v = linear(width, width), linear(width, width), linear(width, width)
         self.proj = linear(width, width)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
         self.mlp = mlp(width, config.mlp_ratio, config.activation)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:

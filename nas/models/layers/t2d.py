@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.architecture import T2D, Shape
-from nas.models.common import Triple, linear, mlp, pad_to_windows, window_attention
+from nas.models.common import PositionEncoding, Triple, linear, mlp, pad_to_windows, window_attention
 
 __all__ = ["T2DBlock"]
 
@@ -44,21 +44,23 @@ class T2DBlock(nn.Module):
         }
         self.space: Triple = (t, h, w) if config.variant == "3d" else (1, h, w)
         self.planes = planes[config.variant]
-        self.norm1 = nn.LayerNorm(width, eps=1e-5)
+        self.cpe1 = PositionEncoding(width, config.cpe)
+        self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
         self.qkv, self.proj = linear(width, 3 * width), linear(width, width)
         branches = {"shared": 1, "2d+1d": 1, "separate": 2}.get(config.variant, 0)
         self.qkv_t = nn.ModuleList(linear(width, 3 * width) for _ in range(branches))
         self.proj_t = nn.ModuleList(linear(width, width) for _ in range(branches))
         if self.planes:
             self.alpha = nn.Parameter(torch.full((width,), 1e-4))
-        self.norm2 = nn.LayerNorm(width, eps=1e-5)
+        self.cpe2 = PositionEncoding(width, config.cpe)
+        self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
         self.mlp = mlp(width, config.mlp_ratio, config.activation)
 
     def attention(self, x_BTHWC: Tensor) -> Tensor:
         """The attention branch, residual connection not included."""
         _, t, h, w, _ = x_BTHWC.shape
         # The image branch pads before qkv, the temporal planes pad what is projected already.
-        qkv = self.qkv(pad_to_windows(x_BTHWC, self.space))
+        qkv = torch.unflatten(self.qkv(pad_to_windows(x_BTHWC, self.space)), -1, (3, -1))
         y: Tensor = window_attention(qkv, self.heads, self.space)[:, :t, :h, :w]
         if self.variant == "fused":
             qkv = qkv[:, :t, :h, :w]
@@ -68,16 +70,17 @@ class T2DBlock(nn.Module):
             return y
         if self.variant == "separate":
             temporal = sum(
-                proj(window_attention(qkv_t(y), self.heads, plane))
+                proj(window_attention(torch.unflatten(qkv_t(y), -1, (3, -1)), self.heads, plane))
                 for qkv_t, proj, plane in zip(self.qkv_t, self.proj_t, self.planes, strict=True)
             )
         else:
-            z = self.qkv_t[0](y)
+            z = torch.unflatten(self.qkv_t[0](y), -1, (3, -1))
             temporal = self.proj_t[0](sum(window_attention(z, self.heads, plane) for plane in self.planes))
         y = y + self.alpha * temporal
         return y
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
-        x = x_BTHWC + self.attention(self.norm1(x_BTHWC))
+        x = self.cpe1(x_BTHWC)
+        x = self.cpe2(x + self.attention(self.norm1(x)))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.architecture import TPS, Shape
-from nas.models.common import Triple, linear, mlp, pad_to_windows, window_attention
+from nas.models.common import Triple, attend, linear, mlp, pad_to_windows, window_partition
 
 __all__ = ["TPSBlock"]
 
@@ -96,19 +96,22 @@ class TPSBlock(nn.Module):
         # A window that covers an axis has no neighbour to be shifted into.
         self.roll = (wh // 2 if config.cyclic and wh < height else 0, ww // 2 if config.cyclic and ww < breadth else 0)
 
-        self.norm1 = nn.LayerNorm(width, eps=1e-5)
+        self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
         self.qkv, self.proj = linear(width, 3 * width), linear(width, width)
-        self.norm2 = nn.LayerNorm(width, eps=1e-5)
+        self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
         self.mlp = mlp(width, config.mlp_ratio, config.activation)
         self.bias_table = nn.Parameter(torch.empty((2 * frames - 1) * (2 * wh - 1) * (2 * ww - 1), config.heads))
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
         moved = config.shift == "patch"
         shifts = pattern_shifts(config.pattern, (wh, ww)) if moved else torch.zeros(wh, ww, dtype=torch.int64)
-        if moved:
-            tiled = shifts.repeat(height // wh, breadth // ww)
-            self.register_buffer("index", shift_index(tiled, frames), persistent=False)
-            self.register_buffer("inverse", shift_index(-tiled, frames), persistent=False)
+        # One permutation rolls the map, shifts its patches in time and sorts them by window.
+        place = torch.arange(frames * height * breadth).view(frames, height, breadth)
+        place = place.roll((-self.roll[0], -self.roll[1]), dims=(1, 2)).flatten()
+        place = place[shift_index(shifts.repeat(height // wh, breadth // ww), frames)]
+        index = window_partition(place.view(1, frames, height, breadth, 1), self.window).flatten()
+        self.register_buffer("index", index, persistent=False)
+        self.register_buffer("inverse", index.argsort(), persistent=False)
         rows = _bias_rows(shifts, frames, config.bias_index)
         if not moved and config.bias_index == "shifted":
             rows = rows[:1]  # unshifted patches of one frame are 0 frames apart, whatever the frame
@@ -127,18 +130,11 @@ class TPSBlock(nn.Module):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         _, t, h, w, _ = x_BTHWC.shape
-        x = pad_to_windows(self.norm1(x_BTHWC), self.window)
-        if any(self.roll):
-            x = x.roll((-self.roll[0], -self.roll[1]), dims=(2, 3))
-        if self.shift == "patch":
-            x = permute_tokens(x, self.index, self.inverse)
-        elif self.shift == "channel":
+        x = permute_tokens(pad_to_windows(self.norm1(x_BTHWC), self.window), self.index, self.inverse)
+        if self.shift == "channel":
             x = channel_shift(x, self.heads)
-        y = window_attention(self.qkv(x), self.heads, self.window, self.bias())
-        if self.shift == "patch":
-            y = permute_tokens(y, self.inverse, self.index)
-        if any(self.roll):
-            y = y.roll(self.roll, dims=(2, 3))
+        q, k, v = self.qkv(x).view(-1, math.prod(self.window), 3 * x.shape[-1]).chunk(3, dim=-1)
+        y = permute_tokens(attend(q, k, v, self.heads, self.bias()).view_as(x), self.inverse, self.index)
         x = x_BTHWC + self.proj(y[:, :t, :h, :w])
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
