@@ -10,8 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import JointFilter
-from nas.models.layers.joint_filter import dct_atoms, fourier_bessel_atoms
+from nas.architecture import Architecture, JointFilter
+from nas.errors import NasError
+from nas.models.layers.joint_filter import (
+    JointFilterConv,
+    dct_atoms,
+    fourier_bessel_atoms,
+    freeze_atoms,
+    swap_spatial_atoms,
+    swap_temporal_atoms,
+)
+from nas.models.network import build
 
 Make = Callable[..., Any]
 
@@ -109,3 +118,91 @@ def test_initialisation(make_layer: Make) -> None:
         "coefficients",
     }
     assert float(layer.coefficients.detach().std()) == pytest.approx((2 / (32 * 2 * 5)) ** 0.5, rel=0.05)
+
+
+def test_swapped_atoms_keep_all_else(make_layer: Make, x: Tensor) -> None:
+    """Dilation 2 puts a zero between neighbours; atoms of five frames and pixels may replace those of three."""
+    layer = make_layer(JointFilter(temporal_atoms=2, spatial_atoms=4))
+    before = layer.conv1.temporal_atoms.clone()
+    swap_temporal_atoms(layer, dilation=2)
+    after = layer.conv1.temporal_atoms
+    assert after.shape == (2, 5) and torch.equal(after[:, ::2], before) and not after[:, 1::2].any()
+    assert after.requires_grad and layer(x).shape == x.shape
+    swap_spatial_atoms(layer, fourier_bessel_atoms(4, 5))
+    assert torch.equal(layer.conv2.spatial_atoms, fourier_bessel_atoms(4, 5).double())
+    assert layer.conv2.weight().shape == (32, 32, 5, 5, 5) and layer(x).shape == x.shape
+
+
+def test_a_network_of_joint_filters_is_invariant_to_tempo() -> None:
+    """Without temporal strides, frames shown twice under dilated atoms give features shown twice, of equal mean."""
+    layers = [{"op": "joint_filter", "temporal_atoms": 2}] * 2
+    data = {
+        "input": {"frames": 5, "size": 16},
+        "stem": {"op": "conv", "kernel": [1, 3, 3], "stride": [1, 2, 2]},
+        "stages": [
+            {"width": 8, "layers": layers},
+            {"width": 12, "downsample": {"op": "in_layer", "stride": [1, 2, 2]}, "layers": layers},
+        ],
+        "head": {"op": "mean"},
+    }
+    architecture = Architecture.parse(data)
+    torch.manual_seed(0)
+    model, slow = build(architecture).double().eval(), build(architecture, frames=10).double().eval()
+    slow.load_state_dict(model.state_dict())
+    swap_temporal_atoms(slow, dilation=2)
+    clip = torch.randn(2, 3, 5, 16, 16, dtype=torch.float64)
+    assert torch.allclose(slow(clip.repeat_interleave(2, dim=2)), model(clip), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"atoms": torch.zeros(3, 3)}, r"\[3, 3\] do not fit; allowed: \[2, 'odd size'\]"),
+        ({"atoms": torch.zeros(2, 4)}, r"\[2, 4\] do not fit"),
+        ({"atoms": torch.zeros(2, 3, 3)}, r"\[2, 3, 3\] do not fit"),
+        ({"dilation": 0}, "dilation 0 is too small; allowed: 1 and more"),
+    ],
+)
+def test_atoms_that_do_not_fit_are_refused(make_layer: Make, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(NasError, match=message):
+        swap_temporal_atoms(make_layer(JointFilter(temporal_atoms=2)), **arguments)
+
+
+def test_one_kind_of_atoms_is_frozen(make_layer: Make, x: Tensor) -> None:
+    layer = make_layer(JointFilter())
+    frozen = {"temporal": {"temporal_atoms"}, "spatial": {"spatial_atoms"}, None: set()}
+    for kind, names in frozen.items():
+        freeze_atoms(layer, kind)  # type: ignore[arg-type]
+        still = {name.split(".")[1] for name, p in layer.named_parameters() if not p.requires_grad}
+        assert still == names
+    with pytest.raises(NasError, match="holds no joint filter"):
+        freeze_atoms(nn.Linear(1, 1), "spatial")
+    with pytest.raises(NasError, match="'time' are unknown; allowed: 'temporal', 'spatial', None"):
+        freeze_atoms(layer, "time")  # type: ignore[arg-type]
+
+
+def test_tuning_keeps_the_faster_execution(make_layer: Make, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that says so, either; the output is the same."""
+    layer = make_layer(JointFilter())
+    expected = layer(x)
+    for faster in (True, False):
+
+        class Clock:
+            def __init__(self, *_: Any, globals: dict[str, Any], **__: Any) -> None:
+                self.factored = globals["layer"].__self__.factored
+
+            def blocked_autorange(self, min_run_time: float) -> Any:
+                return type("Measurement", (), {"median": 1.0 if self.factored == faster else 2.0})  # noqa: B023
+
+        monkeypatch.setattr("nas.models.layers.joint_filter.Timer", Clock)
+        layer.conv1.tune(x)
+        assert layer.conv1.factored is faster
+        assert torch.allclose(layer(x), expected, atol=1e-10)
+
+
+def test_a_network_is_tuned_as_it_is_built() -> None:
+    model = build("joint_r3d18_2_6", frames=4, size=32, num_classes=3, tuned=True)
+    assert model.training and not any(layer._forward_pre_hooks for layer in model.modules())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    choices = {m.factored for m in model.modules() if isinstance(m, JointFilterConv)}
+    assert choices <= {True, False} and model(torch.randn(2, 3, 4, 32, 32)).shape == (2, 3)
