@@ -24,9 +24,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import T2D, TPS, D2Plus1D, Factorized, Full3D, JointFilter, LayerConfig, Shape, SparseTube, Tube
+from nas.architecture import (
+    T2D,
+    TPS,
+    X3D,
+    ChannelAttention,
+    D2Plus1D,
+    Factorized,
+    Full3D,
+    JointFilter,
+    LayerConfig,
+    R2Plus1D,
+    Shape,
+    SparseTube,
+    Tube,
+)
 from nas.models.common import Triple
 from nas.models.layers import build_layer
+from nas.models.layers.channel_attention import ChannelAttentionBlock
 from nas.models.layers.factorized import Attention, FactorizedBlock
 from nas.models.layers.sparse_tube import SparseTubeBlock
 from nas.models.layers.t2d import T2DBlock
@@ -141,12 +156,12 @@ class PlainFactorized(FactorizedBlock):
         if isinstance(block, nn.Sequential):
             return block[1](self.branch(x, block[0]))
         if type(block) is Attention:
-            return window_self_attention(block.norm(x), block, block.window)
+            return window_self_attention(block.norm(x), block, block.window or tuple(x.shape[1:4]))
         # Dot product: half of the heads over time, half over space.
         q, k, v = (y.chunk(2, dim=-1) for y in block.qkv(block.norm(x)).chunk(3, dim=-1))
         halves = [
             self_attention(torch.cat(qkv, dim=-1), block.heads // 2, size)
-            for qkv, size in zip(zip(q, k, v, strict=True), (block.time, block.window), strict=True)
+            for qkv, size in zip(zip(q, k, v, strict=True), block.windows, strict=True)
         ]
         return block.proj(torch.cat(halves, dim=-1))
 
@@ -154,6 +169,17 @@ class PlainFactorized(FactorizedBlock):
         for block in self.attention:
             x = x + self.branch(x, block)
         return x + self.mlp(self.norm(x))
+
+
+class PlainChannelAttention(ChannelAttentionBlock):
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, h, w, c = x.shape
+        qkv = self.qkv(self.norm1(x)).view(b, t * h * w, 3, self.groups, c // self.groups)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, groups, N, D)
+        weights = torch.softmax((q * (t * h * w) ** -0.5).transpose(-2, -1) @ k, dim=-1)
+        y = (weights @ v.transpose(-2, -1)).transpose(-2, -1)
+        x = x + self.proj(y.transpose(1, 2).reshape(b, t, h, w, c))
+        return x + self.mlp(self.norm2(x))
 
 
 class PlainSparseTube(SparseTubeBlock):
@@ -282,6 +308,41 @@ class PlainD2Plus1D(nn.Module):
         return torch.relu(self.shortcut(x) + self.norm(self.aggregate(torch.cat(features, dim=1))))
 
 
+class PlainX3D(nn.Module):
+    def __init__(self, config: X3D, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
+        super().__init__()
+        c_in, c_out = shape_in.channels, shape_out.channels
+        inner, kernel = int(config.expansion * c_out), (config.temporal_kernel, config.kernel, config.kernel)
+        self.expand, self.norm1 = conv(c_in, inner), nn.BatchNorm3d(inner)
+        self.depthwise, self.norm2 = conv(inner, inner, kernel, stride, groups=inner), nn.BatchNorm3d(inner)
+        self.excite = PlainSqueezeExcite(inner)
+        self.project, self.norm3 = conv(inner, c_out), nn.BatchNorm3d(c_out)
+        self.shortcut = shortcut(c_in, c_out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norm1(self.expand(x)))
+        y = self.excite(self.norm2(self.depthwise(y)))
+        return torch.relu(self.shortcut(x) + self.norm3(self.project(y * torch.sigmoid(y))))
+
+
+class PlainR2Plus1DConv(nn.Module):
+    def __init__(self, c_in: int, inner: int, c_out: int, stride: Triple) -> None:
+        super().__init__()
+        self.space, self.norm = conv(c_in, inner, (1, 3, 3), (1, *stride[1:])), nn.BatchNorm3d(inner)
+        self.time = conv(inner, c_out, (3, 1, 1), (stride[0], 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.time(torch.relu(self.norm(self.space(x))))
+
+
+class PlainR2Plus1D(PlainResidual):
+    def __init__(self, config: R2Plus1D, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
+        c_in, c_out = shape_in.channels, shape_out.channels
+        inner = 27 * c_in * c_out // (9 * c_in + 3 * c_out)
+        first = PlainR2Plus1DConv(c_in, inner, c_out, stride)
+        super().__init__(first, PlainR2Plus1DConv(c_out, inner, c_out, (1, 1, 1)), c_in, c_out, stride)
+
+
 # ------------------------------------------------------------------------------------------------ the runs
 
 
@@ -323,6 +384,7 @@ CASES = (
     Case("factorized joint", Factorized(heads=6, variant="joint"), VIT, PlainFactorized),
     Case("factorized divided windows", Factorized(heads=6, window=(7, 7)), SWIN, PlainFactorized),
     Case("factorized dot_product windows", Factorized(heads=6, variant="dot_product", window=7), SWIN, PlainFactorized),
+    Case("channel_attention", ChannelAttention(heads=6), SWIN, PlainChannelAttention),
     Case("sparse_tube", SparseTube(heads=6, tubes=TUBES), VIT, PlainSparseTube),
     Case("d2plus1d", D2Plus1D(), CNN, PlainD2Plus1D, video=True),
     Case("d2plus1d stride 2", D2Plus1D(), CNN, PlainD2Plus1D, video=True, stride=(1, 2, 2), width=96),
@@ -330,6 +392,9 @@ CASES = (
     Case("joint_filter composed small", JointFilter(), Shape(2, 4, 4, 256), PlainJointFilter, video=True),
     Case("joint_filter factored", JointFilter(execution="factored"), R3D, PlainJointFilter, video=True),
     Case("full3d", Full3D(), R3D, PlainFull3D, video=True),
+    Case("r2plus1d", R2Plus1D(), R3D, PlainR2Plus1D, video=True),
+    Case("x3d", X3D(), CNN, PlainX3D, video=True),
+    Case("x3d stride 2", X3D(), CNN, PlainX3D, video=True, stride=(1, 2, 2), width=96),
     Case("full3d stride 2", Full3D(), R3D, PlainFull3D, video=True, stride=(2, 2, 2), width=128),
 )
 

@@ -18,7 +18,7 @@ from nas.architecture import Architecture, ArchitectureError
 from nas.errors import NasError
 from nas.space import Hole, Label, Params, SearchSpace, SpaceError
 
-SHIPPED = ("hybrid", "conv", "vit", "tiny")
+SHIPPED = ("hybrid", "conv", "swin", "vit", "tiny")
 
 
 def document(layers: Any, **stage: Any) -> dict[str, Any]:
@@ -512,7 +512,7 @@ def test_a_python_tag_in_a_file_is_refused_and_not_executed(tmp_path: Path) -> N
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(NasError, match=r"search space 'hybird' .* one of conv, hybrid, tiny, vit"):
+    with pytest.raises(NasError, match=r"search space 'hybird' .* one of conv, hybrid, swin, tiny, vit"):
         SearchSpace.load("hybird")
 
 
@@ -538,7 +538,7 @@ def test_every_combination_of_a_shipped_space_can_be_built(name: str) -> None:
     [
         ("hybrid", {"t2d", "tps", "factorized", "sparse_tube", "d2plus1d", "joint_filter"}),
         ("tiny", {"t2d", "tps", "factorized", "sparse_tube", "d2plus1d", "joint_filter"}),
-        ("conv", {"d2plus1d", "joint_filter", "full3d"}),
+        ("conv", {"d2plus1d", "x3d", "joint_filter", "r2plus1d", "full3d"}),
     ],
 )
 def test_every_layer_of_these_chooses_among_these_operators(name: str, operators: set[str]) -> None:

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.architecture import Architecture, JointFilter
+from nas.architecture import Architecture, JointFilter, load
 from nas.models.network import build
 from nas.profiler.cost import Trace, _part_trace, cost, trace
+from nas.resources import resource_names
 from nas.space import SearchSpace
 
 TINY = SearchSpace.load("tiny")
@@ -43,13 +44,19 @@ def traced_whole(architecture: Architecture, batch: int = 1) -> Trace:
 @pytest.mark.parametrize("tenth", range(10))
 @pytest.mark.parametrize(
     ("name", "count", "frames", "size"),
-    [("hybrid", 10, 6, (72, 56)), ("conv", 3, 5, (40, 56)), ("vit", 3, 16, (112, 96)), ("tiny", 3, 5, (40, 36))],
-    ids=["hybrid", "conv", "vit", "tiny"],
+    [
+        ("hybrid", 10, 6, (72, 56)),
+        ("conv", 1, 5, (40, 56)),
+        ("vit", 3, 32, (112, 96)),
+        ("swin", 1, 6, (72, 56)),
+        ("tiny", 3, 5, (40, 36)),
+    ],
+    ids=["hybrid", "conv", "vit", "swin", "tiny"],
 )
 def test_the_sum_over_parts_equals_the_traced_whole(
     name: str, count: int, frames: int, size: tuple[int, int], tenth: int
 ) -> None:
-    """100 candidates of hybrid, 30 of each other space; the first of each group at its own input, the rest smaller."""
+    """100 candidates of hybrid, 10 to 30 of any other; the first of a group at its own input, the rest smaller."""
     space = SearchSpace.load(name)
     for i in range(count):
         architecture = space.sample(tenth * count + i)
@@ -170,3 +177,22 @@ def test_rows_add_up_and_name_their_parts() -> None:
     assert sum(row.macs for row in figures.layers) == figures.macs
     assert figures.layers[0].macs == 16 * 56 * 56 * 64 * 3 * 3 * 7 * 7
     assert figures.layers[-1].macs == 512 * 400
+
+
+@pytest.mark.parametrize("name", resource_names("search_spaces/reference"))
+def test_a_reference_network_costs_what_its_traced_whole_does(name: str) -> None:
+    architecture = load(name)
+    whole, figures = traced_whole(architecture), cost(architecture)
+    assert (figures.macs, figures.params) == (whole.macs, whole.params)
+    assert figures.activation_bytes == whole.activation_bytes
+
+
+def test_a_gate_keeps_the_tokens_of_the_stem() -> None:
+    """They are needed for its gradient, once however many layers have one; here nothing else keeps them twice."""
+    block = {"op": "factorized", "heads": 2, "variant": "joint"}
+    stem = {"op": "tube", "tubes": [{"kernel": [2, 8, 8], "stride": [2, 8, 8]}]}
+    for gated in ([False, True, True], [False, True, False]):
+        layers = [{**block, "stem_gate": gate} for gate in gated]
+        data = {"input": {"frames": 4, "size": 32}, "stem": stem, "stages": [{"width": 24, "layers": layers}]}
+        architecture = Architecture.parse(data)
+        assert cost(architecture).activation_bytes == traced_whole(architecture).activation_bytes
