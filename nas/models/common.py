@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 Triple = tuple[int, int, int]
 UNIT: Triple = (1, 1, 1)
+LARGE_KERNEL = 8  # numbers of a kernel over those of the map
 
 
 def convolve(
@@ -36,10 +37,14 @@ def convolve(
     Returns:
         A contiguous (B, T', H', W', out) map.
     """
-    b, t, h, w, c = x_BTHWC.shape
     kernel = weight.shape[2:]
     if padding is None:
         padding = [k // 2 for k in kernel]
+    if any(n < k for n, k in zip(x_BTHWC.shape[1:4], kernel, strict=True)) and _trains_in_bfloat16_on_cpu(x_BTHWC):
+        # Of kernels longer than the map oneDNN 3.12 leaves weight gradients unwritten, or writes past their end.
+        x_BTHWC = F.pad(x_BTHWC, (0, 0, *(p for p in reversed(padding) for _ in range(2))))
+        padding = (0, 0, 0)
+    b, t, h, w, c = x_BTHWC.shape
     if tuple(kernel) == UNIT and not any(padding) and groups == 1:
         x = x_BTHWC[:, :: stride[0], :: stride[1], :: stride[2]]
         return F.linear(x, weight.flatten(1), bias)
@@ -52,8 +57,18 @@ def convolve(
         y = F.conv2d(x, weight.squeeze(4), bias, (stride[0], 1), (padding[0], 0), 1, groups)
         return torch.unflatten(y.permute(0, 2, 3, 1).contiguous(), 2, (h, w))
     x = x_BTHWC.permute(0, 4, 1, 2, 3)
+    if x.device.type != "cuda" and weight.numel() > LARGE_KERNEL * x.numel():
+        # On CPU a channels-last convolution reorders its kernel on every call: on small maps half of its time.
+        x = x.contiguous()
     y = F.conv3d(x, weight, bias, tuple(stride), tuple(padding), 1, groups)
     return y.permute(0, 2, 3, 4, 1).contiguous()
+
+
+def _trains_in_bfloat16_on_cpu(x: Tensor) -> bool:
+    if x.device.type != "cpu" or not torch.is_grad_enabled():
+        return False
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return dtype == torch.bfloat16
 
 
 class Conv(nn.Module):

@@ -1,0 +1,435 @@
+"""Every operator, stem, downsampling and head: trains, autocasts, compiles, exports, saves; copies of maps are counted.
+
+What each computes is in tests/models/layers and test_network.py; whole networks are in test_reference_files.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nas.architecture import (
+    _UNIONS,
+    OPERATORS,
+    T2D,
+    TPS,
+    X3D,
+    AttentionHead,
+    ChannelAttention,
+    ClassTokenHead,
+    Config,
+    ConvDownsample,
+    ConvHead,
+    ConvStem,
+    D2Plus1D,
+    Factorized,
+    FramePool,
+    Full3D,
+    HeadConfig,
+    InLayerDownsample,
+    JointFilter,
+    LayerConfig,
+    MeanHead,
+    MergeDownsample,
+    Part,
+    PatchStem,
+    R2Plus1D,
+    Shape,
+    SparseTube,
+    StemTube,
+    Tube,
+    TubeStem,
+)
+from nas.models.common import convolve
+from nas.models.network import build_part
+
+CLIP = Shape(3, 15, 21, 3)
+MAP = Shape(3, 5, 7, 32)
+CLIP_TOKEN, FRAME_TOKENS = (Shape(3, 5, 7, 32, class_tokens=kind) for kind in ("clip", "frame"))
+TOKENS = Shape(1, 1, 11, 32, grid=False)
+STEM_TUBES = (
+    StemTube(kernel=(2, 4, 4), stride=(2, 4, 6), space_to_depth=(2, 1, 2)),
+    StemTube(kernel=(1, 5, 5), stride=(3, 5, 7), offset=(0, 1, 2)),
+)
+TUBES = (Tube(kernel=(2, 2, 2), stride=(2, 2, 2)), Tube(kernel=(3, 1, 1), stride=(3, 2, 2), offset=(0, 1, 1)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A piece of a network and the shape that it reads."""
+
+    config: Config
+    input: Shape = MAP
+    width: int = 32
+    stride: tuple[int, int, int] = (1, 1, 1)
+
+    @property
+    def part(self) -> Part:
+        config: Any = self.config
+        if isinstance(config, LayerConfig):
+            output = self.input.strided(self.stride, self.width)
+            config.check(output, "layer")
+        elif isinstance(config, HeadConfig):
+            config.check(self.input, "head")
+            output = Shape(1, 1, 1, 7, grid=False)
+        else:
+            output = config.output(self.input, self.width, "part")
+        return Part("part", config, self.input, output, self.stride)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        output = self.part.output
+        return (2, 7) if isinstance(self.config, HeadConfig) else (2, *output.stored, output.channels)
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """The module, its parameters moved so that no zero or one of the initialisation hides a term."""
+        torch.manual_seed(seed)
+        module = build_part(self.part)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        return module
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network hands over: to the stem a view of (B, 3, T, H, W), to a stem gate two maps."""
+        generator = torch.Generator().manual_seed(1)
+        count = 2 if isinstance(self.config, LayerConfig) and self.config.adds_stem_tokens else 1
+        if self.input.channels == 3:
+            return (torch.randn(2, 3, *self.input.extent, generator=generator).permute(0, 2, 3, 4, 1),)
+        size = (2, *self.input.stored, self.input.channels)
+        return tuple(torch.randn(size, generator=generator) for _ in range(count))
+
+    def __str__(self) -> str:
+        values = self.config.model_dump(exclude_defaults=True, exclude={"heads", "tubes", "inner_width"}, mode="json")
+        words = [f"{key}={value}" for key, value in values.items()]
+        words += [self.input.class_tokens] * (self.input.class_tokens != "none") + ["strided"] * (self.stride[1] > 1)
+        words += ["tokens"] * (not self.input.grid)
+        return "-".join([str(type(self.config).model_fields["op"].default), *words]).replace(" ", "")
+
+
+SCALES: tuple[Any, ...] = (("head_dim", "none"), ("head_dim", "2d"), ("tokens", "none"), ("tokens", "3d"))
+PATCHES: tuple[Any, ...] = (
+    ("none", "none", True),
+    ("joint", "clip", False),
+    ("factorized", "clip", True),
+    ("spatial", "frame", False),
+)
+T2D_VARIANTS: tuple[Any, ...] = ("shared", "separate", "fused", "2d", "2d+1d", "3d")
+STRIDED: dict[str, Any] = {"width": 48, "stride": (2, 2, 2)}
+CASES = (
+    *(Case(T2D(heads=2, variant=variant)) for variant in T2D_VARIANTS),
+    *(Case(T2D(heads=2, variant=variant, window=(2, 3, 4))) for variant in T2D_VARIANTS),
+    Case(T2D(heads=2, cpe="2d", activation="quick_gelu", mlp_ratio=2.5)),
+    Case(T2D(heads=2, cpe="3d")),
+    *(
+        Case(TPS(heads=2, window=(3, 3), shift=shift, cyclic=cyclic))
+        for shift in ("patch", "channel", "none")
+        for cyclic in (False, True)
+    ),
+    *(
+        Case(TPS(heads=2, window=(2, 4), pattern=pattern, bias_index="released", cyclic=True))
+        for pattern in ("3x3", "2x2", "2x2_long")
+    ),
+    Case(TPS(heads=2, window=(5, 3), activation="gelu_tanh")),
+    *(Case(ChannelAttention(heads=2, scale=scale, cpe=cpe)) for scale, cpe in SCALES),
+    *(
+        Case(Factorized(heads=2, variant=variant))
+        for variant in ("divided", "self_attention", "dot_product", "joint", "space")
+    ),
+    *(
+        Case(Factorized(heads=2, variant=variant, window=(3, 3)))
+        for variant in ("divided", "self_attention", "dot_product", "space")
+    ),
+    Case(Factorized(heads=2, variant="divided"), CLIP_TOKEN),
+    Case(Factorized(heads=2, variant="joint"), CLIP_TOKEN),
+    Case(Factorized(heads=2, variant="space"), FRAME_TOKENS),
+    Case(Factorized(heads=2, variant="joint", stem_gate=True), TOKENS),
+    Case(SparseTube(heads=2, tubes=TUBES)),
+    Case(D2Plus1D(modules=3, kernel=5)),
+    Case(D2Plus1D(modules=2), **STRIDED),
+    Case(JointFilter()),
+    Case(JointFilter(execution="factored", temporal_atoms=2)),
+    Case(JointFilter(), **STRIDED),
+    Case(JointFilter(execution="factored"), **STRIDED),
+    Case(Full3D(temporal_kernel=5)),
+    Case(Full3D(), **STRIDED),
+    Case(R2Plus1D(temporal_kernel=5)),
+    Case(R2Plus1D(), **STRIDED),
+    Case(X3D()),
+    Case(X3D(excite=False, kernel=5)),
+    Case(X3D(), **STRIDED),
+    Case(ConvStem(), CLIP),
+    Case(ConvStem(norm="layer", stride=(2, 4, 4)), CLIP),
+    Case(ConvStem(kernel=(1, 3, 3), stride=(1, 2, 2), temporal_kernel=5), CLIP),
+    Case(ConvStem(kernel=(1, 7, 7), stride=(1, 2, 2), temporal_kernel=3, inner_width=5), CLIP),
+    *(
+        Case(PatchStem(size=(1, 5, 7), position=position, class_tokens=tokens, norm=norm), CLIP)
+        for position, tokens, norm in PATCHES
+    ),
+    Case(PatchStem(size=(3, 3, 3)), CLIP),
+    Case(TubeStem(tubes=STEM_TUBES), CLIP),
+    Case(TubeStem(tubes=STEM_TUBES[1:], interpolated=True), CLIP),
+    Case(ConvDownsample(stride=(2, 2, 2)), width=48),
+    Case(MergeDownsample(stride=(2, 2, 2)), width=48),
+    Case(FramePool(class_token=True)),
+    Case(FramePool(position=False), FRAME_TOKENS),
+    *(Case(MeanHead(norm=norm)) for norm in ("before", "frame", "after", "none")),
+    Case(MeanHead(), TOKENS),
+    Case(AttentionHead()),
+    Case(ClassTokenHead(), CLIP_TOKEN),
+    Case(ConvHead(inner_width=24, width=40, dropout=0.0)),
+)
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def test_every_operator_and_option_is_listed() -> None:
+    """Every type of every union, and every value of every option that is a choice."""
+    listed: dict[type[Config], list[Config]] = {InLayerDownsample: [InLayerDownsample(stride=STRIDED["stride"])]}
+    for case in CASES:
+        listed.setdefault(type(case.config), []).append(case.config)
+    assert set(listed) == {kind for kinds in _UNIONS.values() for kind in kinds}
+    assert {kind.model_fields["op"].default for kind in listed if issubclass(kind, LayerConfig)} == set(OPERATORS)
+    assert {type(case.config) for case in CASES if case.stride != (1, 1, 1)} == {
+        kind for kind in _UNIONS["layers"] if issubclass(kind, LayerConfig) and kind.strides_allowed
+    }
+    for kind, configs in listed.items():
+        for name, field in kind.model_fields.items():
+            choices = {False, True} if field.annotation is bool else set(get_args(field.annotation))
+            if name != "activation" and (field.annotation is bool or get_origin(field.annotation) is Literal):
+                assert {getattr(config, name) for config in configs} == choices, f"{kind.__name__}.{name}"
+
+
+def gradients(module: nn.Module, inputs: tuple[Tensor, ...], autocast: bool = False) -> tuple[Tensor, list[Tensor]]:
+    """Output in float32, and the gradients of inputs and parameters under the same random weights of the output."""
+    leaves = [*(x.detach().requires_grad_() for x in inputs), *module.parameters()]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        y = module(*leaves[: len(inputs)]).float()
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(2))
+    # Without allow_unused a leaf that the output does not depend on is an error.
+    return y.detach(), list(torch.autograd.grad((y * weights).sum(), leaves))
+
+
+@every_case
+def test_it_trains_and_keeps_maps_contiguous(case: Case) -> None:
+    module = case.build()
+    y, grads = gradients(module, case.inputs())
+    assert y.shape == case.output_shape
+    assert module(*case.inputs()).is_contiguous()
+    assert all(grad.isfinite().all() for grad in (y, *grads))
+
+
+@every_case
+def test_it_builds_and_runs_on_the_meta_device(case: Case) -> None:
+    with torch.device("meta"):
+        module = build_part(case.part)
+    assert all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
+    assert module(*(x.to("meta") for x in case.inputs())).shape == case.output_shape
+
+
+@every_case
+def test_bfloat16_is_near_float32(case: Case) -> None:
+    """Rounding to bfloat16 is 2^-9 relative: some ten in a row stay below 2 % in norm.
+
+    Gradients differ by up to 10 %, because of the ReLUs whose input rounds to the other side of zero; a wrong term, or
+    values left unwritten, would make differences of order 1.
+    """
+    module = case.build()
+    y, grads = gradients(module, case.inputs())
+    y16, grads16 = gradients(module, case.inputs(), autocast=True)
+    assert (y16 - y).norm() < 0.02 * y.norm()
+    grad, grad16 = (torch.cat([g.flatten() for g in every]) for every in (grads, grads16))
+    assert (grad16 - grad).norm() < 0.2 * grad.norm()
+
+
+@every_case
+def test_it_survives_safetensors(case: Case, tmp_path: Path) -> None:
+    module, again = case.build().eval(), case.build(seed=3).eval()
+    save_file(module.state_dict(), tmp_path / "module.safetensors")
+    again.load_state_dict(load_file(tmp_path / "module.safetensors"))
+    assert torch.equal(again(*case.inputs()), module(*case.inputs()))
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """Compiled graphs of other tests count towards dynamo's limit."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@every_case
+@pytest.mark.usefixtures("fresh_compiler")
+def test_it_compiles_as_one_graph_with_its_backward(case: Case) -> None:
+    module = case.build()
+    expected = gradients(module, case.inputs())
+    module.compile(fullgraph=True, backend="aot_eager")
+    y, grads = gradients(module, case.inputs())
+    torch.testing.assert_close((y, *grads), (expected[0], *expected[1]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on CPU needs a C++ compiler")
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize(
+    "case", {case.config.op: case for case in reversed(CASES) if isinstance(case.config, LayerConfig)}.values(), ids=str
+)
+def test_it_compiles_with_inductor(case: Case) -> None:
+    """One case of every operator, because each takes seconds."""
+    module = case.build().eval()
+    with torch.no_grad():
+        y = torch.compile(module, fullgraph=True)(*case.inputs())
+        torch.testing.assert_close(y, module(*case.inputs()), atol=1e-4, rtol=1e-4)
+
+
+@every_case
+@pytest.mark.usefixtures("fresh_compiler")
+def test_it_exports(case: Case) -> None:
+    module = case.build().eval()
+    exported = torch.export.export(module, case.inputs()).module()
+    assert torch.allclose(exported(*case.inputs()), module(*case.inputs()), atol=1e-6)
+
+
+class CountCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Number of values that every operator that only moves them writes, in order."""
+
+    MOVES = ("clone", "copy_", "_to_copy", "contiguous", "cat", "stack", "constant_pad_nd", "index_select", "roll")
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in self.MOVES:
+            self.sizes.append(result.numel())
+        return result
+
+
+def copies_of_maps(module: nn.Module, x: Tensor) -> list[float]:
+    """Sizes, in multiples of x, of the copies as large as x or larger in one forward pass."""
+    with torch.no_grad(), CountCopies() as copies:
+        module.eval()(x)
+    return [size / x.numel() for size in copies.sizes if size >= x.numel()]
+
+
+EVEN = Shape(4, 6, 8, 32)  # windows of 2x3x4 and 3x4 fit without padding
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (Full3D(), []),
+        (R2Plus1D(), []),
+        (X3D(), []),
+        (X3D(excite=False), []),
+        (JointFilter(), []),
+        (JointFilter(execution="factored"), []),
+        (D2Plus1D(modules=2), [3]),  # the concatenation of input and two modules, which the block is named for
+        (T2D(heads=2, variant="2d"), []),  # a frame is one window, and lies in memory as such
+        (T2D(heads=2, variant="2d", cpe="3d"), []),
+        (T2D(heads=2, variant="3d"), []),
+        # Each temporal plane gathers its q, k, v (3). Attention gives its output in the order of the plane; their sum
+        # (shared), or each (separate), is put back in order for the projection (1), and in fused added to one in order.
+        (T2D(heads=2, variant="shared"), [3, 3, 1]),
+        (T2D(heads=2, variant="separate"), [3, 1, 3, 1]),
+        (T2D(heads=2, variant="fused"), [3, 3]),
+        (T2D(heads=2, variant="2d+1d"), [3, 1]),
+        (T2D(heads=2, window=(2, 3, 4)), [3, 1, 3, 1, 3, 1]),  # windows are cut and put together on all three planes
+        (Factorized(heads=2, variant="joint"), []),
+        (Factorized(heads=2, variant="space"), []),
+        (Factorized(heads=2, variant="space", window=(3, 4)), [3, 1]),
+        (Factorized(heads=2, variant="divided"), [3, 1]),  # sequences over time are gathered and put back
+        (Factorized(heads=2, variant="self_attention"), [3, 1]),
+        (Factorized(heads=2, variant="dot_product"), [1.5, 1]),  # half of the heads over time; both halves side by side
+        (TPS(heads=2, window=(3, 4)), [1, 1]),  # one permutation rolls, shifts and cuts, one undoes it
+        (TPS(heads=2, window=(3, 4), cyclic=True), [1, 1]),
+        (TPS(heads=2, window=(3, 4), shift="channel"), [1, 1, 1]),  # and the channels are put together anew
+        (ChannelAttention(heads=2), [1, 1, 1, 1]),  # q, k, v by channels for the batched product, and its output back
+        (SparseTube(heads=2, tubes=TUBES), []),
+    ],
+    ids=lambda value: str(Case(value)) if isinstance(value, Config) else "",
+)
+def test_a_block_copies_no_map_without_need(config: LayerConfig, expected: list[float]) -> None:
+    """Of 8 clips, so that composed kernels and attention biases, which are also copied, are smaller than a map."""
+    module = Case(config, EVEN).build()
+    assert copies_of_maps(module, torch.randn(8, *EVEN.extent, EVEN.channels)) == expected
+
+
+@pytest.mark.parametrize("size", [(4, 6, 8), (3, 5, 7), (1, 6, 8), (4, 1, 1), (4, 6, 1)], ids=str)
+@pytest.mark.parametrize("groups", [1, 32], ids=["dense", "depthwise"])
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (5, 1, 1), (3, 1, 3), (3, 3, 1)], ids=str)
+def test_convolutions_read_and_write_channels_last(
+    kernel: tuple[int, int, int], groups: int, size: tuple[int, int, int]
+) -> None:
+    """Also depthwise in 3D. Of 32 clips, because `convolve` runs large kernels on small maps channels first.
+
+    Depthwise 5x1x1 would come out of a 3D convolution channels first; as a 2D one it does not.
+    """
+    weight = torch.randn(32, 32 // groups, *kernel)
+    x = torch.randn(32, *size, 32)
+    with CountCopies() as copies:
+        assert convolve(x, weight, groups=groups).is_contiguous()
+    assert copies.sizes == []
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"),
+    [
+        ((2, 8, 8), (3, 3, 3), (1, 1, 1)),  # the last stage of R3D-18 on 16 frames
+        ((2, 8, 8), (3, 3, 3), (1, 2, 2)),
+        ((4, 8, 8), (7, 3, 3), (1, 1, 1)),
+        ((2, 8, 8), (3, 1, 3), (1, 1, 1)),
+        ((4, 8, 8), (5, 3, 3), (2, 2, 2)),
+        ((6, 1, 1), (3, 5, 5), (1, 1, 1)),
+        ((2, 1, 1), (1, 3, 3), (1, 2, 2)),
+        ((2, 3, 3), (5, 1, 1), (1, 1, 1)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("groups", [1, 32], ids=["dense", "depthwise"])
+def test_bfloat16_gradients_of_kernels_longer_than_the_map(
+    size: tuple[int, int, int], kernel: tuple[int, int, int], stride: tuple[int, int, int], groups: int
+) -> None:
+    """oneDNN's own padding leaves values of the gradient unwritten: freed memory full of NaN shows them."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(32, 32 // groups, *kernel, generator=generator, requires_grad=True)
+    x = torch.randn(2, *size, 32, generator=generator, requires_grad=True)
+    expected = convolve(x, weight, stride=stride, groups=groups)
+    towards = torch.randn(expected.shape, generator=generator)
+    exact = torch.autograd.grad(expected, (x, weight), towards)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = convolve(x, weight, stride=stride, groups=groups)
+    assert y.shape == expected.shape
+    freed = [torch.full_like(tensor, float("nan")) for tensor in (weight, weight, x, x)]
+    del freed
+    for grad, reference in zip(torch.autograd.grad(y, (x, weight), towards.to(y.dtype)), exact, strict=True):
+        assert (grad - reference).norm() < 0.01 * reference.norm()
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+@pytest.mark.parametrize(
+    "config",
+    [
+        ConvStem(),
+        ConvStem(norm="layer", stride=(2, 4, 4)),
+        ConvStem(kernel=(1, 3, 3), stride=(1, 2, 2), temporal_kernel=5),
+        PatchStem(size=(1, 5, 7)),
+        PatchStem(size=(3, 5, 7)),
+    ],
+    ids=lambda config: str(Case(config, CLIP)),
+)
+def test_a_stem_copies_the_clip_alone(config: Config, clips: int) -> None:
+    """Its channels go last before the first convolution, not after it, where there are many more."""
+    module = Case(config, CLIP).build().eval()
+    clip = torch.randn(clips, 3, *CLIP.extent)
+    with torch.no_grad(), CountCopies() as copies:
+        module(clip.permute(0, 2, 3, 4, 1))
+    assert copies.sizes == [clip.numel()]
