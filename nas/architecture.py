@@ -715,7 +715,7 @@ class Part:
     stride: tuple[int, int, int] = UNIT_STRIDE
 
 
-def _check_layer(layer: LayerConfig, shape: Shape, stem: Shape, path: str) -> None:
+def check_layer(layer: LayerConfig, shape: Shape, stem: Shape, path: str) -> None:
     """Raises ArchitectureError when a layer cannot stand where maps of this shape pass."""
     if not shape.grid and not layer.tokens_allowed:
         raise ArchitectureError(
@@ -795,7 +795,7 @@ class Architecture(Config):
                 shape = output
             for i, layer in enumerate(stage.layers):
                 where = f"{path}.layers.{i}"
-                _check_layer(layer, output, parts[0].output, where)
+                check_layer(layer, output, parts[0].output, where)
                 parts.append(Part(where, layer, shape, output, stride))
                 shape, stride = output, UNIT_STRIDE
         self.head.check(shape, "head")
@@ -869,7 +869,7 @@ class Architecture(Config):
         Path(path).write_text(yaml.safe_dump(self.document(), sort_keys=False, default_flow_style=None, width=120))
 
 
-_LAYER_TYPES: tuple[type[LayerConfig], ...] = (
+LAYER_TYPES: tuple[type[LayerConfig], ...] = (
     T2D,
     TPS,
     ChannelAttention,
@@ -881,10 +881,10 @@ _LAYER_TYPES: tuple[type[LayerConfig], ...] = (
     R2Plus1D,
     X3D,
 )
-OPERATORS = tuple(str(kind.model_fields["op"].default) for kind in _LAYER_TYPES)
-STRIDED_OPERATORS = tuple(op for op, kind in zip(OPERATORS, _LAYER_TYPES, strict=True) if kind.strides_allowed)
-TOKEN_OPERATORS = tuple(op for op, kind in zip(OPERATORS, _LAYER_TYPES, strict=True) if kind.tokens_allowed)
-CLASS_TOKEN_OPERATORS = tuple(op for op, kind in zip(OPERATORS, _LAYER_TYPES, strict=True) if kind.class_tokens_allowed)
+OPERATORS = tuple(str(kind.model_fields["op"].default) for kind in LAYER_TYPES)
+STRIDED_OPERATORS = tuple(op for op, kind in zip(OPERATORS, LAYER_TYPES, strict=True) if kind.strides_allowed)
+TOKEN_OPERATORS = tuple(op for op, kind in zip(OPERATORS, LAYER_TYPES, strict=True) if kind.tokens_allowed)
+CLASS_TOKEN_OPERATORS = tuple(op for op, kind in zip(OPERATORS, LAYER_TYPES, strict=True) if kind.class_tokens_allowed)
 
 
 def read_yaml(what: str, path: Path) -> Any:
@@ -949,7 +949,7 @@ def _expected(message: str) -> str:
 
 _UNIONS: dict[str, tuple[type[Config], ...]] = {
     "stem": (ConvStem, PatchStem, TubeStem),
-    "layers": _LAYER_TYPES,
+    "layers": LAYER_TYPES,
     "downsample": (ConvDownsample, MergeDownsample, InLayerDownsample, FramePool),
     "head": (MeanHead, AttentionHead, ClassTokenHead, ConvHead),
 }

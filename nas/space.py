@@ -12,6 +12,9 @@ stands for one list of values:
     stages.1.layers.0.repeat            a repeat that is entry 0 of a list of layers
     stages.1.layers.0.2.op              its third layer
 
+The neighbourhood of an architecture is a document too, `{around: architecture document, edits: 6}`: the architectures
+within six edits of it (`nas.neighbourhood`). Its holes are `edits`, how many, and `edit.0`, `edit.1` and so on, which.
+
 A choice between mappings without distinct ops is labelled by their `name` (hole `PATH.name`) where those are distinct,
 else by position.
 """
@@ -22,9 +25,11 @@ import copy
 import json
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +40,7 @@ from pydantic import ValidationError
 
 from nas.architecture import Architecture, ArchitectureError, Config, read_yaml
 from nas.errors import NasError
+from nas.neighbourhood import edited, edits_between, single_edits
 from nas.resources import find_resource
 
 Label = bool | int | float | str | None
@@ -43,6 +49,7 @@ Params = dict[str, Label]
 MAX_DRAWS = 1000  # combinations tried before a space counts as one that gives nothing
 MAX_RANGE = 1000  # values of one range
 MAX_REPEAT = 100  # repetitions of one layer
+MAX_EDITS = 20  # of a neighbourhood
 MAX_DEPTH = 40  # nesting; a YAML file can refer to itself
 PLAIN = "mappings, lists, text, finite numbers, true, false, null"
 
@@ -296,6 +303,60 @@ class _Repeat(_Node):
         return _match_items((self,), value, 0, path)
 
 
+@dataclass(frozen=True)
+class _Around(_Node):
+    """An architecture with up to so many edits."""
+
+    base: Architecture
+    most: int
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return single_edits(self.base)
+
+    @property
+    def count(self) -> Hole:
+        return Hole("edits", tuple(range(self.most + 1)))
+
+    def size(self) -> int:
+        """Sets of edits of different things: their order does not count."""
+        ways = [1]  # of making 0, 1, 2, ... edits of the things so far
+        for values in Counter(name.partition("=")[0] for name in self.names).values():
+            ways = [a + values * b for a, b in zip([*ways, 0], [0, *ways], strict=True)][: self.most + 1]
+        return sum(ways)
+
+    def holes(self) -> Iterator[Hole]:
+        yield self.count
+        for i in range(self.most):
+            yield Hole(f"edit.{i}", self.names)
+
+    def fill(self, choose: Callable[[Hole], int]) -> Any:
+        first, *rest = self.holes()
+        return edited(self.base, [self.names[choose(hole)] for hole in rest[: choose(first)]])
+
+    def covering(self) -> list[Any]:
+        return [self.base.document()]
+
+    def match(self, value: Any, path: str) -> Params:
+        edits = edits_between(self.base, value)
+        if edits is None or len(edits) > self.most:
+            found = "another network" if edits is None else f"{len(edits)} edits away"
+            raise _Mismatch(path, found, f"up to {self.most} edits of {self.base.name or 'the given architecture'}")
+        return {"edits": len(edits), **{f"edit.{i}": name for i, name in enumerate(edits)}}
+
+
+def _around(data: Mapping[str, Any]) -> _Around:
+    _only(data, "around", ("edits", "name"), "")
+    most = data.get("edits")
+    if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MAX_EDITS:
+        raise _error("edits", f"{most!r} is no number of edits; allowed: 1 to {MAX_EDITS}")
+    try:
+        base = Architecture.parse(data["around"])
+    except ArchitectureError as error:
+        raise SpaceError(f"around.{error}") from None
+    return _Around(base, most)
+
+
 def _match_items(items: Sequence[_Node], values: tuple[Any, ...], start: int, path: str) -> Params:
     """Parameters of the items that together make `values[start:]`, where a _Repeat makes as many as it may."""
     if not items:
@@ -468,7 +529,8 @@ class SearchSpace:
     def __init__(self, document: Any, name: str) -> None:
         self.name = name
         self.document: Any = copy.deepcopy(document)
-        self._root = _compiled(self.document, "")
+        around = isinstance(self.document, Mapping) and "around" in self.document
+        self._root = _around(self.document) if around else _compiled(self.document, "")
         self.holes: tuple[Hole, ...] = tuple(self._root.holes())
         self.size: int = self._root.size()
         self._hole_of = {hole.name: hole for hole in self.holes}
@@ -498,6 +560,16 @@ class SearchSpace:
         """
         return cls(data, name)
 
+    @classmethod
+    def around(cls, architecture: Architecture, edits: int) -> SearchSpace:
+        """Returns the space of all architectures within so many edits of one.
+
+        Raises:
+            SpaceError: The number of edits is not 1 to 20.
+        """
+        name = f"around-{architecture.name or architecture.hash}"
+        return cls({"name": name, "around": architecture.document(), "edits": edits}, name)
+
     def with_classes(self, num_classes: int) -> SearchSpace:
         """Returns the same space for another number of classes."""
         document = copy.deepcopy(self.document)
@@ -506,6 +578,8 @@ class SearchSpace:
             root = roots.pop()
             if "choice" in root:
                 roots += root["choice"]
+            elif "around" in root:
+                roots.append(root["around"])
             else:
                 root["num_classes"] = num_classes
         return SearchSpace(document, self.name)

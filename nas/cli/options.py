@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from nas.errors import NasError
+from nas.neighbourhood import DEFAULT_EDITS
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -32,3 +34,16 @@ def clip_shape(text: str) -> tuple[int, int]:
     if not match:
         raise NasError(f"proxy {text!r} is no clip shape; allowed: frames x size, such as 8x32")
     return int(match[1]), int(match[2])
+
+
+def searched(space: str | None, around: str | None, edits: int | None) -> dict[str, Any]:
+    """The arguments of a search that say where: in a space, `hybrid` by default, or around an architecture.
+
+    Raises:
+        NasError: Both are named, or edits without what they are edits of.
+    """
+    if around and space:
+        raise NasError(f"space {space!r} stands beside --around {around}; allowed: one of them")
+    if edits is not None and not around:
+        raise NasError(f"edits {edits} are of no network; allowed: --edits beside --around")
+    return {"space": space or "hybrid", "around": around, "edits": DEFAULT_EDITS if edits is None else edits}

@@ -8,12 +8,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from nas.cli.options import clip_shape, seconds
+from nas.cli.options import clip_shape, searched, seconds
 from nas.cli.space import SAMPLES, survey_table
 
 
 def search_command(
-    space: Annotated[str, typer.Argument(help="A search space's name or file.")] = "hybrid",
+    space: Annotated[str | None, typer.Argument(help="A search space's name or file; hybrid by default.")] = None,
+    around: Annotated[
+        str | None, typer.Option(help="Search the neighbourhood of this network, by name or file.")
+    ] = None,
+    edits: Annotated[int | None, typer.Option(help="How many edits away it ends; 6 by default.")] = None,
     budget: Annotated[
         str, typer.Option(help="Hard limits at the space's input: 100gflops, 80..100gflops, 30ms, 4gb, 30mparams.")
     ] = "100gflops",
@@ -39,7 +43,8 @@ def search_command(
 ) -> None:
     """Search a space for the networks that are worth having under a budget.
 
-    Example: `nas search hybrid --budget 100gflops --data videos.csv --time 30m --out runs/mine`
+    Example: `nas search hybrid --budget 100gflops --data videos.csv --time 30m --out runs/mine`,
+    or `nas search --around vov3d_l --edits 6 --budget 8gflops`
     """
     from nas.report import front_summary, write
     from nas.search.plan import Plan, Settings
@@ -53,7 +58,7 @@ def search_command(
     else:
         frames, size = clip_shape(proxy) if proxy else (None, None)
         options: dict[str, Any] = {
-            "space": space,
+            **searched(space, around, edits),
             "budget": budget,
             "data": data,
             "trials": trials,

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from nas.architecture import load
+from nas.cli.options import searched
 from nas.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -18,23 +20,26 @@ SAMPLES = 100
 
 
 def space_command(
-    space: Annotated[str, typer.Argument(help="A search space's name or file.")],
+    space: Annotated[str | None, typer.Argument(help="A search space's name or file.")] = None,
+    around: Annotated[str | None, typer.Option(help="Show the neighbourhood of this network, by name or file.")] = None,
+    edits: Annotated[int | None, typer.Option(help="How many edits away it ends; 6 by default.")] = None,
     budget: Annotated[str, typer.Option(help="Limits whose share of the space is printed.")] = "100gflops",
     samples: Annotated[int, typer.Option(help="Random candidates to price.", min=1)] = SAMPLES,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
 ) -> None:
     """Show what a search space holds and what its networks cost; nothing is trained.
 
-    Example: `nas space hybrid --budget 20gflops --samples 500`
+    Example: `nas space hybrid --budget 20gflops --samples 500`, or `nas space --around vov3d_l`
     """
     from nas.search.budget import Budget
 
     limits = Budget.parse(budget)
-    searched = SearchSpace.load(space)
+    where = searched(space, around, edits)
+    shown = SearchSpace.around(load(around), where["edits"]) if around else SearchSpace.load(where["space"])
     console = Console()
-    size = f"{searched.size:,}" if searched.size < 10**12 else f"{searched.size:.4g}"
-    console.print(f"[bold]{searched.name}[/]: {size} networks, {len(searched.holes)} choices", highlight=False)
-    console.print(survey_table(searched, limits, samples, console, seed))
+    size = f"{shown.size:,}" if shown.size < 10**12 else f"{shown.size:.4g}"
+    console.print(f"[bold]{shown.name}[/]: {size} networks, {len(shown.holes)} choices", highlight=False)
+    console.print(survey_table(shown, limits, samples, console, seed))
 
 
 def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Console, seed: int = 0) -> Table:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from nas.architecture import Architecture, ArchitectureError, Input
+from nas.architecture import Architecture, ArchitectureError, Input, load
 from nas.data.datasets import VideoData, open_data
 from nas.errors import NasError
+from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.cost import cost
 from nas.profiler.device import available_cores, resolve_device
 from nas.search.budget import Budget, budgeted
@@ -48,6 +49,8 @@ class Settings:
         proxy_frames, proxy_size: Input of a proxy.
         train_clips, val_clips: At most so many clips per proxy.
         measure_seconds: Time for measuring each network of the front.
+        around: Name or path of the architecture whose neighbourhood is searched in place of the space, or None.
+        edits: How many edits away the neighbourhood ends.
     """
 
     space: str
@@ -66,6 +69,8 @@ class Settings:
     train_clips: int
     val_clips: int
     measure_seconds: float
+    around: str | None = None
+    edits: int = DEFAULT_EDITS
 
     def checked(self) -> Settings:
         """Returns the settings.
@@ -106,10 +111,13 @@ class Plan:
             NasError: Something is not allowed, or nothing in the space meets the budget.
         """
         budget = Budget.parse(settings.budget)
-        space = SearchSpace.load(stored or settings.space)
+        space, name = SearchSpace.load(stored or settings.space), Path(settings.space).stem
+        if settings.around:
+            name = f"around-{Path(settings.around).stem}"
+            space = space if stored else SearchSpace.around(load(settings.around), settings.edits)
         device = resolve_device(settings.device)
         data = open_data(settings.data, seed=settings.seed)
-        space = SearchSpace(space.with_classes(len(data.classes)).document, Path(settings.space).stem)
+        space = SearchSpace(space.with_classes(len(data.classes)).document, name)
         _check_budget(space, budget)
         on_gpu = device.type == "cuda"
         workers = settings.workers or (

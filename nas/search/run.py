@@ -15,6 +15,7 @@ from rich.console import Console
 
 from nas.data.datasets import Clips, Split, load_clips
 from nas.errors import NasError
+from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.device import available_cores
 from nas.search.measuring import calibrated, measure_front
 from nas.search.plan import DEFAULT_SECONDS, Plan, Settings
@@ -37,6 +38,8 @@ def search(
     budget: str = "100gflops",
     data: str | Path = "motion",
     *,
+    around: str | Path | None = None,
+    edits: int = DEFAULT_EDITS,
     trials: int | None = None,
     time: float | None = None,
     out: str | Path | None = None,
@@ -57,6 +60,8 @@ def search(
 
     Args:
         space: Name or path of a search space.
+        around: Name or path of an architecture: what is within some edits of it is searched, and no space.
+        edits: How many, 1 to 20: of a layer's operator or ratio, a stage's width or depth each.
         budget: Hard limits at the space's input: `100gflops`, `80..100gflops`, `30ms`, `4gb`, `30mparams`, or several
             with commas.
         data: `motion`, a folder per class, a CSV or a list of videos.
@@ -100,6 +105,8 @@ def search(
         train_clips=train_clips,
         val_clips=val_clips,
         measure_seconds=measure_seconds,
+        around=str(around) if around else None,
+        edits=edits,
     ).checked()
     plan = Plan.of(settings, Console(quiet=quiet))
     folder = Path(out) if out else _free_folder(plan)
