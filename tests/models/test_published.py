@@ -92,6 +92,19 @@ def test_vivit_model_2_by_hand() -> None:
     assert nas.cost(nas.load("vivit_b_m2")).macs == space + time + d * 6 * 256 * 16 * 196 + d * 400
 
 
+def test_t2d_with_a_temporal_transformer() -> None:
+    """The paper's other head: four layers on the mean of each of 16 frames, with learned positions and a LayerNorm."""
+    plain = nas.load("t2d_b16")
+    document = plain.document()
+    layers = [{"op": "factorized", "variant": "joint", "heads": 12, "activation": "quick_gelu", "norm_eps": 1e-5}] * 4
+    document["stages"].append({"width": 768, "downsample": {"op": "frame_pool", "norm_eps": 1e-5}, "layers": layers})
+    document["head"] = {"op": "mean", "norm": "before", "norm_eps": 1e-5}
+    more, less = nas.cost(nas.Architecture.parse(document)), nas.cost(plain)
+    d, frames = 768, 16
+    assert more.macs - less.macs == 4 * (12 * d * d * frames + 2 * d * frames * frames)
+    assert more.params - less.params == 4 * (12 * d * d + 13 * d) + frames * d + 2 * d
+
+
 def test_the_table_has_a_row_for_every_file() -> None:
     table = reference_table()
     assert list(table["network"]) == REFERENCE
