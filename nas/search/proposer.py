@@ -30,6 +30,7 @@ from nas.space import SearchSpace
 
 STUDY = "study.log"
 MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
+PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
 Result = dict[str, Any]
 _KEPT = ("accuracy", "test_accuracy", "epochs", "seconds", "curve")
 
@@ -159,7 +160,9 @@ class Proposer:
         # A sampler per proposal: its random numbers depend on the seed and the number alone, also after a restart.
         number = self.proposed
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
-        self.study.sampler = self._sampler(seed)
+        # A sampler that has converged proposes what is known for ever; what it learns from, it is shown by chance.
+        fruitless = number - self._last_fruitful
+        self.study.sampler = (RandomSampler if fruitless > PATIENCE and fruitless % 2 else self._sampler)(seed)
         trial = self.study.ask()
         try:
             _, architecture = self.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
@@ -182,6 +185,11 @@ class Proposer:
         trial.set_constraint("budget", 0.0)
         self._remember(trial, candidate)
         return candidate
+
+    @property
+    def _last_fruitful(self) -> int:
+        """Number of proposals when the last candidate was found, as the journal tells after a restart too."""
+        return self._trials[-1].number if self._trials else 0
 
     def _reject(self, trial: Trial, violation: float, log_macs: float, reason: str) -> None:
         """Told as completed and infeasible: samplers learn from a violation, and ignore a failure."""
