@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from nas.errors import NasError
 from nas.models.common import pad_to_windows, tube_conv
 from nas.models.heads import HEADS
 from nas.models.layers import build_layer
+from nas.models.pretrained import fill_from
 from nas.models.stems import STEMS, ClassToken
 
 
@@ -159,6 +161,7 @@ def build(
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
     num_classes: int | None = None,
+    init: str | Path | None = None,
     tuned: bool = False,
     device: torch.device | str | None = None,
 ) -> Network:
@@ -167,6 +170,8 @@ def build(
     Args:
         architecture: An architecture, a path, or the name of a reference network.
         frames, size, num_classes: In place of those of the file; windows and tubes are clipped to smaller maps.
+        init: A checkpoint to fill in, of an image network or a network of this package: a file, or a name on the
+            Hugging Face hub; see `nas.models.pretrained`. What it filled is printed to stderr.
         tuned: Measure, on one clip, the ways in which a module can run, and keep the fastest: see `tune`.
         device: Where its parameters are made, `meta` included; torch's default device if none.
 
@@ -174,7 +179,7 @@ def build(
         A module in training mode that maps (B, 3, T, H, W) to logits (B, num_classes).
 
     Raises:
-        NasError: No such file, or it describes nothing that can be built.
+        NasError: No such file, it describes nothing that can be built, or `init` does not fit it.
     """
     if not isinstance(architecture, Architecture):
         architecture = load(architecture)
@@ -182,6 +187,8 @@ def build(
         architecture = architecture.resized(frames, size, num_classes)
     with torch.device(device) if device is not None else nullcontext():
         model = Network(architecture)
+    if init is not None:
+        print(fill_from(model, init).describe(), file=sys.stderr)
     if tuned:
         tune(model)
     return model
