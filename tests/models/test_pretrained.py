@@ -6,8 +6,6 @@ network must give the image network's features.
 
 from __future__ import annotations
 
-import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import nas
-from nas.models import pretrained
+from nas.models import checkpoints, pretrained
 from nas.models.network import Network
 
 WIDTH = 48
@@ -556,6 +554,28 @@ def test_tubes_of_a_small_network_enter_a_large_image_network() -> None:
     assert torch.equal(large.parts["stages_0_layers_0"].mlp[0].weight, before)
 
 
+def test_scaling_up_leaves_the_image_network_as_it_is() -> None:
+    """Image weights, then the tubes of a smaller network, then gates, all closed, behind the frozen layers."""
+
+    def tube_network(width: int, factor: int, **layer: Any) -> Network:
+        document = vit_architecture({"op": "factorized", "variant": "joint"}, {}).document()
+        tubes = [{"kernel": [2, 4, 4], "stride": [2, 16, 16], "space_to_depth": [factor, 1, 1]}, TUBES[1]]
+        document["stages"][0]["width"] = width
+        document["stages"][0]["layers"][-1] |= layer
+        return nas.build(nas.Architecture.parse(document | {"stem": {"op": "tube", "tubes": tubes}})).eval()
+
+    small, plain, gated = tube_network(24, 1), tube_network(48, 2), tube_network(48, 2, stem_gate=True)
+    state = checkpoint(ViT(), "vit timm")
+    pretrained.fill(plain, state)
+    pretrained.fill(gated, state)
+    gated.load_state_dict({k: v for k, v in plain.state_dict().items() if "head" in k}, strict=False)
+    pretrained.fill(gated, {k: v for k, v in small.state_dict().items() if ".tubes." in k})
+    size = plain.architecture.input.size
+    image = torch.randn(2, 3, 1, *size)
+    assert torch.equal(gated(image), plain(image))
+    assert not torch.equal(gated(image.expand(-1, -1, 8, -1, -1)), plain(image.expand(-1, -1, 8, -1, -1)))
+
+
 # --------------------------------------------------------------------------------------------------- refusals
 
 
@@ -643,59 +663,6 @@ def test_the_meta_device_is_refused(tmp_path: Path) -> None:
         nas.build(vit_architecture(T2D, {}), init=path, device="meta")
 
 
-class Payload:
-    """Unpickled, it leaves a file behind."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("writer", ["torch", "pickle"])
-def test_a_file_with_code_is_not_run(writer: str, tmp_path: Path) -> None:
-    data = {"model": Payload(tmp_path / "ran")}
-    if writer == "torch":
-        torch.save(data, tmp_path / "image.pt")
-    else:
-        (tmp_path / "image.pt").write_bytes(pickle.dumps(data, protocol=2))
-    with pytest.raises(nas.NasError, match="cannot be read as plain tensors") as caught:
-        pretrained.load_state(tmp_path / "image.pt")
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-@pytest.mark.parametrize("length", [0, 5, 1000])
-def test_a_truncated_file_is_refused(suffix: str, length: int, tmp_path: Path) -> None:
-    path = tmp_path / f"image{suffix}"
-    state = checkpoint(ViT(), "vit timm")
-    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(nas.NasError, match=r"cannot be read as plain tensors \(.+\); allowed") as caught:
-        pretrained.load_state(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_files_without_tensors_and_of_other_formats_are_refused(tmp_path: Path) -> None:
-    torch.save({"epoch": 3}, tmp_path / "image.pt")
-    (tmp_path / "image.npz").write_bytes(b"")
-    with pytest.raises(nas.NasError, match="holds no tensors"):
-        pretrained.load_state(tmp_path / "image.pt")
-    with pytest.raises(nas.NasError, match=r"has the format '.npz'; allowed: .safetensors, .pt, .pth, .bin"):
-        pretrained.load_state(tmp_path / "image.npz")
-
-
-@pytest.mark.parametrize("name", ["missing.pt", "folder/missing.safetensors", "no such file", "/a/b/c"])
-def test_a_missing_file_is_refused(name: str) -> None:
-    with pytest.raises(nas.NasError, match="is no file; allowed"):
-        pretrained.load_state(name)
-
-
-# ----------------------------------------------------------------------------------------------------- the hub
-
-
 def test_a_name_on_the_hub_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -703,48 +670,7 @@ def test_a_name_on_the_hub_is_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
         asked.append((repo, file))
         return saved(ViT(), "vit timm", tmp_path)
 
-    monkeypatch.setattr(pretrained, "download", download)
+    monkeypatch.setattr(checkpoints, "download", download)
     nas.build(vit_architecture(T2D, {}), init="timm/vit_base.augreg")
     nas.build(vit_architecture(T2D, {}), init="timm/vit_base.augreg:weights/b.safetensors")
     assert asked == [("timm/vit_base.augreg", None), ("timm/vit_base.augreg", "weights/b.safetensors")]
-
-
-def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(nas.NasError, match=r"pip install video-nas\[hub\]"):
-        pretrained.load_state("organisation/name")
-
-
-class Hub:
-    """Stands in for the package huggingface_hub, with one file in every repository."""
-
-    class EntryNotFoundError(Exception): ...
-
-    class LocalEntryNotFoundError(EntryNotFoundError): ...
-
-    def __init__(self, file: str, path: Path) -> None:
-        self.file, self.path = file, path
-        self.errors = self
-
-    def hf_hub_download(self, repo: str, file: str) -> str:
-        if repo == "organisation/private":
-            raise OSError("401\nno permission")
-        if repo == "organisation/offline":
-            raise self.LocalEntryNotFoundError("no connection.")
-        if file != self.file:
-            raise self.EntryNotFoundError
-        return str(self.path)
-
-
-def test_the_usual_files_of_the_hub_are_tried_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = Hub("pytorch_model.bin", tmp_path / "pytorch_model.bin")
-    torch.save({"x": torch.ones(2)}, hub.path)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", hub)
-    assert pretrained.load_state("organisation/name")["x"].tolist() == [1.0, 1.0]
-    with pytest.raises(nas.NasError, match=r"has none of other.bin; allowed: organisation/name:file"):
-        pretrained.load_state("organisation/name:other.bin")
-    with pytest.raises(nas.NasError, match=r"'organisation/private' cannot be downloaded \(401\)"):
-        pretrained.load_state("organisation/private")
-    with pytest.raises(nas.NasError, match=r"'organisation/offline' cannot be downloaded \(no connection\); allowed"):
-        pretrained.load_state("organisation/offline")
