@@ -573,7 +573,8 @@ def test_scaling_up_leaves_the_image_network_as_it_is() -> None:
     size = plain.architecture.input.size
     image = torch.randn(2, 3, 1, *size)
     assert torch.equal(gated(image), plain(image))
-    assert not torch.equal(gated(image.expand(-1, -1, 8, -1, -1)), plain(image.expand(-1, -1, 8, -1, -1)))
+    clip = image.expand(-1, -1, plain.architecture.input.frames, -1, -1)
+    assert not torch.equal(gated(clip), plain(clip))
 
 
 # --------------------------------------------------------------------------------------------------- refusals
