@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nas.architecture import Architecture, load
-from nas.profiler.cost import Cost, cost
+from nas.profiler.cost import cost
 from nas.resources import resource_folder, resource_names
 
 REFERENCE = "search_spaces/reference"
@@ -34,9 +34,9 @@ def reference_table() -> pd.DataFrame:
     figures = published().set_index("network")
     for name in resource_names(REFERENCE):
         architecture, paper = load(name), figures.loc[name]
-        whole, classifier = cost(architecture), classifier_cost(architecture)
-        params = whole.params - classifier.params * ("params" in paper.without_classifier)
-        macs = whole.macs - classifier.macs * ("macs" in paper.without_classifier)
+        whole, (params, macs) = cost(architecture), classifier_cost(architecture)
+        params = whole.params - params * ("params" in paper.without_classifier)
+        macs = whole.macs - macs * ("macs" in paper.without_classifier)
         rows.append(
             {
                 "network": name,
@@ -55,9 +55,8 @@ def reference_table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def classifier_cost(architecture: Architecture) -> Cost:
-    """Cost of the last linear layer: all classes are equal, so that one class tells it."""
+def classifier_cost(architecture: Architecture) -> tuple[int, int]:
+    """Parameters and multiply-adds of the last linear layer: all classes are equal, so that one class tells them."""
     classes = architecture.num_classes
-    whole, less = cost(architecture), cost(architecture.resized(num_classes=classes + 1))
-    params, macs = (classes * (b - a) for a, b in ((whole.params, less.params), (whole.macs, less.macs)))
-    return Cost(macs=macs, params=params, activation_bytes=0, layers=())
+    whole, more = cost(architecture), cost(architecture.resized(num_classes=classes + 1))
+    return classes * (more.params - whole.params), classes * (more.macs - whole.macs)

@@ -25,8 +25,8 @@ BYTES_PER_PARAM = 16  # float32 weight and gradient, and the two moments of Adam
 
 
 def training_memory(cost: Cost) -> int:
-    """Bytes to train on one clip in float32: activations kept for backward, weights, gradients, AdamW's moments."""
-    return cost.activation_bytes + BYTES_PER_PARAM * cost.params
+    """Bytes of a training step of one clip in float32 with AdamW."""
+    return cost.training_bytes("adamw")
 
 
 def budgeted(cost: Cost) -> dict[str, float]:

@@ -1,0 +1,696 @@
+"""One pass of any module over tensors without numbers, written down operator by operator.
+
+Every tensor of the pass is a `ShapeTensor`: sizes, strides, dtype and a counted storage on a pretended CPU, so that a
+module goes the way that it would go over real tensors there, fused attention included. A dispatch mode sees every
+operator below autograd. What an operator returns is learnt from its own kernel on the meta device and remembered for
+the process by the signatures of its arguments; one without such a kernel runs once over zeros. Small constants keep
+their numbers, for the masks and indices that decide what a module does.
+
+Nothing of the module is touched: for the pass its parts get dictionaries of their own.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from nas.errors import NasError
+from nas.profiler.operations import Work, work_of
+
+CPU = torch.device("cpu")
+VALUES = 100_000  # numbers of a constant that are kept
+FLOAT_VALUES = 16
+aten = torch.ops.aten
+_wrapper = torch.Tensor._make_wrapper_subclass
+
+
+class Storage:
+    """The memory of a tensor and its views, alive as long as one of them is. Without a log it is not of the pass."""
+
+    __slots__ = ("log", "nbytes", "number", "valued")
+
+    def __init__(self, nbytes: int, number: int, log: list[tuple[int, int]] | None) -> None:
+        self.nbytes = nbytes
+        self.number = number
+        self.log = log
+        self.valued = False
+        if log is not None:
+            log.append((number, nbytes))
+
+    def __del__(self) -> None:
+        if self.log is not None:
+            self.log.append((self.number, -self.nbytes))
+
+
+class Signature:
+    """Sizes, strides and dtype; one object for all that agree, so that identity is equality."""
+
+    __slots__ = ("dtype", "nbytes", "size", "stride")
+
+    def __init__(self, size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.size, self.stride, self.dtype = size, stride, dtype
+        extent = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if prod(size) else 0
+        self.nbytes = extent * dtype.itemsize
+
+
+_signatures: dict[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], Signature] = {}
+
+
+def _signature(x: Tensor) -> Signature:
+    key = (tuple(x.shape), tuple(x.stride()), x.dtype)
+    found = _signatures.get(key)
+    if found is None:
+        found = _signatures[key] = Signature(*key)
+    return found
+
+
+class ShapeTensor(torch.Tensor):
+    """A tensor without numbers; `value` holds those of a small constant."""
+
+    storage_: Storage
+    signature: Signature
+    value: Tensor | None
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        raise NasError(f"{func} reached a tensor of a trace outside of it; allowed: tensors of one pass in that pass")
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"ShapeTensor({list(self.shape)}, {self.dtype})"
+
+    def tolist(self) -> Any:
+        return _value_of(self, "tolist").tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        return _value_of(self, "numpy").numpy()
+
+
+class Outsider:
+    """A tensor that the pass meets but has not made: a parameter, a buffer, a constant. Its memory is of no pass."""
+
+    __slots__ = ("real", "signature", "storage_", "value")
+
+    def __init__(self, real: Tensor, signature: Signature, storage: Storage, value: Tensor | None) -> None:
+        self.real, self.signature, self.storage_, self.value = real, signature, storage, value
+
+
+Operand = ShapeTensor | Outsider
+
+
+def _known(x: Operand) -> bool:
+    return x.value is not None and x.storage_.valued
+
+
+def _value_of(x: Operand, reader: str) -> Tensor:
+    if x.value is None or not x.storage_.valued:
+        raise NasError(
+            f"the module reads numbers of its activations ({reader}), which a computed cost has none of; "
+            "allowed: modules whose way depends on shapes, or real masks and indices as inputs"
+        )
+    return x.value
+
+
+@dataclass(slots=True)
+class _Output:
+    """One tensor that an operator returns: new, over the storage of an argument, or that argument itself."""
+
+    signature: Signature
+    alias: int = -1
+    same: bool = False
+
+
+@dataclass(slots=True)
+class _Effect:
+    """What an operator does with arguments of some signatures."""
+
+    outputs: list[_Output | None]
+    form: Any  # list or tuple, of several outputs; None for one
+    work: Work
+    mutates: tuple[int, ...]
+    constant: bool  # its outputs follow from the numbers of its arguments, and are few
+
+
+_effects: dict[Any, _Effect] = {}
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over the calls of one operator in one module."""
+
+    calls: int = 0
+    macs: int = 0
+    elementwise: int = 0
+    bytes_moved: int = 0
+
+    def merge(self, other: Tally) -> None:
+        self.calls += other.calls
+        self.macs += other.macs
+        self.elementwise += other.elementwise
+        self.bytes_moved += other.bytes_moved
+
+    def add(self, work: Work) -> None:
+        self.calls += 1
+        self.macs += work.macs
+        self.elementwise += work.elementwise
+        self.bytes_moved += work.bytes_moved
+
+
+@dataclass
+class Trace:
+    """What one pass did.
+
+    Attributes:
+        forward, backward: Sums by path of the module that was running and name of the operator, in order.
+        unknown: Calls of operators whose work nobody has stated, forward and backward.
+        saved: Storages that autograd keeps for the backward pass, by number: bytes, and the path of the first module
+            that kept them; parameters and buffers are not among them.
+        log: (number of the storage, bytes), negative where it ends, in order, of all that the pass made.
+        turn: Position in the log where the backward pass begins.
+        marks: (position in the log, path of the module that runs from there on).
+        inputs, outputs: Bytes of the storages that went in and came out, by number.
+        shapes: Shape of what each module returned last.
+    """
+
+    forward: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    backward: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    unknown: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    saved: dict[int, tuple[int, str]] = field(default_factory=dict)
+    log: list[tuple[int, int]] = field(default_factory=list)
+    turn: int = 0
+    marks: list[tuple[int, str]] = field(default_factory=list)
+    inputs: dict[int, int] = field(default_factory=dict)
+    outputs: dict[int, int] = field(default_factory=dict)
+    shapes: dict[str, str] = field(default_factory=dict)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.trace = trace
+        self.tallies = trace.forward
+        self.path = ""
+        self.numbers = 0
+        self.learnt = False
+        self.outsiders: dict[int, Outsider] = {}  # by identity of the real tensor, which stays alive here
+        self.stand_ins: dict[int, ShapeTensor] = {}
+        self.places: dict[Any, Storage] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch wraps every call and imports its compiler
+
+    def make(self, signature: Signature, storage: Storage | None = None, requires_grad: bool = False) -> ShapeTensor:
+        made = _wrapper(
+            ShapeTensor,
+            signature.size,
+            strides=signature.stride,
+            dtype=signature.dtype,
+            device=CPU,
+            requires_grad=requires_grad,
+        )
+        made.signature = signature
+        made.value = None
+        if storage is None:
+            self.numbers += 1
+            storage = Storage(signature.nbytes, self.numbers, self.trace.log)
+        made.storage_ = storage
+        return made
+
+    def operand(self, x: Tensor) -> Operand:
+        if type(x) is ShapeTensor:
+            return x
+        found = self.outsiders.get(id(x))
+        if found is None:
+            if x.layout != torch.strided:
+                raise NasError(f"a tensor of the module has the layout {x.layout}; allowed: dense tensors")
+            signature = _signature(x)
+            place, nbytes = _place(x, signature)
+            storage = self.places.get(place)
+            if storage is None:
+                self.numbers += 1
+                storage = self.places[place] = Storage(nbytes, self.numbers, None)
+            value = None
+            if type(x) is Tensor and x.device.type == "cpu" and _small(signature):
+                value, storage.valued = x, True
+            found = self.outsiders[id(x)] = Outsider(x, signature, storage, value)
+        return found
+
+    def stand_in(self, x: Tensor) -> ShapeTensor:
+        """A tensor of the pass in the place of one from outside: an input, or a parameter whose gradient is made."""
+        outsider = self.operand(x)
+        if isinstance(outsider, ShapeTensor):
+            return outsider
+        made = self.stand_ins.get(id(x))
+        if made is None:
+            made = self.make(outsider.signature, outsider.storage_, x.requires_grad)
+            made.value = outsider.value
+            if isinstance(x, nn.Parameter):
+                made._is_param = True
+            self.stand_ins[id(x)] = made
+        return made
+
+    def pack(self, tensor: Tensor) -> tuple[Signature, Storage, Tensor | None]:
+        x = self.operand(tensor)
+        storage = x.storage_
+        if storage.log is not None:
+            self.trace.saved.setdefault(storage.number, (storage.nbytes, self.path))
+        return x.signature, storage, x.value
+
+    def unpack(self, packed: tuple[Signature, Storage, Tensor | None]) -> ShapeTensor:
+        made = self.make(*packed[:2])
+        made.value = packed[2]
+        return made
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensors: list[Operand] = []
+        key: Any = (func, self._keys(args, tensors), self._keys(kwargs.items(), tensors) if kwargs else ())
+        if func is aten._local_scalar_dense.default:
+            return _value_of(tensors[0], "item").item()
+        try:
+            effect = _effects.get(key)
+        except TypeError:  # an argument without a hash
+            effect, key = None, None
+        if effect is None:
+            effect = self._learn(func, args, kwargs or {}, tensors)
+            if key is not None and not _by_value(func, tensors):
+                _effects[key] = effect
+                self.learnt = True
+        work = effect.work
+        if work.counts:
+            self.tallies[self.path, work.name].add(work)
+            if not work.known:
+                self.trace.unknown[work.name] += 1
+        for number in effect.mutates:
+            tensors[number].storage_.valued = False
+        outputs: list[Any] = []
+        for output in effect.outputs:
+            if output is None:
+                outputs.append(None)
+            elif output.same:
+                operand = tensors[output.alias]
+                outputs.append(operand.real if isinstance(operand, Outsider) else operand)
+            else:
+                outputs.append(
+                    self.make(output.signature, tensors[output.alias].storage_ if output.alias >= 0 else None)
+                )
+        if effect.constant and all(map(_known, tensors)):
+            for made, value in zip(outputs, _as_list(self._compute(func, args, kwargs or {})), strict=True):
+                if isinstance(made, ShapeTensor):
+                    made.value, made.storage_.valued = value, True
+        if effect.form is not None:
+            return effect.form(outputs)
+        return outputs[0] if outputs else None
+
+    def _keys(self, args: Any, tensors: list[Operand]) -> tuple[Any, ...]:
+        keys: list[Any] = []
+        for arg in args:
+            if isinstance(arg, Tensor):
+                operand = arg if type(arg) is ShapeTensor else self.operand(arg)
+                tensors.append(operand)
+                keys.append(operand.signature)
+            elif arg is None or type(arg) is int:
+                keys.append(arg)
+            elif isinstance(arg, list | tuple):
+                keys.append(self._keys(arg, tensors))
+            else:
+                keys.append((type(arg), arg))  # 1.0 and True equal 1, but give other dtypes
+        return tuple(keys)
+
+    def _learn(self, func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Operand]) -> _Effect:
+        """Runs an operator on the meta device to see what it returns."""
+        metas: dict[int, Tensor] = {}
+
+        def meta(x: Tensor) -> Tensor:
+            return of(self.operand(x))
+
+        def of(x: Operand) -> Tensor:
+            if id(x) not in metas:
+                s = x.signature
+                metas[id(x)] = torch.empty_strided(s.size, s.stride, dtype=s.dtype, device="meta")
+            return metas[id(x)]
+
+        if _by_value(func, tensors):
+            args = _with_values(func, args, self)
+        meta_args = tree_map_only(Tensor, meta, tuple(args))
+        meta_kwargs = {k: tree_map_only(Tensor, meta, v) for k, v in kwargs.items()}
+        makes = not tensors and any(argument.name == "device" for argument in func._schema.arguments)
+        if makes or meta_kwargs.get("device") is not None:
+            meta_kwargs["device"] = torch.device("meta")
+        inputs = [of(x) for x in tensors]
+        if torch.Tag.dynamic_output_shape in func.tags and func.overloadpacket not in _INDEXED:
+            out = self._compute(func, args, kwargs)
+        else:
+            try:
+                out = func(*meta_args, **meta_kwargs)
+            except NotImplementedError:
+                out = _over_zeros(func, meta_args, meta_kwargs)
+        if func.overloadpacket in _CONVOLUTIONS:
+            out = self._as_on_cpu(func, args, out)
+        places = {x.untyped_storage()._cdata: i for i, x in reversed(list(enumerate(inputs)))}
+        found: list[_Output | None] = []
+        for x in _as_list(out):
+            if not isinstance(x, Tensor):
+                found.append(None)
+                continue
+            same = next((i for i, y in enumerate(inputs) if y is x), -1)
+            alias = places.get(x.untyped_storage()._cdata, -1) if same < 0 else same
+            found.append(_Output(_signature(x), alias, same >= 0))
+        written = _written(func, args, kwargs)
+        mutates = tuple(i for i, x in enumerate(tensors) if any(x is self.operand(w) for w in written))
+        real = [x for x in _as_list(out) if isinstance(x, Tensor)]
+        view = bool(found) and not mutates and all(o is not None and o.alias >= 0 for o in found)
+        work = work_of(func, meta_args, inputs, real, [inputs[i] for i in mutates], view)
+        constant = (
+            not mutates
+            and torch.Tag.nondeterministic_seeded not in func.tags
+            and all(o is not None and _small(o.signature) for o in found)
+        )
+        form = None if isinstance(out, Tensor) or out is None else type(out)
+        return _Effect(found, form, work, mutates, constant)
+
+    def _as_on_cpu(self, func: Any, args: Sequence[Any], out: Any) -> Any:
+        """What a convolution returns in the layout of the kernel that a CPU would take; the meta device has none."""
+        backward = func.overloadpacket is aten.convolution_backward
+        x, weight, *options = args[1:] if backward else args
+        if x.ndim != 4 and x.ndim != 5:
+            return out
+        x, weight = (self.make(self.operand(t).signature, _NOWHERE) for t in (x, weight))
+        bias = None if backward or options[0] is None else self.make(self.operand(options[0]).signature, _NOWHERE)
+        stride, padding, dilation, transposed, output_padding, groups = options[1:7]
+        backend = torch._C._select_conv_backend(
+            x,
+            weight,
+            bias=bias,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            transposed=transposed,
+            output_padding=output_padding,
+            groups=groups,
+            **({"bias_sizes": options[0]} if bias is None else {}),
+        )
+        layout = torch._C._conv_determine_backend_memory_format(x, weight, backend)
+        return tree_map_only(Tensor, lambda t: t if t.ndim < 4 else t.to(memory_format=layout), out)
+
+    def _compute(self, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """The operator over known numbers."""
+
+        def value(x: Tensor) -> Tensor:
+            return _value_of(self.operand(x), str(func))
+
+        real = {k: tree_map_only(Tensor, value, v) for k, v in kwargs.items()}
+        if real.get("device") is not None:
+            real["device"] = CPU
+        return func(*tree_map_only(Tensor, value, tuple(args)), **real)
+
+
+_CONVOLUTIONS = {aten.convolution, aten.convolution_backward}
+_NOWHERE = Storage(0, 0, None)
+
+
+# -------------------------------------------------------------------------------------------- operators' arguments
+
+
+def _as_list(out: Any) -> Sequence[Any]:
+    return out if isinstance(out, tuple | list) else [] if out is None else [out]
+
+
+def _small(signature: Signature) -> bool:
+    return prod(signature.size) <= (FLOAT_VALUES if signature.dtype.is_floating_point else VALUES)
+
+
+_INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_, aten._unsafe_index}
+
+
+def _by_value(func: Any, tensors: Sequence[Operand]) -> bool:
+    """Whether the shapes that an operator gives depend on numbers."""
+    if func.overloadpacket in _INDEXED:
+        return any(x.signature.dtype is torch.bool for x in tensors[1:])
+    return torch.Tag.dynamic_output_shape in func.tags
+
+
+def _with_values(func: Any, args: Sequence[Any], recorder: _Recorder) -> Sequence[Any]:
+    """Masks of an indexing as the indices that they mean."""
+    if func.overloadpacket not in _INDEXED:
+        return args
+    indices: list[Any] = []
+    for index in args[1]:
+        if isinstance(index, Tensor) and index.dtype is torch.bool:
+            indices += _value_of(recorder.operand(index), "boolean index").nonzero(as_tuple=True)
+        else:
+            indices.append(index)
+    return (args[0], indices, *args[2:])
+
+
+def _over_zeros(func: Any, args: Any, kwargs: Any) -> Any:
+    """An operator without a kernel for the meta device, over zeros, with its outputs as meta tensors."""
+    zeros: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def zero(x: Tensor) -> Tensor:
+        if id(x) not in zeros:
+            zeros[id(x)] = (torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).zero_(), x)
+        return zeros[id(x)][0]
+
+    def meta(x: Tensor) -> Tensor:
+        given = next((m for z, m in zeros.values() if z is x), None)
+        return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta") if given is None else given
+
+    real = tree_map_only(Tensor, zero, (args, {k: CPU if k == "device" else v for k, v in kwargs.items()}))
+    return tree_map_only(Tensor, meta, func(*real[0], **real[1]))
+
+
+def _written(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
+    if not func._schema.is_mutable:
+        return []
+    found: list[Tensor] = []
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[position] if position < len(args) else kwargs.get(argument.name)
+            found += [x for x in _as_list(value) if isinstance(x, Tensor)]
+    return found
+
+
+def _place(real: Tensor, signature: Signature) -> tuple[Any, int]:
+    """What identifies the memory of a tensor, and its bytes."""
+    try:
+        storage = real.untyped_storage()
+        return storage._cdata, storage.nbytes()
+    except (NotImplementedError, RuntimeError):
+        return id(real), signature.nbytes
+
+
+# ------------------------------------------------------------------------------------------------- the pass
+
+
+class _Entrance(torch.autograd.Function):
+    """Makes an input of the pass; what its gradient would be for ends here."""
+
+    @staticmethod
+    def forward(ctx: Any, root: Tensor, recorder: _Recorder, signature: Signature) -> Tensor:
+        return recorder.make(signature)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return None, None, None
+
+
+class _Exit(torch.autograd.Function):
+    """Takes an output of the pass; its gradient begins to live when the backward pass gets there."""
+
+    @staticmethod
+    def forward(ctx: Any, out: ShapeTensor, root: Tensor, recorder: _Recorder) -> Tensor:
+        ctx.made = recorder.make, out.signature
+        return recorder.make(root.signature, root.storage_)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        make, signature = ctx.made
+        return make(signature), None, None
+
+
+def trace(
+    module: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    training: bool = False,
+    backward: bool = False,
+    part: bool = False,
+) -> Trace:
+    """Writes down one pass of a module.
+
+    Args:
+        module: Any module, on any device.
+        args: Positional inputs: real, fake or meta tensors, nested as the module takes them.
+        kwargs: Inputs by name.
+        training: With gradients, in training mode; otherwise as in inference, in evaluation mode.
+        backward: The backward pass of all outputs as well.
+        part: As in the middle of a network: inputs that ask for gradients get them, and inputs end when nothing keeps
+            them any more.
+
+    Raises:
+        NasError: The module refuses the inputs, or what it does depends on numbers that are not known.
+    """
+    result, learnt = _pass(module, args, kwargs or {}, training, backward, part)
+    # Learning an operator may leave cycles of garbage in torch that hold on to tensors, which the log then shows.
+    return _pass(module, args, kwargs or {}, training, backward, part)[0] if learnt else result
+
+
+def _pass(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool, backward: bool, part: bool
+) -> tuple[Trace, bool]:
+    """The trace, and whether operators were met that nobody had met before."""
+    result = Trace()
+    with ExitStack() as stack:
+        stack.enter_context(_disable_current_modes())
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(training))
+        stack.enter_context(_quiet_surroundings())
+        recorder = _Recorder(result)
+        stack.enter_context(_own_dictionaries(module, recorder, training, backward))
+        stack.enter_context(_paths(module, recorder))
+        root = recorder.make(_ROOT, Storage(0, 0, None), training)
+
+        def enter(x: Tensor) -> ShapeTensor:
+            outsider = recorder.operand(x)
+            if part and training and x.requires_grad:
+                made: ShapeTensor = _Entrance.apply(root, recorder, outsider.signature)  # type: ignore[no-untyped-call]
+            else:
+                recorder.numbers += 1
+                storage = Storage(outsider.storage_.nbytes, recorder.numbers, result.log)
+                made = recorder.make(outsider.signature, storage, x.requires_grad and training)
+                made.value, storage.valued = outsider.value, outsider.value is not None
+            result.inputs[made.storage_.number] = made.storage_.nbytes
+            return made
+
+        entered = list(tree_map_only(Tensor, enter, (tuple(args), dict(kwargs))))
+        shapes = ", ".join(str(list(x.shape)) for x in tree_leaves(entered) if isinstance(x, Tensor))
+        if training:
+            stack.enter_context(saved_tensors_hooks(recorder.pack, recorder.unpack))
+        stack.enter_context(recorder)
+        try:
+            out = module(*entered[0], **entered[1])
+            if part:
+                entered.clear()
+            leaves = [x for x in tree_leaves(out) if isinstance(x, ShapeTensor)]
+            del out
+            result.outputs = {x.storage_.number: x.storage_.nbytes for x in leaves}
+            roots = [x for x in leaves if backward and x.requires_grad]
+            exits = [_Exit.apply(x, root, recorder) for x in roots]  # type: ignore[no-untyped-call]
+            del roots
+            if part:
+                leaves.clear()
+            result.turn = len(result.log)
+            if exits:
+                recorder.tallies, recorder.path = result.backward, ""
+                torch.autograd.backward(exits, [root.detach()] * len(exits))
+        except NasError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+            raise NasError(
+                f"{type(module).__name__} cannot run on inputs of {shapes or 'nothing'} "
+                f"({type(error).__name__}: {reason}); allowed: what its forward takes"
+            ) from error
+        result.log = list(result.log)  # what follows there is the end of the pass itself
+    return result, recorder.learnt
+
+
+_ROOT = Signature((), (), torch.float32)
+_CONTAINERS = {dict, OrderedDict, list, set}
+
+
+@contextmanager
+def _own_dictionaries(module: nn.Module, recorder: _Recorder, training: bool, backward: bool) -> Iterator[None]:
+    """Gives every part of a module a dictionary of its own, and its first one back.
+
+    For a backward pass it has stand-ins for parameters, so that gradients go there.
+    """
+    flags = {} if training and module.training else {"training": training}
+
+    def copy(value: Any) -> Any:
+        if not backward or not value:
+            return value.copy()
+        if isinstance(value, dict):
+            return type(value)((k, recorder.stand_in(v) if isinstance(v, Tensor) else v) for k, v in value.items())
+        return type(value)(recorder.stand_in(v) if isinstance(v, Tensor) else v for v in value)
+
+    before = [(m, m.__dict__) for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    try:
+        for part, own in before:
+            new = {k: copy(v) if type(v) in _CONTAINERS else v for k, v in own.items()} | flags
+            object.__setattr__(part, "__dict__", new)
+        yield
+    finally:
+        for part, own in before:
+            object.__setattr__(part, "__dict__", own)
+        for outsider in recorder.outsiders.values():  # parameters that a module holds elsewhere
+            if outsider.real.is_leaf and isinstance(outsider.real.grad, ShapeTensor):
+                outsider.real.grad = None
+
+
+@contextmanager
+def _paths(module: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    """Tells the recorder which part of the module runs."""
+    names = {id(part): name for name, part in module.named_modules()}
+    outer: list[str] = []
+    trace = recorder.trace
+
+    def enter(part: nn.Module, _: Any) -> None:
+        outer.append(recorder.path)
+        recorder.path = names.get(id(part), recorder.path)
+        trace.marks.append((len(trace.log), recorder.path))
+
+    def leave(part: nn.Module, _: Any, out: Any) -> None:
+        first = next((x for x in tree_leaves(out) if isinstance(x, Tensor)), None)
+        if first is not None:
+            trace.shapes[recorder.path] = "x".join(map(str, first.shape))
+        recorder.path = outer.pop()
+        trace.marks.append((len(trace.log), recorder.path))
+
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _quiet_surroundings() -> Iterator[None]:
+    """Keeps the state of random generators; collector and libraries' shortcuts stay out of the way.
+
+    A collection would end tensors in reference cycles at any moment, and it takes as long as the pass.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    python, numpy = random.getstate(), np.random.get_state()
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it is one operator without a meta kernel
+    try:
+        with ExitStack() as stack:
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
+    finally:
+        if collects:
+            gc.enable()
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        random.setstate(python)
+        np.random.set_state(numpy)
