@@ -1,4 +1,4 @@
-"""What is measured on: devices and dtypes by name, the name under which numbers are kept, the environment."""
+"""What is measured on and how: devices and dtypes by name, conditions, the name that keeps numbers, the environment."""
 
 from __future__ import annotations
 
@@ -6,20 +6,112 @@ import math
 import os
 import platform
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import torch
 
 from nas.errors import NasError
+from nas.profiler.disturbance import core_seconds
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+OPTIMIZERS = ("AdamW", "Adam", "SGD", "RMSprop")
+RUNTIMES = ("torch", "onnx")
 
 # Words of a product name that tell nothing apart: makers, marketing, clock rates, core counts.
 _NOISE = re.compile(
     r"\((?:r|tm)\)|@.*|\bwith\b.*|\S+-core\b|\b\d+th gen\b|"
     r"\b(?:amd|intel|nvidia|geforce|tesla|generation|cpu|processor)\b"
 )
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How something is measured. `check` refuses what does not go together; a record may be from another machine.
+
+    Attributes:
+        device: As `resolve_device` takes it; `resolved` holds the result.
+        dtype: `fp32`, `bf16` or `fp16`: of weights and inputs, or what autocast computes in.
+        batch: Clips per run.
+        threads: Threads on the CPU, each with a core of its own where there are as many.
+        autocast: Weights and inputs stay fp32 and `torch.autocast` chooses what is computed in `dtype`.
+        channels_last_3d: Weights and inputs of five dimensions are laid out with their channels last.
+        compile: The module goes through `torch.compile`.
+        train: The optimizer of a whole training step (one of `OPTIMIZERS`); None measures inference.
+        runtime: `torch`, or `onnx` for ONNX Runtime on the CPU.
+        cuda_graph: The run is captured once and replayed.
+    """
+
+    device: str
+    dtype: str
+    batch: int
+    threads: int
+    autocast: bool = False
+    channels_last_3d: bool = False
+    compile: bool = False
+    train: str | None = None
+    runtime: str = "torch"
+    cuda_graph: bool = False
+
+    def check(self) -> None:
+        """Raises a NasError for a value that is unknown or impossible here, and for options that exclude each other."""
+        device = resolve_device(self.device)
+        resolve_dtype(self.dtype)
+        for name, count in (("batch", self.batch), ("threads", self.threads)):
+            if count < 1:
+                raise NasError(f"{name} {count} is not allowed; allowed: whole numbers from 1")
+        if self.train is not None and self.train not in OPTIMIZERS:
+            raise NasError(f"train {self.train!r} is unknown; allowed: {', '.join(OPTIMIZERS)}")
+        if self.runtime not in RUNTIMES:
+            raise NasError(f"runtime {self.runtime!r} is unknown; allowed: {', '.join(RUNTIMES)}")
+        if self.autocast and self.dtype == "fp32":
+            raise NasError("autocast to dtype 'fp32' changes nothing; allowed: bf16, fp16")
+        if self.cuda_graph and (device.type != "cuda" or self.train):
+            raise NasError(f"cuda_graph on {device} is not allowed; allowed: inference on a CUDA device")
+        if self.runtime == "onnx":
+            if device.type != "cpu" or self.dtype != "fp32":
+                raise NasError(f"runtime 'onnx' with {device} and {self.dtype} is not allowed; allowed: cpu and fp32")
+            for option in ("channels_last_3d", "compile", "train"):
+                if getattr(self, option):
+                    raise NasError(f"runtime 'onnx' with {option} is not allowed; allowed: inference without options")
+            for package in ("onnx", "onnxruntime", "onnxscript"):
+                if not _version(package):
+                    raise NasError(
+                        f"runtime 'onnx' needs {package}, which is not installed; allowed: torch, or onnx after "
+                        f"pip install 'video-nas[onnx]'"
+                    )
+
+    @property
+    def resolved(self) -> torch.device:
+        """The torch device."""
+        return resolve_device(self.device)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The torch dtype."""
+        return resolve_dtype(self.dtype)
+
+    @property
+    def options(self) -> list[str]:
+        """What the device's name has to say beyond device, dtype, batch and threads."""
+        named = {
+            "amp": self.autocast,
+            "cl3d": self.channels_last_3d,
+            "compile": self.compile,
+            f"train-{self.train}".lower(): self.train,
+            "onnx" + ".".join(_version("onnxruntime").split(".")[:2]): self.runtime == "onnx",
+            "graph": self.cuda_graph,
+        }
+        return [name for name, chosen in named.items() if chosen]
+
+    @property
+    def name(self) -> str:
+        """The name under which what is measured under these conditions is kept."""
+        return device_name(self.resolved, self.dtype, self.batch, self.threads, self.options)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -47,7 +139,7 @@ def resolve_dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def device_name(device: torch.device, dtype: str, batch: int, threads: int) -> str:
+def device_name(device: torch.device, dtype: str, batch: int, threads: int, options: Iterable[str] = ()) -> str:
     """Returns the name under which what was measured here is kept.
 
     Args:
@@ -55,15 +147,19 @@ def device_name(device: torch.device, dtype: str, batch: int, threads: int) -> s
         dtype: Name of the dtype: `fp32`, `bf16`, `fp16`.
         batch: Clips per forward.
         threads: Threads of the forward; part of the name on a CPU only.
+        options: What else changes the numbers, as `Conditions.options` lists it.
 
     Returns:
-        For example `h100-sxm.cuda13.0.torch2.11.bf16.b1` or `epyc-9b14-4c.torch2.13.fp32.b1.t4`.
+        For example `h100-sxm.cuda13.0.torch2.11.bf16.b1` or `epyc-9b14-4c.torch2.13.fp32.b1.t4.compile`.
     """
     torch_version = "torch" + ".".join(torch.__version__.split(".")[:2])
     if device.type == "cuda":
         runtime = f"cuda{torch.version.cuda}" if torch.version.cuda else f"rocm{torch.version.hip}"
-        return f"{gpu_slug(torch.cuda.get_device_name(device))}.{runtime}.{torch_version}.{dtype}.b{batch}"
-    return f"{cpu_slug(_read('/proc/cpuinfo'))}-{available_cores()}c.{torch_version}.{dtype}.b{batch}.t{threads}"
+        parts = [gpu_slug(torch.cuda.get_device_name(device)), runtime, torch_version, dtype, f"b{batch}"]
+    else:
+        cpu = f"{cpu_slug(_read('/proc/cpuinfo'))}-{available_cores()}c"
+        parts = [cpu, torch_version, dtype, f"b{batch}", f"t{threads}"]
+    return ".".join([*parts, *options])
 
 
 def gpu_slug(name: str) -> str:
@@ -96,6 +192,45 @@ def available_cores() -> int:
     return min(cores, math.ceil(int(quota) / int(period))) if quota.isdigit() else cores
 
 
+def pin(threads: int) -> list[int] | None:
+    """Binds this process to as many cores as it computes with, and returns their numbers.
+
+    No two threads get the same physical core while another is free, and the cores that are idle now come first. Call
+    it before torch starts its threads, and after everything that asks for `available_cores`.
+
+    Returns:
+        None where nothing was bound: the system has no affinity, or fewer cores than threads.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    allowed = sorted(os.sched_getaffinity(0))
+    if threads > len(allowed):
+        return None
+    busy = _busy_shares() if threads < len(allowed) else {}
+    # In steps of a fifth: less is what every system does now and then.
+    chosen = sorted(allowed, key=lambda core: (_sibling_rank(core, allowed), round(5 * busy.get(core, 0.0)), core))[
+        :threads
+    ]
+    os.sched_setaffinity(0, chosen)
+    return sorted(chosen)
+
+
+def _busy_shares(seconds: float = 0.2) -> dict[int, float]:
+    """The share of each core that processes use now."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    before, _ = core_seconds(_read("/proc/stat"), ticks)
+    sleep(seconds)
+    after, _ = core_seconds(_read("/proc/stat"), ticks)
+    return {core: (after[core] - before.get(core, 0.0)) / seconds for core in after}
+
+
+def _sibling_rank(core: int, allowed: list[int]) -> int:
+    """How many allowed hardware threads of the same physical core come before this one."""
+    siblings = _read(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")  # such as 0,32 or 0-1
+    ranges = [(int(low), int(high or low)) for low, high in re.findall(r"(\d+)(?:-(\d+))?", siblings)]
+    return sum(any(low <= other <= high for low, high in ranges) for other in allowed if other < core)
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Returns what a measurement on `device` depends on, as JSON-able values; None where the system does not say.
 
@@ -124,6 +259,14 @@ def environment(device: torch.device) -> dict[str, Any]:
             },
         }
     return found
+
+
+def _version(package: str) -> str:
+    """The version of an installed package; empty where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _slug(name: str) -> str:

@@ -1,4 +1,8 @@
-"""Peak memory of a forward.
+"""Peak memory of a run: a forward, or a training step.
+
+A training step is measured when the optimizer has its moments, so the second one counts, and so it is with a run that
+compiles or captures something first. With `torch.compile` on a CPU, what the compiler keeps of the network is in the
+process too and is counted.
 
 CUDA: the most bytes that torch's allocator had handed out at one time during the forward. Included are weights,
 buffers, the input, activations and workspaces (cuBLAS and cuDNN take theirs from the same allocator). Not included
@@ -27,21 +31,24 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 _MMAP_THRESHOLD = 128 * 1024  # bytes; the value at the start, which grows up to 32 MiB with use unless it is set
 
 
-def peak_bytes(prepare: Callable[[], Callable[[], object]], device: torch.device) -> int:
-    """Returns the peak memory of one forward, in bytes.
+def peak_bytes(prepare: Callable[[], Callable[[], object]], device: torch.device, warm: bool = False) -> int:
+    """Returns the peak memory of one run, in bytes.
 
     On a CPU this slows down allocation for the rest of the process, and memory that the process freed before may
     hide some of what the forward takes: call it in a fresh process of its own.
 
     Args:
-        prepare: Builds model and input and returns the forward, which provides eval and inference mode.
-        device: Where the forward computes.
+        prepare: Builds model and input and returns the run, which provides eval and inference mode.
+        device: Where the run computes.
+        warm: Whether the second run is the one that counts.
     """
     if device.type == "cuda":
-        forward = prepare()
+        run = prepare()
+        if warm:
+            run()
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-        forward()
+        run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device)
     # CDLL(None), mallopt and malloc_trim: none of them is everywhere.
@@ -50,11 +57,13 @@ def peak_bytes(prepare: Callable[[], Callable[[], object]], device: torch.device
         libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
         libc.malloc_trim(0)
     before = _resident("VmRSS")
-    forward = prepare()
+    run = prepare()
+    if warm:
+        run()
     # Where this is refused, the peak is that of the whole process, building the model included.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    forward()
+    run()
     return _resident("VmHWM") - before
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import platform
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from nas.errors import NasError
 from nas.profiler import device as device_module
 from nas.profiler.device import (
+    Conditions,
     available_cores,
     cpu_slug,
     device_name,
@@ -83,6 +85,43 @@ def test_device_name_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch, "__version__", "2.11.0+cu130")
     assert device_name(torch.device("cuda:0"), "bf16", 1, 16) == "h100-sxm.cuda13.0.torch2.11.bf16.b1"
+
+
+@pytest.mark.parametrize(
+    ("options", "suffix"),
+    [
+        ({}, "bf16.b1.t4"),
+        ({"autocast": True}, "bf16.b1.t4.amp"),
+        ({"channels_last_3d": True, "compile": True}, "bf16.b1.t4.cl3d.compile"),
+        ({"train": "AdamW"}, "bf16.b1.t4.train-adamw"),
+        ({"runtime": "onnx"}, "bf16.b1.t4.onnx1.31"),
+        ({"cuda_graph": True}, "bf16.b1.t4.graph"),
+    ],
+)
+def test_device_name_says_what_options_changed(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], suffix: str
+) -> None:
+    monkeypatch.setattr(device_module, "version", lambda package: "1.31.1")
+    name = Conditions("cpu", "bf16", 1, 4, **options).name
+    assert name.split(".", 3)[3] == suffix
+
+
+def test_pin_prefers_physical_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six hardware threads on three cores, numbered as Linux does: 0 and 3, 1 and 4, 2 and 5 are siblings."""
+    bound: list[list[int]] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 3, 4, 5}, raising=False)
+    monkeypatch.setattr("os.sched_setaffinity", lambda pid, cores: bound.append(cores), raising=False)
+    siblings = {
+        f"/sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": f"{i % 3},{i % 3 + 3}" for i in range(6)
+    }
+    monkeypatch.setattr(device_module, "_read", siblings.__getitem__)
+    monkeypatch.setattr(device_module, "_busy_shares", dict)
+    # Thread 5 is the second of its core, but 2 is not ours.
+    assert [device_module.pin(n) for n in (1, 2, 3, 5, 6)] == [[0], [0, 1], [0, 1, 5], [0, 1, 3, 4, 5], None]
+    assert len(bound) == 4
+    # Core 0 is busy now; a tenth of core 1 is what every system does.
+    monkeypatch.setattr(device_module, "_busy_shares", lambda: {0: 0.9, 1: 0.05})
+    assert device_module.pin(1) == [1]
 
 
 @pytest.mark.parametrize(

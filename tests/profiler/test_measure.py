@@ -1,23 +1,27 @@
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from nas.architecture import Architecture
 from nas.errors import NasError
-from nas.profiler import latency
+from nas.profiler import device as device_module
 from nas.profiler import measure as measure_module
-from nas.profiler.latency import Latency, median_interval, time_forward
-from nas.profiler.measure import Measurement, measure
+from nas.profiler.device import OPTIMIZERS, Conditions
+from nas.profiler.execution import export, prepare
+from nas.profiler.latency import Latency, Paired
+from nas.profiler.measure import Measurement, measure, measure_batches
+from nas.profiler.target import Input, Target
 
-CPU = torch.device("cpu")
 TINY = Architecture.parse(
     {
         "name": "tiny",
@@ -29,102 +33,11 @@ TINY = Architecture.parse(
 )
 
 
-# ----------------------------------------------------------------------------------------- statistics
-
-
-@pytest.mark.parametrize(
-    ("n", "ranks"),
-    [
-        (1, None),
-        (5, None),  # 2 / 2^5 = 6.25 % lies outside even the widest interval
-        (6, (1, 6)),  # 2 / 2^6 = 3.1 %
-        (9, (2, 8)),  # 2 (1 + 9) / 2^9 = 3.9 %
-        (10, (2, 9)),  # 2 (1 + 10) / 2^10 = 2.1 %; one rank more would make 10.9 %
-        (100, (40, 61)),  # as tabulated for the sign test
-    ],
-)
-def test_median_interval_ranks(n: int, ranks: tuple[int, int] | None) -> None:
-    shuffled = [float(i * 7 % n + 1) if math.gcd(7, n) == 1 else float(i + 1) for i in range(n)]
-    assert median_interval(shuffled) == ranks
-
-
-def test_latency_of_one_to_twenty_runs() -> None:
-    assert Latency.of([8.0]) == Latency(1, 8.0, None, None, [8.0])
-    assert Latency.of([3.0, 1.0, 2.0]) == Latency(3, 2.0, None, None, [3.0, 1.0, 2.0])
-    # Quartiles of 1..5 lie on the second and fourth value.
-    assert Latency.of([5.0, 4.0, 3.0, 2.0, 1.0]).iqr == 2.0
-    assert Latency.of([float(i) for i in range(1, 20)]).p95 is None
-    # Of 0..20 the 95th percentile lies on rank 0.95 * 20 = 19.
-    assert Latency.of([float(i) for i in range(21)]).p95 == pytest.approx(19.0)
-
-
-def test_relative_error_is_the_farther_end() -> None:
-    assert Latency.of([10.0] * 5).relative_error is None
-    assert Latency.of([10.0] * 6).relative_error == 0.0
-    # Six runs: the interval is the range, 9 to 12 around a median of 10.
-    assert Latency.of([9.0, 10.0, 10.0, 10.0, 10.0, 12.0]).relative_error == pytest.approx(0.2)
-
-
-# -------------------------------------------------------------------------------------- adaptive loop
-
-
-class Clock:
-    """A clock that only runs advance."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, durations_ms: Iterable[float]) -> None:
-        self.now = 0.0
-        self.calls = 0
-        self.durations = iter(durations_ms)
-        monkeypatch.setattr(latency, "perf_counter", lambda: self.now)
-
-    def run(self) -> None:
-        self.now += next(self.durations) / 1e3
-        self.calls += 1
-
-
-def test_a_steady_forward_ends_as_soon_as_the_interval_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch, itertools.repeat(10.0))
-    samples = time_forward(clock.run, CPU, max_seconds=10)
-    assert samples == pytest.approx([10.0] * 6)
-    assert clock.calls == 2 + 6
-
-
-def test_min_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch, itertools.repeat(10.0))
-    assert len(time_forward(clock.run, CPU, max_seconds=10, min_runs=12)) == 12
-
-
-def test_warm_up_lasts_until_times_are_stable(monkeypatch: pytest.MonkeyPatch) -> None:
-    # 100 -> 50 -> 20 -> 19: only the last step is below 10 %.
-    clock = Clock(monkeypatch, itertools.chain([100.0, 50.0, 20.0, 19.0], itertools.repeat(18.0)))
-    assert time_forward(clock.run, CPU, max_seconds=10) == pytest.approx([18.0] * 6)
-
-
-def test_warm_up_ends_after_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    # 100 and 200 ms in turn are never stable: 14 calls take 2.1 s, the first sum above 2 s.
-    clock = Clock(monkeypatch, itertools.cycle([100.0, 200.0]))
-    samples = time_forward(clock.run, CPU, max_seconds=10)
-    assert clock.calls - len(samples) == 14
-    assert clock.now <= 10.0
-
-
-def test_a_noisy_forward_stops_at_max_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch, itertools.cycle([1.0, 2.0]))
-    assert len(time_forward(clock.run, CPU, max_seconds=1000, max_runs=30)) == 30
-
-
-@pytest.mark.parametrize(
-    ("seconds", "n", "total"),
-    [
-        (8.0, 1, 16.0),  # one call to warm up, one sample
-        (4.0, 1, 8.0),  # a second sample would end after 12 s
-        (1.5, 4, 9.0),  # two calls to warm up; the fifth sample would end after 10.5 s
-    ],
-)
-def test_a_long_forward_is_bounded(monkeypatch: pytest.MonkeyPatch, seconds: float, n: int, total: float) -> None:
-    clock = Clock(monkeypatch, itertools.repeat(seconds * 1e3))
-    assert len(time_forward(clock.run, CPU, max_seconds=10)) == n
-    assert clock.now == pytest.approx(total)
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "nas" / "reference_ms.json"
 
 
 # --------------------------------------------------------------------------------------------- memory
@@ -167,17 +80,32 @@ def test_measures_a_tiny_network() -> None:
     assert 0 < found.peak_memory_bytes < 16 * 2**20
     assert found.device.endswith(".fp32.b2.t1")
     assert found.environment["threads"] == 1
+    assert len(found.environment["affinity"]) == 1
+    assert found.conditions == Conditions("cpu", "fp32", 2, 1)
+    assert found.reference is not None
+    assert 0 < found.reference.fastest_ms <= found.reference.reference_ms <= max(found.reference.samples)
+    assert found.normalized_ms(2.0) == pytest.approx(2 * found.reference.ratio)
     assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 @pytest.mark.gpu
-def test_measures_on_a_gpu() -> None:
+@pytest.mark.parametrize(
+    ("options", "suffix"),
+    [
+        ({}, ".bf16.b1"),
+        ({"cuda_graph": True}, ".bf16.b1.graph"),
+        ({"train": "AdamW", "autocast": True}, ".amp.train-adamw"),
+    ],
+)
+def test_measures_on_a_gpu(options: dict[str, Any], suffix: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    found = measure(TINY, device="cuda", dtype="bf16", max_seconds=2)
+    found = measure(TINY, device="cuda", dtype="bf16", max_seconds=2, **options)
     assert 0 < found.latency_ms.median < 1000
     assert 0 < found.peak_memory_bytes < 256 * 2**20
-    assert found.device.endswith(".bf16.b1")
+    assert found.reserved_memory_bytes is not None
+    assert found.peak_memory_bytes <= found.reserved_memory_bytes
+    assert found.device.endswith(suffix)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +117,16 @@ def test_measures_on_a_gpu() -> None:
         ({"threads": 0}, "threads 0 is not allowed"),
         ({"max_seconds": 0.0}, "max_seconds 0.0 is not allowed"),
         ({"max_seconds": math.nan}, "max_seconds nan is not allowed"),
+        ({"train": "Lion"}, "train 'Lion' is unknown; allowed: AdamW, Adam, SGD, RMSprop"),
+        ({"runtime": "tvm"}, "runtime 'tvm' is unknown; allowed: torch, onnx"),
+        ({"autocast": True}, "autocast to dtype 'fp32' changes nothing; allowed: bf16, fp16"),
+        (
+            {"device": "cpu", "cuda_graph": True},
+            "cuda_graph on cpu is not allowed; allowed: inference on a CUDA device",
+        ),
+        ({"device": "cpu", "runtime": "onnx", "dtype": "bf16"}, "runtime 'onnx' with cpu and bf16 is not allowed"),
+        ({"device": "cpu", "runtime": "onnx", "train": "SGD"}, "runtime 'onnx' with train is not allowed"),
+        ({"device": "cpu", "runtime": "onnx", "compile": True}, "runtime 'onnx' with compile is not allowed"),
     ],
 )
 def test_bad_arguments(kwargs: dict[str, object], message: str) -> None:
@@ -231,20 +169,142 @@ def test_what_does_not_fit_is_said() -> None:
         measure(TINY, device="cpu", batch=2**40)
 
 
+def test_onnx_names_the_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(device_module, "version", version)
+    with pytest.raises(NasError, match=r"runtime 'onnx' needs onnx, which is not installed; .*'video-nas\[onnx\]'$"):
+        measure(TINY, device="cpu", runtime="onnx")
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, flags: list[str], reference_ms: float = 10.0) -> None:
+    """Lets measuring processes answer at once: three pairs, of which a run takes twice as long as the reference."""
+    pairs = [([2 * reference_ms], [reference_ms])] * 3
+    answer = {
+        "latency_ms": asdict(Latency.of([2 * reference_ms] * 3)),
+        "reference": asdict(Paired.of(pairs)),
+        "peak_memory_bytes": 7,
+        "device": "abacus",
+        "environment": {},
+    }
+    monkeypatch.setattr(measure_module, "_in_fresh_process", lambda request, what: answer | {"flags": list(flags)})
+
+
+def test_strict_refuses_what_was_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, ["a neighbour", "heat"])
+    assert measure(TINY, "cpu").flags == ["a neighbour", "heat"]
+    with pytest.raises(
+        NasError, match=r"^measuring architecture 'tiny' .* was disturbed: a neighbour; heat; allowed: "
+    ):
+        measure(TINY, "cpu", strict=True)
+    answering(monkeypatch, [])
+    found = measure(TINY, "cpu", strict=True)
+    assert (found.normalized_ms(), found.normalized_ms(5.0)) == (20.0, 10.0)
+
+
+def test_a_machine_that_became_slower_is_flagged(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    answering(monkeypatch, [], reference_ms=10.0)
+    assert measure(TINY, "cpu", threads=1).flags == []
+    # 11.4 ms are within 15 % of 10, 11.6 are not; a ratio of 2 makes 20 ms at the fastest reference.
+    answering(monkeypatch, [], reference_ms=11.4)
+    assert measure(TINY, "cpu", threads=1).flags == []
+    answering(monkeypatch, [], reference_ms=11.6)
+    found = measure(TINY, "cpu", threads=1)
+    assert found.flags == [
+        "the machine is slower than it was: the reference network took 11.6 ms in the median, and 10 ms when it was "
+        "fastest"
+    ]
+    assert found.normalized_ms() == pytest.approx(20.0)
+    assert measure(TINY, "cpu", "bf16", threads=1).flags == []  # another dtype has its own reference
+    answering(monkeypatch, [], reference_ms=8.0)
+    assert measure(TINY, "cpu", threads=1).quiet_reference_ms == 8.0
+    assert sorted(json.loads(cache.read_text()).values()) == [8.0, 11.6]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}'])
+def test_a_damaged_cache_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, cache: Path, text: str) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text(text)
+    answering(monkeypatch, [])
+    assert measure(TINY, "cpu").quiet_reference_ms == 10.0
+
+
+def test_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, [])
+    found = measure_batches(TINY, [1, 4], device="cpu", threads=1)
+    assert [one.conditions and one.conditions.batch for one in found] == [1, 4]
+
+
+def test_records_without_conditions_and_reference_are_read() -> None:
+    old = {
+        "latency_ms": asdict(Latency.of([1.0])),
+        "peak_memory_bytes": 1,
+        "device": "abacus",
+        "environment": {},
+        "flags": [],
+    }
+    found = Measurement.from_dict(old)
+    assert found.reference is None
+    with pytest.raises(NasError, match="measurement on abacus has no reference network"):
+        found.normalized_ms(1.0)
+
+
+def test_a_record_of_a_gpu_is_read_where_there_is_none() -> None:
+    conditions = Conditions("cuda:7", "bf16", 1, 1, cuda_graph=True)
+    record = Measurement(Latency.of([1.0]), 1, "h100", {}, [], conditions)
+    assert Measurement.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+
+
+def run_of(conditions: Conditions) -> object:
+    return prepare(Target.of(TINY), conditions)()
+
+
 @pytest.mark.parametrize(
-    ("cores", "threads", "busy", "stolen", "flags"),
+    ("options", "dtype"),
     [
-        (4, 4, 14.0, 0.0, []),  # 4 of 14 CPU seconds in 10 s are not ours: 0.4 cores, and none is left over
-        (4, 4, 16.0, 0.0, ["other processes used 0.6 cores during the measurement"]),
-        (8, 2, 38.0, 0.0, []),  # 2.8 of 6 cores left over
-        (8, 2, 42.0, 0.0, ["other processes used 3.2 cores during the measurement"]),
-        (4, 4, 10.0, 5.0, ["the hypervisor withheld 0.5 cores during the measurement"]),
+        ({"dtype": "fp32"}, torch.float32),
+        ({"dtype": "bf16"}, torch.bfloat16),
+        ({"dtype": "bf16", "autocast": True}, torch.bfloat16),
+        ({"dtype": "fp32", "channels_last_3d": True}, torch.float32),
     ],
 )
-def test_flags_of_a_shared_processor(
-    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, busy: float, stolen: float, flags: list[str]
-) -> None:
-    readings = iter([(0.0, 0.0, 0.0, 0.0), (10.0, busy, stolen, 10.0)])
-    monkeypatch.setattr(measure_module, "_cpu_seconds", lambda: next(readings))
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
-    assert measure_module._CpuUse().flags(threads) == flags
+def test_a_forward_under_options(options: dict[str, Any], dtype: torch.dtype) -> None:
+    output = run_of(Conditions(**{"device": "cpu", "batch": 2, "threads": 1, **options}))
+    assert isinstance(output, torch.Tensor)
+    assert (output.shape, output.dtype, output.requires_grad) == ((2, 5), dtype, False)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_training_step_moves_the_weights(monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+    model = torch.nn.Linear(3, 2)
+    before = model.weight.detach().clone()
+    target = Target(None, "torch.nn:Identity", (Input((4, 3)),))
+    monkeypatch.setattr(Target, "build", lambda self, device: model)
+    monkeypatch.setattr("nas.profiler.execution.LEARNING_RATE", 0.1)
+    prepare(target, Conditions("cpu", "fp32", 4, 1, train=optimizer))()
+    assert not torch.equal(model.weight, before)
+    assert model.weight.grad is None
+
+
+def test_what_has_no_output_to_train_is_refused() -> None:
+    target = Target(None, "torch.nn:Identity", (Input((4, 3)),))
+    with pytest.raises(NasError, match="optimizer got an empty parameter list"), target.explained("training step"):
+        prepare(target, Conditions("cpu", "fp32", 4, 1, train="SGD"))
+
+
+def test_a_forward_that_refuses_its_input_says_why() -> None:
+    with pytest.raises(NasError, match=r"^forward of 'torch.nn:ReLU' with input 1x3 2 failed: TypeError: ") as caught:
+        measure("torch.nn:ReLU", "cpu", inputs=["1x3", "2"], threads=1, max_seconds=0.1)
+    assert "\n" not in str(caught.value)
+
+
+def test_onnx_runtime(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    conditions = Conditions("cpu", "fp32", 2, 1, runtime="onnx")
+    target = Target.of(TINY)
+    export(target, conditions, tmp_path / "tiny.onnx")
+    (output,) = prepare(target, conditions, tmp_path / "tiny.onnx")()  # type: ignore[misc]
+    assert output.shape == (2, 5)
+    assert ".t1.onnx" in conditions.name

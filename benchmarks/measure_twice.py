@@ -1,0 +1,100 @@
+"""Measures networks twice with a pause between, and prints by how much the two measurements differ.
+
+    python benchmarks/measure_twice.py                          # 20 networks, ten minutes apart, a quiet machine
+    python benchmarks/measure_twice.py --neighbour 1            # one busy process beside both rounds
+
+The networks are random candidates of a search space at a small input. Two differences are printed: of the medians as
+the clock showed them, and of the ratios to the reference network. A sample that has flags in either round is counted
+as flagged; the medians over all samples, and over those without flags, are compared with what the project promises:
+4 % without a neighbour, 8 % or a flag with one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Sequence
+
+import nas
+from nas.architecture import Architecture
+from nas.profiler.measure import Measurement, measure
+
+FRAMES, SIZE = 8, (112, 112)
+
+
+def candidates(space: str, count: int) -> list[Architecture]:
+    """Random architectures of a space, at a small input."""
+    drawn = nas.SearchSpace.load(space)
+    return [drawn.sample(seed=seed).resized(FRAMES, SIZE) for seed in range(count)]
+
+
+def difference(first: float, second: float) -> float:
+    """Share of their mean by which two numbers differ."""
+    return abs(first - second) / ((first + second) / 2)
+
+
+def _burn() -> None:
+    while True:
+        sum(range(100_000))
+
+
+def measured(networks: Sequence[Architecture], threads: int | None, seconds: float, label: str) -> list[Measurement]:
+    """One measurement of each network on the CPU."""
+    found = []
+    for i, network in enumerate(networks):
+        found.append(measure(network, "cpu", threads=threads, max_seconds=seconds))
+        print(f"{label} {i:2d}: {found[-1].latency_ms.median:8.2f} ms  {'; '.join(found[-1].flags)}", flush=True)
+    return found
+
+
+def report(pairs: Sequence[tuple[Measurement, Measurement]], promised: float) -> None:
+    """Prints a row per network and the medians."""
+    print("\n first ms  second ms  difference  of ratios  flagged")
+    rows = []
+    for one, two in pairs:
+        assert one.reference and two.reference
+        row = (
+            difference(one.latency_ms.median, two.latency_ms.median),
+            difference(one.reference.ratio, two.reference.ratio),
+            bool(one.flags or two.flags),
+        )
+        rows.append(row)
+        print(
+            f"{one.latency_ms.median:9.2f}  {two.latency_ms.median:9.2f}  {row[0]:10.1%}  {row[1]:9.1%}  "
+            f"{'yes' if row[2] else ''}"
+        )
+    print(f"\nflagged: {sum(row[2] for row in rows)} of {len(rows)}")
+    for label, kept in (("all", rows), ("without flags", [row for row in rows if not row[2]])):
+        if kept:
+            times, ratios = (statistics.median(row[column] for row in kept) for column in (0, 1))
+            print(f"median difference, {label}: {times:.1%} of times, {ratios:.1%} of ratios (at most {promised:.0%})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default="hybrid", help="a search space")
+    parser.add_argument("--networks", type=int, default=20, help="how many candidates of it")
+    parser.add_argument("--pause", type=float, default=600.0, help="seconds between the two rounds")
+    parser.add_argument("--threads", type=int, help="threads of a forward; all cores unless given")
+    parser.add_argument("--seconds", type=float, default=10.0, help="most seconds of timing per network")
+    parser.add_argument("--neighbour", type=int, default=0, help="busy processes beside the measurements")
+    options = parser.parse_args()
+    networks = candidates(options.space, options.networks)
+    neighbours = [multiprocessing.Process(target=_burn, daemon=True) for _ in range(options.neighbour)]
+    for neighbour in neighbours:
+        neighbour.start()
+    try:
+        first = measured(networks, options.threads, options.seconds, "first")
+        print(f"waiting {options.pause:g} s", flush=True)
+        time.sleep(options.pause)
+        second = measured(networks, options.threads, options.seconds, "second")
+    finally:
+        for neighbour in neighbours:
+            neighbour.terminate()
+    report(list(zip(first, second, strict=True)), 0.08 if options.neighbour else 0.04)
+
+
+if __name__ == "__main__":
+    main()
