@@ -12,20 +12,22 @@ traced once per process. All that two neighbours share is the map between them, 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache, cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from nas.architecture import Architecture, Config, LayerConfig, Part, Shape
 from nas.errors import NasError
-from nas.models.network import adds_stem_tokens, build, build_part
-from nas.profiler.tracing import Tally, Trace, trace
+from nas.models.network import Network, adds_stem_tokens, build, build_part
+from nas.profiler.operations import Work
+from nas.profiler.tracing import Trace, trace
 
 STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimizer keeps for one parameter
 
@@ -54,45 +56,69 @@ class LayerCost:
     inference_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OperatorCost:
     """A row of the table by ATen operator: calls, and sums over them."""
 
     op: str
-    calls: int
-    macs: int
-    elementwise: int
-    bytes_moved: int
+    calls: int = 0
+    macs: int = 0
+    elementwise: int = 0
+    bytes_moved: int = 0
+
+    def add(self, work: Work | OperatorCost, calls: int = 1) -> None:
+        self.calls += calls
+        self.macs += work.macs
+        self.elementwise += work.elementwise
+        self.bytes_moved += work.bytes_moved
 
 
-@dataclass(frozen=True)
-class Cost:
+@dataclass(frozen=True, eq=False)
+class Cost(ABC):
     """Cost of one forward pass, of one clip if of an architecture.
+
+    What concerns training is traced when it is first asked for.
 
     Attributes:
         macs: Multiply-adds of convolutions, matrix and attention products.
-        params: Trainable and other parameters.
+        params: Parameters, trained or not.
         elementwise: Operations of everything else.
         bytes_moved: Read and written by all operators, each on its own.
-        activation_bytes: Kept for backward in training mode.
-        inference_bytes: Peak of an inference pass, clip included, parameters not.
-        step_bytes: Peak of a forward and backward pass, clip and gradients included, parameters not.
-        parameter_bytes: Of the parameters, and of those that are trained.
-        layers, operators: The same by part or module, and by operator.
-        unknown: Calls of operators that nobody has stated the work of; their bytes are counted, nothing else is.
+        inference_bytes: Peak of an inference pass, inputs included, parameters not.
+        parameter_bytes: Of the parameters.
     """
 
     macs: int
     params: int
     elementwise: int
     bytes_moved: int
-    activation_bytes: int
     inference_bytes: int
-    step_bytes: int
     parameter_bytes: int
-    layers: tuple[LayerCost, ...]
-    operators: tuple[OperatorCost, ...]
-    unknown: dict[str, int]
+
+    @property
+    @abstractmethod
+    def activation_bytes(self) -> int:
+        """Kept for backward in training mode, each storage once."""
+
+    @property
+    @abstractmethod
+    def step_bytes(self) -> int:
+        """Peak of a forward and backward pass, inputs and gradients included, parameters not."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> tuple[LayerCost, ...]:
+        """A row for every part of an architecture, or for every module that does or has something itself."""
+
+    @property
+    @abstractmethod
+    def operators(self) -> tuple[OperatorCost, ...]:
+        """A row for every ATen operator, the most multiply-adds first."""
+
+    @property
+    @abstractmethod
+    def unknown(self) -> dict[str, int]:
+        """Calls of operators whose work nobody has stated; their bytes are counted, nothing else is."""
 
     @property
     def intensity(self) -> float:
@@ -109,6 +135,19 @@ class Cost:
             raise NasError(f"optimizer {optimizer!r} is unknown; allowed: {', '.join(STATES)}")
         return self.step_bytes + (1 + STATES[optimizer]) * self.parameter_bytes
 
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as plain numbers, lists and mappings."""
+        return {
+            **{item.name: getattr(self, item.name) for item in fields(Cost)},
+            "activation_bytes": self.activation_bytes,
+            "step_bytes": self.step_bytes,
+            "training_bytes": {name: self.training_bytes(name) for name in STATES},
+            "intensity": self.intensity,
+            "layers": [asdict(row) for row in self.layers],
+            "operators": [asdict(row) for row in self.operators],
+            "unknown": self.unknown,
+        }
+
 
 def cost(what: Architecture | nn.Module, *args: Any, **kwargs: Any) -> Cost:
     """Prices an architecture at its own input, one clip in float32, or any module with any inputs.
@@ -124,13 +163,14 @@ def cost(what: Architecture | nn.Module, *args: Any, **kwargs: Any) -> Cost:
         NasError: The module refuses the inputs, or what it does depends on numbers of its activations.
     """
     if isinstance(what, nn.Module):
-        return _module_cost(what, args, kwargs)
+        return ModuleCost.of(what, args, kwargs)
     if args or kwargs:
         raise NasError("an architecture says itself what goes in; allowed: inputs for modules only")
     parts = what.parts()
     if any(adds_stem_tokens(part) for part in parts):  # one map goes to many layers
-        return _gated_cost(what)
-    return _compose(parts, [_record(p.config, p.input, p.output, p.stride, p.path == "stem") for p in parts])
+        model, shape = build(what, device="meta"), what.input.shape
+        return GatedCost.of(model, (torch.empty(1, shape.channels, *shape.extent, device="meta"),), {})
+    return PartsCost.of(parts)
 
 
 # ---------------------------------------------------------------------------------------------------- parts
@@ -150,7 +190,7 @@ class Record:
         backward_peak_beside: The same without its input, where the part before keeps that.
         parameter_bytes: Of its parameters.
         gradient_bytes: What lives after its backward pass: gradients of its parameters, with what they are views of.
-        operators, unknown: Sums by operator, and those that nobody knows.
+        work: Of every operator of an inference pass.
     """
 
     macs: int
@@ -169,8 +209,7 @@ class Record:
     backward_peak_beside: int
     parameter_bytes: int
     gradient_bytes: int
-    operators: tuple[tuple[str, Tally], ...]
-    unknown: tuple[tuple[str, int], ...]
+    work: tuple[Work, ...]
 
 
 @cache
@@ -190,7 +229,7 @@ def _record(config: Config, shape_in: Shape, shape_out: Shape, stride: tuple[int
     alone = [(number, n) for number, n in step.log if number != source[0]]
     turn = sum(1 for number, _ in step.log[: step.turn] if number != source[0])
     return Record(
-        **_totals(inference.forward.values()),
+        **_totals(work for _, work in inference.calls),
         params=sum(p.numel() for p in module.parameters()),
         input_bytes=source[1],
         output_bytes=sink[1],
@@ -204,8 +243,7 @@ def _record(config: Config, shape_in: Shape, shape_out: Shape, stride: tuple[int
         backward_peak_beside=_peak(alone, turn),
         parameter_bytes=sum(p.nbytes for p in module.parameters()),
         gradient_bytes=sum(n for _, n in step.log),
-        operators=_by_operator(inference),
-        unknown=tuple(inference.unknown.items()),
+        work=tuple(work for _, work in inference.calls),
     )
 
 
@@ -219,52 +257,93 @@ def _peak(log: Sequence[tuple[int, int]], begin: int = 0) -> int:
     return max(list(accumulate((n for _, n in log), initial=0))[begin:])
 
 
-def _totals(tallies: Iterable[Tally]) -> dict[str, int]:
-    rows = list(tallies)
+def _totals(works: Iterable[Work | LayerCost]) -> dict[str, int]:
+    rows = list(works)
     return {name: sum(getattr(row, name) for row in rows) for name in ("macs", "elementwise", "bytes_moved")}
 
 
-def _by_operator(result: Trace) -> tuple[tuple[str, Tally], ...]:
-    sums: dict[str, Tally] = defaultdict(Tally)
-    for (_, name), tally in result.forward.items():
-        sums[name].merge(tally)
-    return tuple(sums.items())
+def _operators(works: Iterable[Work]) -> tuple[OperatorCost, ...]:
+    rows: dict[str, OperatorCost] = {}
+    for work in works:
+        rows.setdefault(work.name, OperatorCost(work.name)).add(work)
+    return tuple(sorted(rows.values(), key=lambda row: (-row.macs, -row.elementwise, -row.bytes_moved, row.op)))
 
 
-def _compose(parts: Sequence[Part], records: Sequence[Record]) -> Cost:
-    """Sums, and peaks over the parts in the order in which they run.
+def _unknown(works: Iterable[Work]) -> dict[str, int]:
+    return dict(Counter(work.name for work in works if not work.known))
+
+
+@dataclass(frozen=True, eq=False)
+class PartsCost(Cost):
+    """Cost of an architecture, put together from the records of its parts.
 
     In inference only a part's input and what it makes itself live, beside the clip. In training all that earlier parts
     hold lives too, and in the backward pass the gradients of later parameters.
     """
-    last = len(records) - 1
-    kept = [r.keeps_output or (k < last and records[k + 1].keeps_input) for k, r in enumerate(records)]
-    clip = records[0].input_bytes
-    earlier, later = clip, sum(record.gradient_bytes for record in records)
-    logits = 0 if kept[last] else records[last].output_bytes  # whoever computes the loss keeps them
-    inference = step = 0
-    rows = []
-    sums: dict[str, Tally] = defaultdict(Tally)
-    unknown: dict[str, int] = defaultdict(int)
-    for k, (part, record) in enumerate(zip(parts, records, strict=True)):
-        later -= record.gradient_bytes
-        own = record.input_bytes if k == 0 else 0  # the clip lives throughout
-        alive = clip - own + record.inference_peak
-        inference = max(inference, alive)
-        beside = k == 0 or records[k - 1].keeps_output
-        backward = record.backward_peak_beside if beside else record.backward_peak
-        if k > 0 and beside:
-            backward += record.input_bytes
-        step = max(step, earlier - own + record.forward_peak, earlier + later + backward + logits)
-        earlier += record.held_bytes + (kept[k - 1] * records[k - 1].output_bytes if k else 0)
-        op = getattr(part.config, "op", "")
-        saved = record.saved_bytes + kept[k] * record.output_bytes
-        if k == 0:
-            saved += record.keeps_input * record.input_bytes
-        rows.append(
+
+    parts: Sequence[Part]
+    records: Sequence[Record]
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> Self:
+        records = [_record(p.config, p.input, p.output, p.stride, p.path == "stem") for p in parts]
+        return cls(
+            macs=sum([r.macs for r in records]),
+            params=sum([r.params for r in records]),
+            elementwise=sum([r.elementwise for r in records]),
+            bytes_moved=sum([r.bytes_moved for r in records]),
+            inference_bytes=max(cls._alive(records)),
+            parameter_bytes=sum([r.parameter_bytes for r in records]),
+            parts=parts,
+            records=records,
+        )
+
+    @staticmethod
+    def _alive(records: Sequence[Record]) -> list[int]:
+        """The most bytes that live while each part runs in inference."""
+        clip = records[0].input_bytes
+        return [records[0].inference_peak, *(clip + record.inference_peak for record in records[1:])]
+
+    @cached_property
+    def _kept(self) -> list[bool]:
+        """Whether the map behind each part is kept for the backward pass."""
+        following = [record.keeps_input for record in self.records[1:]] + [False]
+        return [r.keeps_output or wanted for r, wanted in zip(self.records, following, strict=True)]
+
+    @cached_property
+    def _saved(self) -> list[int]:
+        saved = [r.saved_bytes + kept * r.output_bytes for r, kept in zip(self.records, self._kept, strict=True)]
+        saved[0] += self.records[0].keeps_input * self.records[0].input_bytes
+        return saved
+
+    @property
+    def activation_bytes(self) -> int:
+        return sum(self._saved)
+
+    @cached_property
+    def step_bytes(self) -> int:
+        records, kept = self.records, self._kept
+        logits = 0 if kept[-1] else records[-1].output_bytes  # whoever computes the loss keeps them
+        earlier = records[0].input_bytes  # the clip lives throughout
+        later = sum(record.gradient_bytes for record in records)
+        peak = 0
+        for k, record in enumerate(records):
+            later -= record.gradient_bytes
+            forward, backward = record.forward_peak, record.backward_peak
+            if k == 0:
+                forward, backward = forward - record.input_bytes, record.backward_peak_beside
+            elif records[k - 1].keeps_output:
+                backward = record.backward_peak_beside + record.input_bytes
+            peak = max(peak, earlier + forward, earlier + later + backward + logits)
+            earlier += record.held_bytes + (kept[k - 1] * records[k - 1].output_bytes if k else 0)
+        return peak
+
+    @cached_property
+    def layers(self) -> tuple[LayerCost, ...]:
+        return tuple(
             LayerCost(
                 part.path,
-                op if isinstance(part.config, LayerConfig) else f"{part.path.split('.')[-1]}:{op}",
+                _label(part),
                 str(part.output),
                 record.macs,
                 record.params,
@@ -273,96 +352,126 @@ def _compose(parts: Sequence[Part], records: Sequence[Record]) -> Cost:
                 saved,
                 alive,
             )
+            for part, record, saved, alive in zip(
+                self.parts, self.records, self._saved, self._alive(self.records), strict=True
+            )
         )
-        for name, tally in record.operators:
-            sums[name].merge(tally)
-        for name, calls in record.unknown:
-            unknown[name] += calls
-    return Cost(
-        macs=sum(row.macs for row in rows),
-        params=sum(row.params for row in rows),
-        elementwise=sum(row.elementwise for row in rows),
-        bytes_moved=sum(row.bytes_moved for row in rows),
-        activation_bytes=sum(row.activation_bytes for row in rows),
-        inference_bytes=inference,
-        step_bytes=step,
-        parameter_bytes=sum(record.parameter_bytes for record in records),
-        layers=tuple(rows),
-        operators=_operators(sums),
-        unknown=dict(unknown),
-    )
+
+    @cached_property
+    def operators(self) -> tuple[OperatorCost, ...]:
+        return _operators(work for record in self.records for work in record.work)
+
+    @cached_property
+    def unknown(self) -> dict[str, int]:
+        return _unknown(work for record in self.records for work in record.work)
 
 
-def _operators(sums: dict[str, Tally]) -> tuple[OperatorCost, ...]:
-    rows = [OperatorCost(name, t.calls, t.macs, t.elementwise, t.bytes_moved) for name, t in sums.items()]
-    return tuple(sorted(rows, key=lambda row: (-row.macs, -row.elementwise, -row.bytes_moved, row.op)))
+def _label(part: Part) -> str:
+    op = getattr(part.config, "op", "")
+    return op if isinstance(part.config, LayerConfig) else f"{part.path.split('.')[-1]}:{op}"
 
 
 # --------------------------------------------------------------------------------------------- whole modules
 
 
-def _module_cost(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Cost:
-    inference = trace(module, args, kwargs)
-    step = trace(module, args, kwargs, training=True, backward=True)
-    kinds = {name: type(part).__name__ for name, part in module.named_modules()}
-    own = {name: sum(p.numel() for p in part.parameters(recurse=False)) for name, part in module.named_modules()}
-    tallies: dict[str, list[Tally]] = defaultdict(list)
-    for (path, _), tally in inference.forward.items():
-        tallies[path].append(tally)
-    saved: dict[str, int] = defaultdict(int)
-    for nbytes, path in step.saved.values():
-        saved[path] += nbytes
-    peaks = _peaks_by_path(inference)
-    rows = tuple(
-        LayerCost(
-            path=path,
-            op=kind,
-            shape=inference.shapes.get(path, ""),
-            **_totals(tallies[path]),
-            params=own[path],
-            activation_bytes=saved[path],
-            inference_bytes=peaks.get(path, 0),
+@dataclass(frozen=True, eq=False)
+class ModuleCost(Cost):
+    """Cost of any module with some inputs."""
+
+    module: nn.Module
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    inference: Trace
+
+    @classmethod
+    def of(cls, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Self:
+        inference = trace(module, args, kwargs)
+        parameters = list(module.parameters())
+        return cls(
+            **_totals(work for _, work in inference.calls),
+            params=sum(p.numel() for p in parameters),
+            inference_bytes=_peak(inference.log),
+            parameter_bytes=sum(p.nbytes for p in parameters),
+            module=module,
+            args=args,
+            kwargs=kwargs,
+            inference=inference,
         )
-        for path, kind in kinds.items()
-        if tallies[path] or saved[path] or own[path]
-    )
-    parameters = list(module.parameters())
-    return Cost(
-        **_totals(inference.forward.values()),
-        params=sum(p.numel() for p in parameters),
-        activation_bytes=sum(n for n, _ in step.saved.values()),
-        inference_bytes=_peak(inference.log),
-        step_bytes=_peak(step.log),
-        parameter_bytes=sum(p.nbytes for p in parameters),
-        layers=rows,
-        operators=_operators(dict(_by_operator(inference))),
-        unknown=dict(inference.unknown),
-    )
+
+    @cached_property
+    def _saved(self) -> dict[str, int]:
+        saved: dict[str, int] = defaultdict(int)
+        for nbytes, path in trace(self.module, self.args, self.kwargs, training=True).saved.values():
+            saved[path] += nbytes
+        return saved
+
+    @property
+    def activation_bytes(self) -> int:
+        return sum(self._saved.values())
+
+    @cached_property
+    def step_bytes(self) -> int:
+        return _peak(trace(self.module, self.args, self.kwargs, training=True, backward=True).log)
+
+    @cached_property
+    def modules(self) -> tuple[LayerCost, ...]:
+        """A row for every module that does or has something itself, in the order of their names."""
+        works: dict[str, list[Work]] = defaultdict(list)
+        for path, work in self.inference.calls:
+            works[path].append(work)
+        alive = _peaks_by_path(self.inference)
+        rows = []
+        for path, part in self.module.named_modules():
+            params = sum(p.numel() for p in part.parameters(recurse=False))
+            if works[path] or params or self._saved.get(path):
+                rows.append(
+                    LayerCost(
+                        path=path,
+                        op=type(part).__name__,
+                        shape="x".join(map(str, self.inference.shapes.get(path, ()))),
+                        **_totals(works[path]),
+                        params=params,
+                        activation_bytes=self._saved.get(path, 0),
+                        inference_bytes=alive.get(path, 0),
+                    )
+                )
+        return tuple(rows)
+
+    @property
+    def layers(self) -> tuple[LayerCost, ...]:
+        return self.modules
+
+    @cached_property
+    def operators(self) -> tuple[OperatorCost, ...]:
+        return _operators(work for _, work in self.inference.calls)
+
+    @cached_property
+    def unknown(self) -> dict[str, int]:
+        return _unknown(work for _, work in self.inference.calls)
 
 
-def _gated_cost(architecture: Architecture) -> Cost:
+class GatedCost(ModuleCost):
     """A network whose layers take the map of the stem as well, traced whole; rows are those of its parts."""
-    model = build(architecture, device="meta")
-    shape = architecture.input.shape
-    figures = _module_cost(model, (torch.empty(1, shape.channels, *shape.extent, device="meta"),), {})
-    rows = []
-    for part in architecture.parts():
-        inside = f"parts.{part.path.replace('.', '_')}"
-        found = [row for row in figures.layers if row.path == inside or row.path.startswith(f"{inside}.")]
-        op = getattr(part.config, "op", "")
-        rows.append(
-            LayerCost(
-                path=part.path,
-                op=op if isinstance(part.config, LayerConfig) else f"{part.path.split('.')[-1]}:{op}",
-                shape=str(part.output),
-                inference_bytes=max(row.inference_bytes for row in found),
-                **{
-                    name: sum(getattr(row, name) for row in found)
-                    for name in ("macs", "params", "elementwise", "bytes_moved", "activation_bytes")
-                },
+
+    @property
+    def layers(self) -> tuple[LayerCost, ...]:
+        rows = []
+        assert isinstance(self.module, Network)
+        for part in self.module.architecture.parts():
+            inside = f"parts.{part.path.replace('.', '_')}"
+            found = [row for row in self.modules if f"{row.path}.".startswith(f"{inside}.")]
+            rows.append(
+                LayerCost(
+                    path=part.path,
+                    op=_label(part),
+                    shape=str(part.output),
+                    **_totals(found),
+                    params=sum(row.params for row in found),
+                    activation_bytes=sum(row.activation_bytes for row in found),
+                    inference_bytes=max(row.inference_bytes for row in found),
+                )
             )
-        )
-    return Cost(**{**{f: getattr(figures, f) for f in figures.__dataclass_fields__}, "layers": tuple(rows)})
+        return tuple(rows)
 
 
 def _peaks_by_path(result: Trace) -> dict[str, int]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import random
 import sys
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -149,35 +149,13 @@ class _Effect:
 _effects: dict[Any, _Effect] = {}
 
 
-@dataclass(slots=True)
-class Tally:
-    """Sums over the calls of one operator in one module."""
-
-    calls: int = 0
-    macs: int = 0
-    elementwise: int = 0
-    bytes_moved: int = 0
-
-    def merge(self, other: Tally) -> None:
-        self.calls += other.calls
-        self.macs += other.macs
-        self.elementwise += other.elementwise
-        self.bytes_moved += other.bytes_moved
-
-    def add(self, work: Work) -> None:
-        self.calls += 1
-        self.macs += work.macs
-        self.elementwise += work.elementwise
-        self.bytes_moved += work.bytes_moved
-
-
 @dataclass
 class Trace:
     """What one pass did.
 
     Attributes:
-        forward, backward: Sums by path of the module that was running and name of the operator, in order.
-        unknown: Calls of operators whose work nobody has stated, forward and backward.
+        calls: (path of the module that was running, work) of every operator of the forward pass that is no view.
+        backward_calls: Those of the backward pass; it has no paths.
         saved: Storages that autograd keeps for the backward pass, by number: bytes, and the path of the first module
             that kept them; parameters and buffers are not among them.
         log: (number of the storage, bytes), negative where it ends, in order, of all that the pass made.
@@ -187,23 +165,22 @@ class Trace:
         shapes: Shape of what each module returned last.
     """
 
-    forward: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    backward: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    unknown: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    calls: list[tuple[str, Work]] = field(default_factory=list)
+    backward_calls: list[tuple[str, Work]] = field(default_factory=list)
     saved: dict[int, tuple[int, str]] = field(default_factory=dict)
     log: list[tuple[int, int]] = field(default_factory=list)
     turn: int = 0
     marks: list[tuple[int, str]] = field(default_factory=list)
     inputs: dict[int, int] = field(default_factory=dict)
     outputs: dict[int, int] = field(default_factory=dict)
-    shapes: dict[str, str] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, trace: Trace) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = trace
-        self.tallies = trace.forward
+        self.calls = trace.calls
         self.path = ""
         self.numbers = 0
         self.learnt = False
@@ -279,7 +256,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors: list[Operand] = []
-        key: Any = (func, self._keys(args, tensors), self._keys(kwargs.items(), tensors) if kwargs else ())
+        keys: list[Any] = [func]
+        for arg in args:
+            if type(arg) is ShapeTensor:
+                tensors.append(arg)
+                keys.append(arg.signature)
+            else:
+                keys.append(self._key(arg, tensors))
+        if kwargs:
+            keys += [(name, self._key(arg, tensors)) for name, arg in kwargs.items()]
+        key: Any = tuple(keys)
+        if func is torch.ops.prim.device.default:  # asked of fake tensors
+            return CPU
         if func is aten._local_scalar_dense.default:
             return _value_of(tensors[0], "item").item()
         try:
@@ -293,9 +281,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.learnt = True
         work = effect.work
         if work.counts:
-            self.tallies[self.path, work.name].add(work)
-            if not work.known:
-                self.trace.unknown[work.name] += 1
+            self.calls.append((self.path, work))
         for number in effect.mutates:
             tensors[number].storage_.valued = False
         outputs: list[Any] = []
@@ -317,20 +303,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return effect.form(outputs)
         return outputs[0] if outputs else None
 
-    def _keys(self, args: Any, tensors: list[Operand]) -> tuple[Any, ...]:
-        keys: list[Any] = []
-        for arg in args:
-            if isinstance(arg, Tensor):
-                operand = arg if type(arg) is ShapeTensor else self.operand(arg)
-                tensors.append(operand)
-                keys.append(operand.signature)
-            elif arg is None or type(arg) is int:
-                keys.append(arg)
-            elif isinstance(arg, list | tuple):
-                keys.append(self._keys(arg, tensors))
-            else:
-                keys.append((type(arg), arg))  # 1.0 and True equal 1, but give other dtypes
-        return tuple(keys)
+    def _key(self, arg: Any, tensors: list[Operand]) -> Any:
+        if arg is None or type(arg) is int:
+            return arg
+        if isinstance(arg, Tensor):
+            operand = self.operand(arg)
+            tensors.append(operand)
+            return operand.signature
+        if isinstance(arg, list | tuple):
+            return tuple([self._key(item, tensors) for item in arg])
+        return type(arg), arg  # 1.0 and True equal 1, but give other dtypes
 
     def _learn(self, func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Operand]) -> _Effect:
         """Runs an operator on the meta device to see what it returns."""
@@ -381,7 +363,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             and torch.Tag.nondeterministic_seeded not in func.tags
             and all(o is not None and _small(o.signature) for o in found)
         )
-        form = None if isinstance(out, Tensor) or out is None else type(out)
+        form = type(out) if isinstance(out, tuple | list) else None
         return _Effect(found, form, work, mutates, constant)
 
     def _as_on_cpu(self, func: Any, args: Sequence[Any], out: Any) -> Any:
@@ -598,7 +580,7 @@ def _pass(
                 leaves.clear()
             result.turn = len(result.log)
             if exits:
-                recorder.tallies, recorder.path = result.backward, ""
+                recorder.calls, recorder.path = result.backward_calls, ""
                 torch.autograd.backward(exits, [root.detach()] * len(exits))
         except NasError:
             raise
@@ -658,9 +640,10 @@ def _paths(module: nn.Module, recorder: _Recorder) -> Iterator[None]:
         trace.marks.append((len(trace.log), recorder.path))
 
     def leave(part: nn.Module, _: Any, out: Any) -> None:
-        first = next((x for x in tree_leaves(out) if isinstance(x, Tensor)), None)
-        if first is not None:
-            trace.shapes[recorder.path] = "x".join(map(str, first.shape))
+        if not isinstance(out, Tensor):
+            out = next((x for x in tree_leaves(out) if isinstance(x, Tensor)), None)
+        if out is not None:
+            trace.shapes[recorder.path] = tuple(out.shape)
         recorder.path = outer.pop()
         trace.marks.append((len(trace.log), recorder.path))
 
