@@ -22,14 +22,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
 
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.resources import find_resource
 
 
@@ -100,6 +98,11 @@ class Shape:
         )
 
 
+# A text, a truth value or a fraction is no number of frames, in a file and in a call.
+PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
+
+
 def _odd(value: int) -> int:
     if value % 2 == 0:
         raise ValueError(f"{value} is even; allowed: odd numbers, because the map keeps its size")
@@ -107,7 +110,11 @@ def _odd(value: int) -> int:
 
 
 def _pair(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) else value
+    if isinstance(value, int):
+        return value, value
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"{brief(value)} is not allowed; allowed: one number, or two for height and width")
+    return value
 
 
 Odd = Annotated[PositiveInt, AfterValidator(_odd)]
@@ -117,6 +124,7 @@ Offset = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
 Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
 
 UNIT_STRIDE = (1, 1, 1)
+LISTED_WIDTH = 10_000  # beyond it a message names no divisors
 
 
 class Config(BaseModel):
@@ -257,7 +265,8 @@ class TubeStem(Config):
         return Shape(1, 1, sum(tube.tokens(shape) for tube in self.tubes), width, grid=False)
 
     def fitted(self, shape: Shape) -> Self:
-        return self.model_copy(update={"tubes": tuple(tube.fitted(shape) for tube in self.tubes)})
+        tubes = (shape.frames == 1 and self.image_tubes()) or self.tubes
+        return self.model_copy(update={"tubes": tuple(tube.fitted(shape) for tube in tubes)})
 
 
 Stem = Annotated[ConvStem | PatchStem | TubeStem, Field(discriminator="op")]
@@ -292,7 +301,7 @@ class LayerConfig(Config):
 
     @property
     def adds_stem_tokens(self) -> bool:
-        """Whether the layer takes the tokens of the stem beside its input."""
+        """Whether the layer takes the raw tokens of a tube stem beside its input."""
         return False
 
     def check(self, shape: Shape, path: str) -> None:
@@ -311,11 +320,13 @@ class AttentionConfig(LayerConfig):
     norm_eps: PositiveFloat = 1e-6
 
     def check(self, shape: Shape, path: str) -> None:
-        if shape.channels % self.heads:
-            divisors = [n for n in range(1, shape.channels + 1) if shape.channels % n == 0]
+        width = shape.channels
+        if width % self.heads:
+            allowed = f"divisors of {width}"
+            if width <= LISTED_WIDTH:
+                allowed = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
             raise ArchitectureError(
-                f"{path}.heads",
-                f"{self.heads} does not divide the width {shape.channels}; allowed: {', '.join(map(str, divisors))}",
+                f"{path}.heads", f"{self.heads} does not divide the width {width}; allowed: {allowed}"
             )
 
 
@@ -393,7 +404,8 @@ class Factorized(AttentionConfig):
     variant: Literal["divided", "self_attention", "dot_product", "joint", "space"] = "divided"
     window: Pair | None = Field(default=None, description="(height, width) of the spatial attention; none for all")
     stem_gate: bool = Field(
-        default=False, description="adds tanh(gate) times the tokens of the stem, with a gate that starts at zero"
+        default=False,
+        description="adds tanh(gate) times the raw tokens of the tube stem, with a gate that starts at zero",
     )
 
     @property
@@ -412,6 +424,10 @@ class Factorized(AttentionConfig):
         if not shape.grid and self.variant != "joint":
             raise ArchitectureError(
                 f"{path}.variant", f"{self.variant!r} needs a grid, and a tube stem makes none; allowed: 'joint'"
+            )
+        if self.stem_gate and shape.grid:
+            raise ArchitectureError(
+                f"{path}.stem_gate", "true adds the tokens of a tube stem, and there is none; allowed: false"
             )
         if self.variant == "dot_product" and self.heads % 2:
             raise ArchitectureError(
@@ -715,7 +731,7 @@ class Part:
     stride: tuple[int, int, int] = UNIT_STRIDE
 
 
-def check_layer(layer: LayerConfig, shape: Shape, stem: Shape, path: str) -> None:
+def check_layer(layer: LayerConfig, shape: Shape, path: str) -> None:
     """Raises ArchitectureError when a layer cannot stand where maps of this shape pass."""
     if not shape.grid and not layer.tokens_allowed:
         raise ArchitectureError(
@@ -726,11 +742,6 @@ def check_layer(layer: LayerConfig, shape: Shape, stem: Shape, path: str) -> Non
         raise ArchitectureError(
             f"{path}.op",
             f"{layer.op!r} has no place for a class token; allowed: {', '.join(CLASS_TOKEN_OPERATORS)}",
-        )
-    if layer.adds_stem_tokens and shape != stem:
-        raise ArchitectureError(
-            f"{path}.stem_gate",
-            f"true needs a map like that of the stem, {stem}, but here it is {shape}; allowed: false",
         )
     layer.check(shape, path)
 
@@ -795,7 +806,7 @@ class Architecture(Config):
                 shape = output
             for i, layer in enumerate(stage.layers):
                 where = f"{path}.layers.{i}"
-                check_layer(layer, output, parts[0].output, where)
+                check_layer(layer, output, where)
                 parts.append(Part(where, layer, shape, output, stride))
                 shape, stride = output, UNIT_STRIDE
         self.head.check(shape, "head")
@@ -803,10 +814,23 @@ class Architecture(Config):
         return parts
 
     @property
+    def convolutional(self) -> bool:
+        """Whether everything before the head is a convolution of maps of any size."""
+        return isinstance(self.stem, ConvStem) and all(
+            layer.strides_allowed and not isinstance(stage.downsample, FramePool)
+            for stage in self.stages
+            for layer in stage.layers
+        )
+
+    @property
+    def takes_any_clip(self) -> bool:
+        """Whether clips of any frames and size can be trained on and classified: convolutions, then a mean."""
+        return self.convolutional and isinstance(self.head, MeanHead)
+
+    @property
     def takes_larger_clips(self) -> bool:
-        """Whether the network is fully convolutional, so that clips larger than its input can be classified."""
-        layers = [layer for stage in self.stages for layer in stage.layers]
-        return isinstance(self.head, ConvHead) and all(layer.strides_allowed for layer in layers)
+        """Whether clips larger than the input can be classified: convolutions, then a convolutional head."""
+        return self.convolutional and isinstance(self.head, ConvHead)
 
     @property
     def takes_images(self) -> bool:
@@ -819,10 +843,13 @@ class Architecture(Config):
         """Returns the same architecture for another input, with windows and tubes clipped to the smaller maps.
 
         Raises:
-            ArchitectureError: The stem cannot take that input.
+            ArchitectureError: A number is not allowed, or the stem cannot take that input.
         """
-        height_width = _pair(size) if size else self.input.size
-        entry = self.input.model_copy(update={"frames": frames or self.input.frames, "size": height_width})
+        asked = {key: value for key, value in (("frames", frames), ("size", size)) if value is not None}
+        try:
+            entry = Input.model_validate(self.input.model_dump() | asked)
+        except ValidationError as error:
+            raise _readable(error, ("input",)) from None
         stem = self.stem.fitted(entry.shape)
         shape = stem.output(entry.shape, self.stages[0].width, "stem")
         stages = []
@@ -831,13 +858,8 @@ class Architecture(Config):
                 shape = stage.downsample.output(shape, stage.width, "stages")
             layers = tuple(layer.fitted(shape) for layer in stage.layers)
             stages.append(stage.model_copy(update={"layers": layers}))
-        update = {
-            "input": entry,
-            "stem": stem,
-            "stages": tuple(stages),
-            "num_classes": num_classes or self.num_classes,
-        }
-        return Architecture.model_validate(self.model_copy(update=update).model_dump())
+        document = self.model_copy(update={"input": entry, "stem": stem, "stages": tuple(stages)}).model_dump()
+        return Architecture.parse(document | ({} if num_classes is None else {"num_classes": num_classes}))
 
     def document(self) -> dict[str, Any]:
         """The whole document as plain mappings, lists and numbers, every default written out."""
@@ -891,11 +913,13 @@ def read_yaml(what: str, path: Path) -> Any:
     """Returns the document in a YAML file.
 
     Raises:
-        NasError: The file is not YAML, with the line where reading stopped.
+        NasError: The file cannot be read, or is not YAML, with the line where reading stopped.
     """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise NasError(f"{what} {str(path)!r} cannot be read ({error.strerror}); allowed: a readable file") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: text, dates and numbers that are none
         reason = " ".join(str(error).split())
         raise NasError(f"{what} {str(path)!r} is not YAML ({reason}); allowed: a YAML document") from None
 
@@ -910,37 +934,42 @@ def load(name: str | Path) -> Architecture:
     return Architecture.parse(read_yaml("architecture", find_resource("architecture", name, "search_spaces/reference")))
 
 
-def _readable(error: ValidationError) -> ArchitectureError:
-    """The first problem of a pydantic error, as one sentence with the path of the field."""
+def _readable(error: ValidationError, at: tuple[str, ...] = ()) -> ArchitectureError:
+    """The first problem of a pydantic error, as one sentence with the path of the field, which may begin with `at`."""
     first = error.errors()[0]
     raised = first.get("ctx", {}).get("error")
     if isinstance(raised, ArchitectureError):
         return raised
     # A discriminated union puts the tag into the location: it is no key of the file.
     data: Any = first["input"]
-    loc = [str(key) for i, key in enumerate(first["loc"]) if not _is_tag(first["loc"], i)]
+    where = (*at, *first["loc"])
+    loc = [str(key) for i, key in enumerate(where) if not _is_tag(where, i)]
     path = ".".join(loc) or "architecture"
-    value = data if not isinstance(data, Mapping) else "a mapping"
+    value = "a mapping" if isinstance(data, Mapping) else brief(data)
     match first["type"]:
         case "extra_forbidden":
-            parent = _model_at(first["loc"][:-1])
+            parent = _model_at(where[:-1])
             allowed = ", ".join(parent.model_fields) if parent else "the documented keys"
             return ArchitectureError(path, f"unknown key; allowed: {allowed}")
+        case "missing" if isinstance(where[-1], int):
+            return ArchitectureError(".".join(loc[:-1]), f"{value} is too short; allowed: one number for each axis")
+        case "too_long":
+            return ArchitectureError(path, f"{value} is too long; allowed: one number for each axis")
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return ArchitectureError(path, f"{value} is not allowed; allowed: a mapping")
         case "missing":
             return ArchitectureError(path, "is missing; allowed: a value (the key is required)")
         case "union_tag_invalid" | "union_tag_not_found":
             ctx = first["ctx"]
-            tags = ", ".join(
-                str(kind.model_fields["op"].default) for kind in _union_of(first["loc"], len(first["loc"]))
-            )
-            found = f"{ctx['tag']!r} is unknown" if "tag" in ctx else "is missing"
+            tags = ", ".join(str(kind.model_fields["op"].default) for kind in _union_of(where, len(where)))
+            found = f"{brief(ctx['tag'])} is unknown" if "tag" in ctx else "is missing"
             return ArchitectureError(f"{path}.op", f"{found}; allowed: {tags}")
         case "too_short":
             return ArchitectureError(path, "is empty; allowed: at least one entry")
         case "value_error":
             return ArchitectureError(path, str(raised))
         case _:
-            return ArchitectureError(path, f"{value!r} is not allowed; allowed: {_expected(first['msg'])}")
+            return ArchitectureError(path, f"{value} is not allowed; allowed: {_expected(first['msg'])}")
 
 
 def _expected(message: str) -> str:

@@ -1,7 +1,12 @@
 """The neighbourhood of an architecture: every file within a number of edits of it.
 
-An edit changes one thing: the operator of a layer, its ratio (`mlp_ratio` or `expansion`), the width of a stage, or its
-depth. An edit is named by what it sets: `stages.1.layers.2.op=tps`, `stages.1.width=96`, `stages.2.depth=5`.
+An edit changes one thing of the file: the operator of a layer, its ratio (`mlp_ratio` or `expansion`), the width of a
+stage, or its depth. An edit is named by what it sets: `stages.1.layers.2.op=tps`, `stages.1.layers.2.ratio=x0.5`,
+`stages.1.width=96`, `stages.2.depth=5`. The ratio of a layer is multiplied, whichever operator the layer gets.
+
+A new operator keeps what it shares with the old one (heads, ratio, activation, kernel); the rest is its default. The
+ratio of a layer whose own operator has none is no edit, and neither is anything of the layers that a depth adds: they
+repeat the last ones as edited.
 """
 
 from __future__ import annotations
@@ -33,7 +38,6 @@ TUBES = (Tube(kernel=(2, 2, 2), stride=(2, 2, 2)), Tube(kernel=(4, 1, 1), stride
 def single_edits(base: Architecture) -> tuple[str, ...]:
     """Every single edit of an architecture that can be built on its own, in the order of the file."""
     parts = {part.path: part for part in base.parts()}
-    stem = parts["stem"].output
     names: list[str] = []
     for s, stage in enumerate(base.stages):
         path = f"stages.{s}"
@@ -46,8 +50,8 @@ def single_edits(base: Architecture) -> tuple[str, ...]:
             part = parts[where]
             kinds = (kind for kind in LAYER_TYPES if not isinstance(layer, kind))
             replaced = (replacement(kind, layer, part.output) for kind in kinds)
-            names += [f"{where}.op={new.op}" for new in replaced if _fits(new, part, stem)]
-            names += [f"{where}.{ratio}={value}" for ratio in RATIOS for value in _ratios(layer, ratio)]
+            names += [f"{where}.op={new.op}" for new in replaced if _fits(new, part)]
+            names += [f"{where}.ratio=x{factor}" for factor in FACTORS if _ratio_of(layer)]
     return tuple(names)
 
 
@@ -80,13 +84,14 @@ def edited(base: Architecture, edits: Sequence[str]) -> dict[str, Any]:
                 layer = base.stages[int(place[1])].layers[i]
                 new = replacement(_type_of(value), layer, shapes[f"stages.{place[1]}.layers.{i}"])
                 stage["layers"][i] = new.model_dump(mode="json")
-            elif field in stage["layers"][i]:
-                stage["layers"][i][field] = float(value)
             else:
-                op = stage["layers"][i]["op"]
-                raise ArchitectureError(
-                    target, f"has no meaning for the new operator {op!r}; allowed: layers that keep it"
-                )
+                made = stage["layers"][i]
+                ratio = next((ratio for ratio in RATIOS if ratio in made), None)
+                if ratio is None:
+                    raise ArchitectureError(
+                        target, f"has no meaning for the new operator {made['op']!r}; allowed: layers with a ratio"
+                    )
+                made[ratio] = _scaled(made[ratio], value)
     for target, value in values.items():
         if target.endswith(".depth"):
             layers = document["stages"][int(target.split(".")[1])]["layers"]
@@ -110,8 +115,10 @@ def edits_between(base: Architecture, other: Architecture) -> tuple[str, ...] | 
             if before.op != after.op:
                 rest.append(f"{where}.op={after.op}")
             start = before if before.op == after.op else replacement(_type_of(after.op), before, shapes[where])
-            ratios = [ratio for ratio in RATIOS if getattr(start, ratio, None) != getattr(after, ratio, None)]
-            rest += [f"{where}.{ratio}={getattr(after, ratio)}" for ratio in ratios]
+            old_ratio, new_ratio = _ratio_of(start), _ratio_of(after)
+            if old_ratio and old_ratio != new_ratio:
+                scales = [f"x{factor}" for factor in FACTORS if _scaled(old_ratio, f"x{factor}") == new_ratio]
+                rest += [f"{where}.ratio={scale}" for scale in scales[:1]]
     names = (*depths, *rest)
     known = set(single_edits(base))
     if not all(name in known for name in names):
@@ -153,11 +160,11 @@ def _type_of(op: str) -> type[LayerConfig]:
     return next(kind for kind in LAYER_TYPES if kind.model_fields["op"].default == op)
 
 
-def _fits(layer: LayerConfig, part: Part, stem: Shape) -> bool:
+def _fits(layer: LayerConfig, part: Part) -> bool:
     if (part.stride != UNIT_STRIDE or part.input != part.output) and not layer.strides_allowed:
         return False
     try:
-        check_layer(layer, part.output, stem, part.path)
+        check_layer(layer, part.output, part.path)
     except ArchitectureError:
         return False
     return True
@@ -171,9 +178,12 @@ def _builds(base: Architecture, name: str) -> bool:
     return True
 
 
-def _ratios(layer: LayerConfig, name: str) -> list[float]:
-    value = getattr(layer, name, None)
-    return [round(value * factor, 4) for factor in FACTORS] if value is not None else []
+def _ratio_of(layer: LayerConfig) -> float | None:
+    return next((getattr(layer, ratio) for ratio in RATIOS if hasattr(layer, ratio)), None)
+
+
+def _scaled(ratio: float, scale: str) -> float:
+    return round(ratio * float(scale.removeprefix("x")), 4)
 
 
 def _depths(depth: int) -> list[int]:

@@ -1,10 +1,12 @@
 """Where the package's data (`search_spaces/`, `profiles/`) lies: inside the wheel, or beside `nas/` in a checkout."""
 
+import os
 from pathlib import Path
 
-from nas.errors import NasError
+from nas.errors import NasError, brief
 
 _PACKAGE = Path(__file__).resolve().parent
+SHOWN = 200  # characters of a path in a message
 
 
 def resource_folder(name: str) -> Path:
@@ -29,11 +31,13 @@ def find_resource(what: str, name: str | Path, folder: str) -> Path:
     Raises:
         NasError: Neither a file nor a known name.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    named = resource_folder(folder) / f"{name}.yaml"
-    if path.name == str(name) and named.is_file():
-        return named
+    if isinstance(name, str | Path):
+        path = Path(name)
+        if os.path.isfile(path):  # false, not an error, for what cannot be the name of a file
+            return path
+        named = resource_folder(folder) / f"{name}.yaml"
+        if path.name == str(name) and os.path.isfile(named):
+            return named
     known = ", ".join(resource_names(folder)) or "none yet"
-    raise NasError(f"{what} {str(name)!r} is neither a file nor a known name; allowed: a path, or one of {known}")
+    shown = brief(str(name) if isinstance(name, Path) else name, SHOWN)
+    raise NasError(f"{what} {shown} is neither a file nor a known name; allowed: a path, or one of {known}")

@@ -305,7 +305,7 @@ class _Repeat(_Node):
 
 @dataclass(frozen=True)
 class _Around(_Node):
-    """An architecture with up to so many edits."""
+    """An architecture with up to so many edits; `nas.neighbourhood` says what an edit is."""
 
     base: Architecture
     most: int
@@ -319,7 +319,7 @@ class _Around(_Node):
         return Hole("edits", tuple(range(self.most + 1)))
 
     def size(self) -> int:
-        """Sets of edits of different things: their order does not count."""
+        """Sets of edits of different things: their order does not count; some of them cannot be built."""
         ways = [1]  # of making 0, 1, 2, ... edits of the things so far
         for values in Counter(name.partition("=")[0] for name in self.names).values():
             ways = [a + values * b for a, b in zip([*ways, 0], [0, *ways], strict=True)][: self.most + 1]
@@ -626,6 +626,10 @@ class SearchSpace:
         """
         params, document = self._filled(choose)
         return params, Architecture.parse(document)
+
+    def depths(self, choose: Callable[[Hole], Label]) -> list[int]:
+        """Number of layers of each stage, of a candidate that may be one that cannot be built."""
+        return [len(stage["layers"]) for stage in self._filled(choose)[1]["stages"]]
 
     def decode(self, params: Mapping[str, Label]) -> Architecture:
         """Returns the architecture that the parameters stand for.

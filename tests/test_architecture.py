@@ -201,11 +201,31 @@ REFUSED: dict[str, tuple[Any, str, list[str]]] = {
         "stages.1.downsample",
         ["'merge' needs a plain grid", "class token"],
     ),
-    "tokens of the stem on another map": (
+    "gate without a tube stem": (
         with_stage(1, layers=[{"op": "factorized", "heads": 4, "stem_gate": True}]),
         "stages.1.layers.0.stem_gate",
-        ["16x16x24", "4x8x8x48", "allowed: false"],
+        ["true adds the tokens of a tube stem", "allowed: false"],
     ),
+    "text for a number": (document(num_classes="5"), "num_classes", ["'5'", "allowed: integer"]),
+    "true for a number": (document(input={"frames": True}), "input.frames", ["True", "allowed: integer"]),
+    "fraction for a number": (document(input={"frames": 8.0}), "input.frames", ["8.0", "allowed: integer"]),
+    "one side of three": (
+        document(input={"size": [1, 2, 3]}),
+        "input.size",
+        ["[1, 2, 3]", "allowed: one number, or two"],
+    ),
+    "two axes of three": (
+        document(stem={"op": "conv", "stride": [1, 2]}),
+        "stem.stride",
+        ["[1, 2] is too short", "one number for each axis"],
+    ),
+    "four axes of three": (
+        document(stem={"op": "conv", "stride": [1, 2, 2, 2]}),
+        "stem.stride",
+        ["too long", "one number for each axis"],
+    ),
+    "stem that is a word": (document(stem="conv"), "stem", ["'conv'", "allowed: a mapping"]),
+    "long value": (document(num_classes="x" * 500), "num_classes", ["'xxxxx", "...", "allowed: integer"]),
     "shared kernel of several widths": (
         tube_document(stem={"op": "tube", "interpolated": True, "tubes": [{**TUBE, "space_to_depth": [1, 1, 2]}]}),
         "stem.interpolated",
@@ -386,6 +406,48 @@ def test_resized_tube_stem_keeps_every_tube() -> None:
     assert small.parts()[0].output.tokens == 4 + 4 + 4 + 16
 
 
+def test_resized_to_an_image_keeps_the_tubes_of_images() -> None:
+    """Tube 4 alone: 14 x 14 tokens of 224, as the video network makes them of an image."""
+    image = Architecture.parse(tube_document(input={"frames": 32, "size": 224}, stem={"op": "tube"})).resized(frames=1)
+    assert image.stem.op == "tube"
+    assert [tube.kernel for tube in image.stem.tubes] == [(1, 16, 16)]
+    assert image.parts()[0].output.tokens == 196
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"frames": 0}, "input.frames: 0 is not allowed; allowed: greater than 0"),
+        ({"frames": -1}, "input.frames: -1 is not allowed; allowed: greater than 0"),
+        ({"frames": "8"}, "input.frames: '8' is not allowed; allowed: integer"),
+        ({"frames": 1.5}, "input.frames: 1.5 is not allowed; allowed: integer"),
+        ({"size": 0}, "input.size.0: 0 is not allowed; allowed: greater than 0"),
+        ({"size": (0, 224)}, "input.size.0: 0 is not allowed; allowed: greater than 0"),
+        *(
+            ({"size": size}, f"input.size: {size!r} is not allowed; allowed: one number, or two for height and width")
+            for size in ((224, 224, 3), "224", 224.0, (224,))
+        ),
+        ({"num_classes": 0}, "num_classes: 0 is not allowed; allowed: greater than 0"),
+        ({"num_classes": -3}, "num_classes: -3 is not allowed; allowed: greater than 0"),
+        ({"num_classes": "x"}, "num_classes: 'x' is not allowed; allowed: integer"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_wrong_overrides_are_refused_by_name(asked: dict[str, Any], message: str) -> None:
+    for data in (document(), tube_document()):
+        with pytest.raises(ArchitectureError) as caught:
+            Architecture.parse(data).resized(**asked)
+        assert str(caught.value) == message
+
+
+def test_a_wide_layer_does_not_list_its_divisors() -> None:
+    stages = [{"width": 300_000_007, "layers": [{"op": "t2d", "heads": 2}]}]
+    with pytest.raises(
+        ArchitectureError, match="2 does not divide the width 300000007; allowed: divisors of 300000007"
+    ):
+        Architecture.parse({"stem": {"op": "conv"}, "stages": stages})
+
+
 def test_resized_to_the_same_input_changes_nothing_and_num_classes_is_replaced() -> None:
     architecture = Architecture.parse(document())
     assert architecture.resized() == architecture
@@ -445,7 +507,9 @@ def test_a_python_tag_in_a_file_is_refused_and_not_executed(tmp_path: Path) -> N
     assert not proof.exists()
 
 
-@pytest.mark.parametrize("content", [b"stem: [1, 2", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"stem: [1, 2", b"\xff\xfe\x00", b"name: 2020-13-45", b"num_classes: " + b"9" * 5000, b"[" * 5000]
+)
 def test_a_file_that_is_not_yaml_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.yaml"
     path.write_bytes(content)
@@ -456,3 +520,43 @@ def test_a_file_that_is_not_yaml_is_refused(content: bytes, tmp_path: Path) -> N
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(NasError, match="architecture 'no_such_network' is neither a file nor a known name; allowed"):
         load("no_such_network")
+
+
+def test_a_file_that_is_no_architecture_is_not_printed(tmp_path: Path) -> None:
+    path = tmp_path / "passwords"
+    path.write_text("secret " * 1000)
+    with pytest.raises(ArchitectureError) as caught:
+        load(path)
+    assert len(str(caught.value)) < 150 and str(caught.value).endswith("is not allowed; allowed: a mapping")
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: Any, **__: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "mine.yaml").touch()
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(NasError, match=r"mine.yaml' cannot be read \(Permission denied\); allowed: a readable file"):
+        load(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "x" * 5000, "a\0b", ["vov3d_l"]])
+def test_what_no_file_can_be_called_is_refused(name: Any) -> None:
+    with pytest.raises(NasError, match="is neither a file nor a known name; allowed") as caught:
+        load(name)
+    assert len(str(caught.value)) < 1000
+
+
+def test_networks_that_take_other_clips() -> None:
+    """Convolutions of maps of any size; then a mean takes any clip, a convolutional head larger ones."""
+    layers = [{"op": "d2plus1d"}]
+    conv = {"stem": {"op": "conv"}, "stages": [{"width": 24, "layers": layers}]}
+    for changes, expected in (
+        ({}, (True, False)),
+        ({"head": {"op": "conv", "inner_width": 8}}, (False, True)),
+        ({"stem": {"op": "patch"}}, (False, False)),
+        ({"stages": [{"width": 24, "layers": [*layers, {"op": "t2d", "heads": 2}]}]}, (False, False)),
+        ({"stages": [{"width": 24, "downsample": {"op": "frame_pool"}, "layers": layers}]}, (False, False)),
+    ):
+        architecture = Architecture.parse(conv | changes)
+        assert (architecture.takes_any_clip, architecture.takes_larger_clips) == expected

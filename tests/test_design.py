@@ -69,7 +69,7 @@ def test_imports_go_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((PACKAGE / "models").rglob("*.py")), ids=lambda p: p.name)
 def test_models_import_torch_only(path: Path) -> None:
     outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"nas"}
-    assert outside <= ({"torch", "safetensors", "huggingface_hub"} if path.name == "pretrained.py" else {"torch"})
+    assert outside <= ({"torch", "safetensors", "huggingface_hub"} if path.name == "checkpoints.py" else {"torch"})
 
 
 def test_import_nas_loads_nothing_heavy() -> None:

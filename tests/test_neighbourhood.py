@@ -43,11 +43,11 @@ def test_the_edits_of_a_network_of_one_layer() -> None:
         "stages.0.layers.0.op=joint_filter",
         "stages.0.layers.0.op=full3d",
         "stages.0.layers.0.op=r2plus1d",
-        "stages.0.layers.0.expansion=1.125",
-        "stages.0.layers.0.expansion=1.6875",
-        "stages.0.layers.0.expansion=2.8125",
-        "stages.0.layers.0.expansion=3.375",
-        "stages.0.layers.0.expansion=4.5",
+        "stages.0.layers.0.ratio=x0.5",
+        "stages.0.layers.0.ratio=x0.75",
+        "stages.0.layers.0.ratio=x1.25",
+        "stages.0.layers.0.ratio=x1.5",
+        "stages.0.layers.0.ratio=x2.0",
     )
 
 
@@ -62,7 +62,7 @@ def test_the_size_is_that_of_the_sets_of_edits() -> None:
 
 
 def test_edits_change_what_they_name() -> None:
-    names = ["stages.0.layers.0.expansion=3.375", "stages.0.depth=2", "stages.0.width=24"]
+    names = ["stages.0.layers.0.ratio=x1.5", "stages.0.depth=2", "stages.0.width=24"]
     document = edited(TINY, names)
     layer = {"op": "x3d", "expansion": 3.375, "kernel": 3, "temporal_kernel": 3, "excite": True}
     assert document["stages"][0] == {
@@ -74,6 +74,16 @@ def test_edits_change_what_they_name() -> None:
         k: v for k, v in TINY.document().items() if k != "stages"
     }
     assert edited(TINY, names[::-1]) == document
+
+
+def test_the_ratio_is_that_of_the_new_operator() -> None:
+    """D(2+1)D has an expansion of 2, wherever the layer had one of 2.25; an added layer repeats both edits."""
+    names = ("stages.0.depth=2", "stages.0.layers.0.op=d2plus1d", "stages.0.layers.0.ratio=x1.5")
+    architecture = Architecture.parse(edited(TINY, names))
+    assert [(layer.op, layer.expansion) for layer in architecture.stages[0].layers] == [("d2plus1d", 3.0)] * 2
+    assert edits_between(TINY, architecture) == names
+    attention = edited(load("vov3d_l"), ["stages.0.layers.0.ratio=x0.5", "stages.3.layers.1.op=t2d"])["stages"]
+    assert attention[0]["layers"][0]["expansion"] == 1.0 and attention[3]["layers"][1]["mlp_ratio"] == 4.0
 
 
 def test_a_deeper_stage_goes_on_alternating() -> None:
@@ -99,8 +109,8 @@ def test_stages_that_cannot_change_width_change_together() -> None:
         (["stages.0.width=8", "stages.0.width=12"], "stages.0.width: is edited twice"),
         (["stages.2.depth=3", "stages.2.layers.4.op=x3d"], "stages.2.layers.4.op: is of a layer that depth 3 removes"),
         (
-            ["stages.0.layers.0.op=full3d", "stages.0.layers.0.expansion=4.0"],
-            "stages.0.layers.0.expansion: has no meaning for the new operator 'full3d'",
+            ["stages.0.layers.0.op=full3d", "stages.0.layers.0.ratio=x2.0"],
+            "stages.0.layers.0.ratio: has no meaning for the new operator 'full3d'",
         ),
     ],
 )
@@ -196,14 +206,17 @@ def test_commands(tmp_path: Path) -> None:
     shown = CliRunner().invoke(
         app, ["space", "--around", str(tmp_path / "mine.yaml"), "--edits", "2", "--samples", "3"]
     )
-    assert shown.exit_code == 0 and "around-small: 84 networks" in shown.stdout
+    assert shown.exit_code == 0 and "around-small: at most 84 networks" in shown.stdout
     dry = ["search", "--around", str(tmp_path / "mine.yaml"), "--edits", "2", "--dry-run"]
     planned = CliRunner().invoke(app, dry)
-    assert planned.exit_code == 0 and "Searching space around-mine (84 networks)" in planned.stdout
+    assert planned.exit_code == 0 and "Searching space around-mine (at most 84 networks)" in planned.stdout
     for wrong, message in (
         (["search", "hybrid", "--around", "vov3d_l"], "space 'hybrid' stands beside --around vov3d_l"),
         (["search", "--edits", "3"], "edits 3 are of no network"),
         (["space", "--around", "vov3d"], "architecture 'vov3d' is neither a file nor a known name"),
+        (["space", "--around", ""], "architecture '' is neither a file nor a known name"),
+        (["search", "--around", "", "--dry-run"], "architecture '' is neither a file nor a known name"),
+        (["search", "--around", "x" * 5000, "--dry-run"], "is neither a file nor a known name"),
     ):
         failed = CliRunner().invoke(app, wrong)
         assert isinstance(failed.exception, NasError) and message in str(failed.exception)

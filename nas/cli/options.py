@@ -42,8 +42,12 @@ def searched(space: str | None, around: str | None, edits: int | None) -> dict[s
     Raises:
         NasError: Both are named, or edits without what they are edits of.
     """
-    if around and space:
+    if around is not None and space is not None:
         raise NasError(f"space {space!r} stands beside --around {around}; allowed: one of them")
-    if edits is not None and not around:
+    if edits is not None and around is None:
         raise NasError(f"edits {edits} are of no network; allowed: --edits beside --around")
-    return {"space": space or "hybrid", "around": around, "edits": DEFAULT_EDITS if edits is None else edits}
+    return {
+        "space": "hybrid" if space is None else space,
+        "around": around,
+        "edits": DEFAULT_EDITS if edits is None else edits,
+    }

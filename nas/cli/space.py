@@ -35,10 +35,10 @@ def space_command(
 
     limits = Budget.parse(budget)
     where = searched(space, around, edits)
-    shown = SearchSpace.around(load(around), where["edits"]) if around else SearchSpace.load(where["space"])
+    shown = SearchSpace.around(load(around), where["edits"]) if around is not None else SearchSpace.load(where["space"])
     console = Console()
     size = f"{shown.size:,}" if shown.size < 10**12 else f"{shown.size:.4g}"
-    console.print(f"[bold]{shown.name}[/]: {size} networks, {len(shown.holes)} choices", highlight=False)
+    console.print(f"[bold]{shown.name}[/]: at most {size} networks, {len(shown.holes)} choices", highlight=False)
     console.print(survey_table(shown, limits, samples, console, seed))
 
 
@@ -58,7 +58,7 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
         *(title for title in ("min", "median", "max")),
         title=f"{samples} random candidates at {shape}, one clip",
         caption=f"{100 * inside / samples:.0f} % of them inside {budget}{beside}. GFLOPs are 10^9 multiply-adds of "
-        "convolutions, linear layers and attention products; training memory adds 16 bytes a parameter.",
+        "convolutions, linear layers and attention products; training memory is a step with AdamW.",
     )
     for title, column, scale in (
         ("GFLOPs", "macs", 1e9),

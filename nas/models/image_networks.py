@@ -18,9 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.errors import NasError
+from nas.errors import NasError, brief
 
-PREFIX = re.compile(r"(?:(?:module|model|backbone|_orig_mod|vit|deit|swin|vision_model)\.)+")
+PREFIX = re.compile(r"^(?:(?:module|model|backbone|teacher|trunk|_orig_mod|vit|deit|swin|vision_model)\.)+")
+ENCODER = "encoder."  # before the names of a network that was trained with a decoder (SimMIM)
+# The text half of a CLIP in transformers.
+TEXT = re.compile(r"text_model\.|text_projection")
 # Buffers that follow from the shapes of the network.
 DERIVED = re.compile(r".*(?:relative_position_index|attn_mask|position_ids|num_batches_tracked)")
 
@@ -256,12 +259,15 @@ class ImageNetwork:
         library: Whose names the checkpoint has.
         tensors: By the names of this module.
         origins: Names in the checkpoint of each of them.
+        beside: Names in the checkpoint that are of no image network: those of the text half of a CLIP, single numbers,
+            and buffers that follow from shapes.
     """
 
     family: str
     library: str
     tensors: dict[str, Tensor]
     origins: dict[str, list[str]]
+    beside: frozenset[str]
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
@@ -270,8 +276,7 @@ class ImageNetwork:
     def depths(self) -> list[int]:
         """Number of layers of each stage."""
         found = {tuple(map(int, m.groups())) for m in map(_LAYER.match, self.tensors) if m}
-        stages = 1 + max(stage for stage, _ in found)
-        return [1 + max((layer for s, layer in found if s == stage), default=-1) for stage in range(stages)]
+        return [1 + max(layer for s, layer in found if s == stage) for stage in sorted({s for s, _ in found})]
 
 
 _LAYER = re.compile(r"stages\.(\d+)\.layers\.(\d+)\.")
@@ -286,17 +291,27 @@ def read_image_network(state: Mapping[str, Tensor], source: str = "checkpoint") 
     # Single numbers, such as CLIP's temperature, are in no image network.
     named = {name for name, value in state.items() if value.ndim and not DERIVED.fullmatch(name)}
     names = {name: PREFIX.sub("", name, count=1) for name in state if name in named}
+    names = {name: short for name, short in names.items() if not TEXT.match(short)}
     if any(short.startswith("visual.") for short in names.values()):  # all else is the text half of a CLIP
-        towers = {name: short.partition("visual.") for name, short in names.items()}
-        names = {name: "" if before else short for name, (before, _, short) in towers.items()}
-    renamed = [{n: to for n, short in names.items() if (to := naming.rename(short))} for naming in NAMINGS]
-    best = max(range(len(NAMINGS)), key=lambda i: len(renamed[i]))
-    naming, table = NAMINGS[best], renamed[best]
+        towers = {name: short.removeprefix("visual.") for name, short in names.items() if short.startswith("visual.")}
+        names = {name: PREFIX.sub("", short, count=1) for name, short in towers.items()}
+    readings = [
+        (naming, shorts, {name: to for name, short in shorts.items() if (to := naming.rename(short))})
+        for shorts in (names, {name: short.removeprefix(ENCODER) for name, short in names.items()})
+        for naming in NAMINGS
+    ]
+    naming, names, table = max(readings, key=lambda reading: len(reading[2]))
     if not any(_LAYER.match(to) for to in table.values()):
         allowed = ", ".join(f"{n.family} of {n.library}" for n in NAMINGS)
         raise NasError(
             f"{source} has the names of no known image network (first {next(iter(state))!r}); allowed: {allowed}, "
             "or a network of this package"
+        )
+    empty = next((name for name in table if not state[name].numel()), None)
+    if empty:
+        raise NasError(
+            f"{source} has {brief(empty)} of {list(state[empty].shape)}, which holds nothing; "
+            "allowed: a checkpoint with all of its numbers"
         )
     foreign = [name for name, short in names.items() if name not in table and naming.in_block(short)]
     if foreign:
@@ -311,7 +326,7 @@ def read_image_network(state: Mapping[str, Tensor], source: str = "checkpoint") 
     _split_positions(tensors, origins, source)
     if "stem.weight" in tensors and "stem.bias" not in tensors:  # CLIP
         tensors["stem.bias"], origins["stem.bias"] = torch.zeros(len(tensors["stem.weight"])), []
-    return ImageNetwork(naming.family, naming.library, tensors, origins)
+    return ImageNetwork(naming.family, naming.library, tensors, origins, frozenset(state.keys() - names.keys()))
 
 
 def _place_downsamples(tensors: dict[str, Tensor], origins: dict[str, list[str]]) -> None:

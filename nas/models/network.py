@@ -22,7 +22,7 @@ from nas.architecture import (
     Shape,
     load,
 )
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.models.common import pad_to_windows, tube_conv
 from nas.models.heads import HEADS
 from nas.models.layers import build_layer
@@ -107,14 +107,16 @@ def build_part(part: Part) -> nn.Module:
 
 
 def adds_stem_tokens(part: Part) -> bool:
-    """Whether the part's module takes the map of the stem as a second argument."""
+    """Whether the part's module takes the tokens of a tube stem, without their embedding, as a second argument."""
     return isinstance(part.config, LayerConfig) and part.config.adds_stem_tokens
 
 
 class Network(nn.Module):
     """A video network: (B, 3, T, H, W) to class logits (B, num_classes).
 
-    A network of sparse tubes also takes images, (B, 3, 1, H, W); a fully convolutional one, larger clips in evaluation.
+    A network of sparse tubes also takes images, (B, 3, 1, H, W). One of convolutions takes other clips: with a mean
+    head any, so that stages of training may differ in frames and size; with a convolutional head larger ones, in
+    evaluation.
 
     Attributes:
         architecture: What it was built from.
@@ -130,26 +132,32 @@ class Network(nn.Module):
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         self._check(clip_BCTHW)
-        stem: Tensor = self.parts["stem"](clip_BCTHW.permute(0, 2, 3, 4, 1))
-        x = stem
+        gated = any(self.adds_stem_tokens.values())  # otherwise the memory of the tokens ends with their first use
+        out = self.parts["stem"](clip_BCTHW.permute(0, 2, 3, 4, 1), **({"raw": True} if gated else {}))
+        x, tokens = out if gated else (out, None)
+        del out
         for name, part in self.parts.items():
             if name != "stem":
-                x = part(x, stem) if self.adds_stem_tokens[name] else part(x)
-        return x
+                x = part(x, tokens) if self.adds_stem_tokens[name] else part(x)
+        logits: Tensor = x
+        return logits
 
     def _check(self, clip_BCTHW: Tensor) -> None:
         """Raises ArchitectureError for a clip that the network was not built for."""
         architecture, expected = self.architecture, self.architecture.input.shape
-        channels, *extent = clip_BCTHW.shape[1:]
+        shape = tuple(clip_BCTHW.shape)
+        _, channels, *extent = shape if len(shape) == 5 else (0,) * 5
         fits = tuple(extent) == expected.extent
         if not fits and architecture.takes_images:
             fits = tuple(extent) == (1, *expected.extent[1:])
+        if not fits and architecture.takes_any_clip:
+            fits = min(extent) > 0
         if not fits and architecture.takes_larger_clips and not self.training:
             fits = all(n >= least for n, least in zip(extent, expected.extent, strict=True))
         if channels != expected.channels or not fits:
             raise ArchitectureError(
                 "input",
-                f"a clip of {list(clip_BCTHW.shape)} does not fit; allowed: batch, channels, frames, height, width of "
+                f"a clip of {list(shape)} does not fit; allowed: batch, channels, frames, height, width of "
                 f"(any, {expected.channels}, {expected.frames}, {expected.height}, {expected.width}), "
                 "or build Architecture.resized(frames, size)",
             )
@@ -173,7 +181,8 @@ def build(
         init: A checkpoint to fill in, of an image network or a network of this package: a file, or a name on the
             Hugging Face hub; see `nas.models.pretrained`. What it filled is printed to stderr.
         tuned: Measure, on one clip, the ways in which a module can run, and keep the fastest: see `tune`.
-        device: Where its parameters are made, `meta` included; torch's default device if none.
+        device: Where its parameters are made, `meta` included; torch's default device if none. A network of the meta
+            device becomes a real one by `to_empty` and `load_state_dict`.
 
     Returns:
         A module in training mode that maps (B, 3, T, H, W) to logits (B, num_classes).
@@ -183,8 +192,10 @@ def build(
     """
     if not isinstance(architecture, Architecture):
         architecture = load(architecture)
-    if frames or size or num_classes:
+    if not (frames is size is num_classes is None):
         architecture = architecture.resized(frames, size, num_classes)
+    if device is not None:
+        _check_device(device)
     with torch.device(device) if device is not None else nullcontext():
         model = Network(architecture)
     if init is not None:
@@ -192,6 +203,15 @@ def build(
     if tuned:
         tune(model)
     return model
+
+
+def _check_device(device: torch.device | str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError, TypeError, NotImplementedError):
+        raise NasError(
+            f"device {brief(str(device))} cannot be used; allowed: 'cpu', 'meta', or an accelerator of this machine"
+        ) from None
 
 
 def tune(model: Network) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,3 +33,8 @@ def centre_embedding(centres_N3: Tensor, width: int) -> Tensor:
         waves = torch.stack((angles.sin(), angles.cos()), dim=-1)  # (N, frequencies, 3, 2)
         embedding[:, : 6 * frequencies] = waves.flatten(1)
     return embedding
+
+
+def tube_embedding(tubes: Sequence[Tube], shape: Shape, width: int) -> Tensor:
+    """The embedding of the centres of all tubes, one tube after the other: (N, width)."""
+    return torch.cat([centre_embedding(tube_centres(tube, shape), width) for tube in tubes])

@@ -7,8 +7,9 @@ in every frame gives the image network's features, as long as the temporal branc
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ from nas.architecture import (
 from nas.errors import NasError
 from nas.models.checkpoints import load_state
 from nas.models.image_networks import DERIVED, PREFIX, ImageNetwork, read_image_network
+from nas.models.layers.joint_filter import ATOMS, JointFilterConv, may_replace
+from nas.models.layers.tps import TPSBlock
 
 if TYPE_CHECKING:
     from nas.models.network import Network
@@ -55,7 +58,8 @@ class Filled:
         kind: Family and naming of the checkpoint.
         filled: Names of the network's state that took values from the checkpoint.
         new: Names of the network's parameters that did not.
-        left: Names of the checkpoint that found no place.
+        left: Names of the checkpoint that found no place, those of an image network's own path first.
+        notes: What else changes the function of the network, a sentence each.
     """
 
     source: str
@@ -63,19 +67,25 @@ class Filled:
     filled: list[str]
     new: list[str]
     left: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def describe(self) -> str:
-        """Four lines: the checkpoint, and how many names were filled, are new or were left, the first few spelled."""
+        """The checkpoint, how many names were filled, are new or were left, the first few spelled, and the notes."""
         lines = [f"{self.source}: {self.kind}"]
         for what, names in (("filled", self.filled), ("new", self.new), ("left of the checkpoint", self.left)):
-            more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            lines.append(f"  {what}: {len(names)}" + (f" ({', '.join(names[:SHOWN])}{more})" if names else ""))
-        return "\n".join(lines)
+            lines.append(f"  {what}: {len(names)}" + (f" ({_listed(names)})" if names else ""))
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-def fill_from(model: Network, source: str | Path) -> Filled:
+def _listed(names: Sequence[str]) -> str:
+    """The first few."""
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def fill_from(model: Network, source: str | Path, partial: bool = False) -> Filled:
     """Fills a network from a file or a name on the Hugging Face hub; see `load_state` and `fill`."""
-    return fill(model, load_state(source), str(source))
+    return fill(model, load_state(source), str(source), partial)
 
 
 # -------------------------------------------------------------------------------------------- conversions
@@ -96,7 +106,11 @@ def _resized(x_CHW: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def inflate(kernel: Tensor, shape: torch.Size) -> Tensor:
-    """(O, I, H, W) to (O, I, T, H, W): the same in every frame over T, so a still clip gives what the image gives."""
+    """(O, I, H, W) to (O, I, T, H, W): the same in every frame over T, so a still clip gives what the image gives.
+
+    A kernel that overlaps its neighbours sees zero padding before the first frame and behind the last: there the
+    features of a still clip are smaller than those of the image.
+    """
     if kernel.ndim != 4 or len(shape) != 5:
         return kernel
     frames = shape[2]
@@ -119,8 +133,34 @@ def place_positions(position_NC: Tensor, shape: torch.Size) -> Tensor:
     return _resized(grid, shape[2:4]).permute(1, 2, 0).expand(1, shape[1], -1, -1, -1)
 
 
+def resize_positions(position: Tensor, shape: torch.Size) -> Tensor:
+    """(1, T, H, W, C) to another (1, T, H, W, C): linearly along time, bicubically in space."""
+    if position.ndim != 5 or position.shape[::4] != shape[::4] or not position.numel():
+        return position
+    frames, height, width = shape[1:4]
+    x = _resized_frames(position[0].flatten(1), frames)
+    x = x.reshape(frames, *position.shape[2:]).permute(0, 3, 1, 2)
+    return torch.stack([_resized(frame, (height, width)) for frame in x]).permute(0, 2, 3, 1)[None]
+
+
+def resize_bias_table(table: Tensor, shape: torch.Size, window: tuple[int, int]) -> Tensor:
+    """((2T-1)(2wh-1)(2ww-1), heads) to another T, linearly along the distance in time."""
+    plane = math.prod(2 * n - 1 for n in window)
+    if table.ndim != 2 or len(table) % plane or (len(table) // plane) % 2 == 0:
+        return table  # of another window
+    return _resized_frames(table.reshape(-1, plane * table.shape[1]), shape[0] // plane).reshape(-1, table.shape[1])
+
+
+def _resized_frames(x_TN: Tensor, frames: int) -> Tensor:
+    if len(x_TN) == frames:
+        return x_TN
+    return F.interpolate(x_TN.T[None], size=frames, mode="linear", align_corners=False)[0].T
+
+
 def inflate_bias_table(table: Tensor, shape: torch.Size, window: tuple[int, int]) -> Tensor:
     """((2h-1)(2w-1), heads) to ((2T-1)(2wh-1)(2ww-1), heads): the same at every distance in time."""
+    if table.ndim != 2:
+        return table
     wh, ww = (2 * n - 1 for n in window)
     side = math.isqrt(len(table))
     size = (wh, ww) if len(table) == wh * ww else (side, side)
@@ -170,8 +210,8 @@ _FIELDS = ("weight", "bias")
 
 
 def _module(target: str, source: str | None, convert: Convert = _reshaped) -> Iterator[Slot]:
-    for field in _FIELDS:
-        yield Slot(f"{target}.{field}", source and f"{source}.{field}", convert)
+    for kind in _FIELDS:
+        yield Slot(f"{target}.{kind}", source and f"{source}.{kind}", convert)
 
 
 def _conv(target: str, source: str, convert: Convert = inflate) -> Iterator[Slot]:
@@ -302,28 +342,36 @@ def _slots(architecture: Architecture, image: ImageNetwork) -> Iterator[Slot]:
 # --------------------------------------------------------------------------------------------------- fill
 
 
-def fill(model: Network, state: Mapping[str, Tensor], source: str = "checkpoint") -> Filled:
+def fill(model: Network, state: Mapping[str, Tensor], source: str = "checkpoint", partial: bool = False) -> Filled:
     """Copies the weights of an image network, or those of a network of this package, into a network.
 
     Of an image network everything that the network shares with it must be there. What it does not have stays as it was
     initialised, or becomes zero where the image network's function would change otherwise: temporal positions, the
-    output of ViViT's temporal attention, position encoding in planes with time. A state of this package (`parts.…`)
-    is copied name by name where shapes agree, so several can be filled in one after the other.
+    output of ViViT's temporal attention, position encoding in planes with time.
+
+    A state of this package (`parts.…`) must have all names of the network in the same shapes, apart from a classifier
+    of other classes, which stays new. Learned positions of other frames or size are interpolated, and so are TPS's
+    bias tables of other frames.
 
     Args:
         model: The network; it is unchanged where this raises.
         state: Tensors by name, of any floating type.
         source: Name of the checkpoint for messages.
+        partial: Take of a state of this package what agrees in name and shape, and leave the rest, so that several
+            can be filled in one after the other: the tubes of a small network into a large one.
 
     Raises:
         NasError: Another depth or width, something is missing, or names of no known network.
     """
     own = {name: short for name in state if (short := PREFIX.sub("", name, count=1)).startswith("parts.")}
     if own:
-        return _fill_own(model, {short: state[name] for name, short in own.items()}, source)
+        fill_own = _fill_partly if partial else _fill_own
+        done = fill_own(model, {short: state[name] for name, short in own.items()}, source)
+        return replace(done, left=done.left + [name for name in state if name not in own])
     image = read_image_network(state, source)
     kind = f"{image.family} with the names of {image.library}"
     _check_depths(model, image, source)
+    notes = _stem_notes(model.architecture.stem, image, source)
     slots = list(_slots(model.architecture, image))
     named = [slot for slot in slots if slot.source]
     missing = [slot.source for slot in named if slot.source and slot.source not in image]
@@ -347,30 +395,103 @@ def fill(model: Network, state: Mapping[str, Tensor], source: str = "checkpoint"
                 f"{list(target.shape)}; allowed: a checkpoint of the same widths"
             )
         values[slot.target] = value
-    _copy(targets, values, source)
+    _copy(model, values, source)
     filled = {slot.target: slot.source for slot in named}
     taken = {origin for name in filled.values() for origin in image.origins[str(name)]}
-    left = [name for name in state if name not in taken and not DERIVED.fullmatch(name)]
-    return Filled(source, kind, list(filled), [name for name in targets if name not in filled], left)
+    left = [name for name in state if name not in taken and name not in image.beside]
+    path = {origin for origins in image.origins.values() for origin in origins}
+    left.sort(key=lambda name: name not in path)
+    return Filled(source, kind, list(filled), [name for name in targets if name not in filled], left, notes)
+
+
+def _stem_notes(stem: ConvStem | PatchStem | TubeStem, image: ImageNetwork, source: str) -> list[str]:
+    """What the stem has and the image network has not; refuses a norm behind the image network's stem without place."""
+    normed = getattr(stem, "norm", False) in (True, "layer")
+    if "stem.norm.weight" in image and not normed:
+        allowed = "a checkpoint without one" if isinstance(stem, TubeStem) else "a stem with one"
+        raise NasError(
+            f"{source}, a {image.family} with the names of {image.library}, has a LayerNorm behind its stem "
+            f"({image.origins['stem.norm.weight'][0]!r}), and the network has none; allowed: {allowed}"
+        )
+    notes = []
+    if image.family == "ViT" and normed and "stem.norm.weight" not in image:
+        notes.append("the LayerNorm of the stem is new: the checkpoint has none before its blocks")
+    if isinstance(stem, PatchStem) and stem.class_tokens != "none" and "class_token" not in image:
+        notes.append("the class token is new, with random values: the checkpoint has none")
+    return notes
+
+
+OWN = "a network of this package"
+CLASSIFIER = "parts.head.classifier."
+POSITION = re.compile(r".*\.(?:positions\.\d+|position)")
+BIAS_TABLE = ".bias_table"
 
 
 def _fill_own(model: Network, state: Mapping[str, Tensor], source: str) -> Filled:
+    """Everything, or nothing."""
+    targets = model.state_dict(keep_vars=True)
+    classes = [name for name in targets if name.startswith(CLASSIFIER)]
+    if any(name not in state or state[name].shape != targets[name].shape for name in classes):
+        targets = {name: target for name, target in targets.items() if name not in classes}
+    required = [name for name in targets if not DERIVED.fullmatch(name)]
+    whole = "allowed: a checkpoint of the same architecture, or fill(model, state, partial=True)"
+    if missing := [name for name in required if name not in state]:
+        raise NasError(
+            f"{source}, {OWN}, lacks {len(missing)} of {len(required)} names of the network (first {missing[0]!r}); "
+            f"{whole}"
+        )
+    if strange := [name for name in state if name not in targets and name not in classes]:
+        raise NasError(
+            f"{source}, {OWN}, has {len(strange)} names that the network lacks (first {strange[0]!r}); {whole}"
+        )
+    values = {}
+    for name, target in targets.items():
+        if name in state:
+            values[name] = _own_value(model, name, state[name], target)
+            if values[name].shape != target.shape and not _is_swapped(model, name, values[name], target):
+                raise NasError(
+                    f"{source}, {OWN}, has a {name!r} of {list(state[name].shape)}, but the network's is "
+                    f"{list(target.shape)}; {whole}"
+                )
+    _copy(model, values, source)
+    resized = [name for name in values if name.endswith(BIAS_TABLE) or POSITION.fullmatch(name)]
+    resized = [name for name in resized if state[name].shape != values[name].shape]
+    notes = [f"interpolated to the frames and size of the network: {_listed(resized)}"] if resized else []
+    new = [name for name, _ in model.named_parameters() if name not in values]
+    return Filled(source, OWN, list(values), new, [name for name in state if name not in values], notes)
+
+
+def _own_value(model: Network, name: str, value: Tensor, target: Tensor) -> Tensor:
+    """A tensor of a state of this package, interpolated where it belongs to other frames or another size."""
+    if value.shape == target.shape:
+        return value
+    if POSITION.fullmatch(name):
+        return resize_positions(_precise(value), target.shape)
+    if name.endswith(BIAS_TABLE):
+        block = model.get_submodule(name.removesuffix(BIAS_TABLE))
+        assert isinstance(block, TPSBlock)
+        return resize_bias_table(_precise(value), target.shape, block.config.window)
+    return value
+
+
+def _is_swapped(model: Network, name: str, value: Tensor, target: Tensor) -> bool:
+    """Whether a tensor holds swapped atoms, of which loading takes the size too."""
+    path, _, short = name.rpartition(".")
+    return short in ATOMS and isinstance(model.get_submodule(path), JointFilterConv) and may_replace(value, target)
+
+
+def _fill_partly(model: Network, state: Mapping[str, Tensor], source: str) -> Filled:
+    """What agrees in name and shape."""
     targets = model.state_dict(keep_vars=True)
     values = {k: v for k, v in state.items() if k in targets and targets[k].shape == v.shape}
     if not values:
         raise NasError(
-            f"{source} is a network of this package, but no tensor agrees in name and shape with one of the network "
+            f"{source} is {OWN}, but no tensor agrees in name and shape with one of the network "
             f"(first {next(iter(state))!r}); allowed: a checkpoint that shares parts with it"
         )
-    _copy(targets, values, source)
-    parameters = [name for name, _ in model.named_parameters()]
-    return Filled(
-        source,
-        "a network of this package",
-        list(values),
-        [name for name in parameters if name not in values],
-        [name for name in state if name not in values],
-    )
+    _copy(model, values, source)
+    new = [name for name, _ in model.named_parameters() if name not in values]
+    return Filled(source, OWN, list(values), new, [name for name in state if name not in values])
 
 
 def _precise(x: Tensor) -> Tensor:
@@ -378,12 +499,10 @@ def _precise(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-@torch.no_grad()
-def _copy(targets: Mapping[str, Tensor], values: Mapping[str, Tensor], source: str) -> None:
-    if any(targets[name].is_meta for name in values):
+def _copy(model: Network, values: Mapping[str, Tensor], source: str) -> None:
+    if any(parameter.is_meta for parameter in model.parameters()):
         raise NasError(f"{source} cannot fill a network on the 'meta' device; allowed: 'cpu' or an accelerator")
-    for name, value in values.items():
-        targets[name].copy_(value)
+    model.load_state_dict(values, strict=False)
 
 
 def _check_depths(model: Network, image: ImageNetwork, source: str) -> None:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.architecture import ConvStem, PatchStem, Shape, StemTube, TubeStem
-from nas.models.common import BatchNorm, Conv, Triple, convolve, tube_conv
-from nas.models.positions import centre_embedding, tube_centres
+from nas.models.common import BatchNorm, Conv, Derived, Triple, convolve, tube_conv
+from nas.models.positions import tube_embedding
 
 
 class Conv3DStem(nn.Module):
@@ -128,7 +128,7 @@ class InterpolatedTubes(nn.Module):
         )
 
 
-class TubeEmbed(nn.Module):
+class TubeEmbed(Derived):
     """Tokens of all tubes, concatenated, plus the fixed embedding of their centres: (B, 1, 1, N, C).
 
     A clip of one frame is an image: it goes through the tubes without extent in time alone.
@@ -139,29 +139,29 @@ class TubeEmbed(nn.Module):
 
     def __init__(self, config: TubeStem, shape_in: Shape, shape_out: Shape) -> None:
         super().__init__()
-        width = shape_out.channels
-        self.frames, self.count = shape_in.frames, len(config.tubes)
+        self.config, self.shape, self.width = config, shape_in, shape_out.channels
         self.tubes: nn.ModuleList | InterpolatedTubes
         if config.interpolated:
-            self.tubes = InterpolatedTubes(config.tubes, shape_in.channels, width)
+            self.tubes = InterpolatedTubes(config.tubes, shape_in.channels, self.width)
         else:
-            self.tubes = nn.ModuleList(TubeConv(tube, shape_in, width) for tube in config.tubes)
-        self.register_buffer("embedding", _embedding(config.tubes, shape_in, width), persistent=False)
-        images = config.image_tubes()
-        self.image_tubes = [config.tubes.index(tube) for tube in images]
-        if images:
-            embedding = _embedding(images, replace(shape_in, frames=1), width)
-            self.register_buffer("image_embedding", embedding, persistent=False)
+            self.tubes = nn.ModuleList(TubeConv(tube, shape_in, self.width) for tube in config.tubes)
+        self.image_tubes = [config.tubes.index(tube) for tube in config.image_tubes()]
+        self.register_derived()
 
-    def forward(self, x_BTHWC: Tensor) -> Tensor:
-        image = x_BTHWC.shape[1] == 1 < self.frames
-        chosen = self.image_tubes if image else range(self.count)
-        tokens = torch.cat([self.tubes[i](x_BTHWC) for i in chosen], dim=1)
-        return (tokens + (self.image_embedding if image else self.embedding))[:, None, None]
+    def derived(self) -> dict[str, Tensor | None]:
+        image = replace(self.shape, frames=1)
+        embeddings = {"embedding": tube_embedding(self.config.tubes, self.shape, self.width)}
+        if self.image_tubes:
+            embeddings["image_embedding"] = tube_embedding(self.config.image_tubes(), image, self.width)
+        return {**embeddings}
 
-
-def _embedding(tubes: Sequence[StemTube], shape: Shape, width: int) -> Tensor:
-    return torch.cat([centre_embedding(tube_centres(tube, shape), width) for tube in tubes])
+    def forward(self, x_BTHWC: Tensor, raw: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """The embedded tokens; with `raw` also the tokens alone, which gates take."""
+        image = x_BTHWC.shape[1] == 1 < self.shape.frames
+        chosen = self.image_tubes if image else range(len(self.config.tubes))
+        tokens = torch.cat([self.tubes[i](x_BTHWC) for i in chosen], dim=1)[:, None, None]
+        embedded = tokens + (self.image_embedding if image else self.embedding)
+        return (embedded, tokens) if raw else embedded
 
 
 STEMS = {ConvStem: Conv3DStem, PatchStem: PatchEmbed, TubeStem: TubeEmbed}

@@ -15,7 +15,7 @@ from nas.errors import NasError
 from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.cost import cost
 from nas.profiler.device import available_cores, resolve_device
-from nas.search.budget import Budget, budgeted
+from nas.search.budget import Budget
 from nas.search.proposer import SAMPLERS
 from nas.search.scheduler import rungs
 from nas.search.survey import nearest
@@ -111,10 +111,11 @@ class Plan:
             NasError: Something is not allowed, or nothing in the space meets the budget.
         """
         budget = Budget.parse(settings.budget)
-        space, name = SearchSpace.load(stored or settings.space), Path(settings.space).stem
-        if settings.around:
-            name = f"around-{Path(settings.around).stem}"
-            space = space if stored else SearchSpace.around(load(settings.around), settings.edits)
+        name = Path(settings.space).stem if settings.around is None else f"around-{Path(settings.around).stem}"
+        if stored or settings.around is None:
+            space = SearchSpace.load(stored or settings.space)
+        else:
+            space = SearchSpace.around(load(settings.around), settings.edits)
         device = resolve_device(settings.device)
         data = open_data(settings.data, seed=settings.seed)
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
@@ -143,7 +144,7 @@ class Plan:
         """What is going to be searched, in a sentence."""
         proxy, height, width = self.proxy, *self.proxy.size
         return (
-            f"Searching space {self.space.name} ({self.space.size:.3g} networks) under {self.budget} at "
+            f"Searching space {self.space.name} (at most {self.space.size:.3g} networks) under {self.budget} at "
             f"{self.target.frames}x{self.target.size[0]}x{self.target.size[1]} on {self.data.describe()}; proxies of "
             f"{proxy.frames}x{height}x{width}, {proxy.recipe.epochs} epochs, {self.workers} at a time"
         )
@@ -186,7 +187,7 @@ def _check_budget(space: SearchSpace, budget: Budget) -> None:
     """Refuses a budget that nothing in the space meets, naming the cheapest candidate and how far it is off."""
     _, figures, violation = nearest(space, budget)
     if violation > 0:
-        known = budgeted(figures)
+        known = budget.computed(figures)
         missed = [limit for limit in budget.limits if limit.metric in known and limit.violation(known[limit.metric])]
         misses = " and ".join(
             f"{_shown(known[limit.metric], limit.metric)}, which misses {limit.text} by "

@@ -105,7 +105,7 @@ def search(
         train_clips=train_clips,
         val_clips=val_clips,
         measure_seconds=measure_seconds,
-        around=str(around) if around else None,
+        around=None if around is None else str(around),
         edits=edits,
     ).checked()
     plan = Plan.of(settings, Console(quiet=quiet))

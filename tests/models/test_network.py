@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.architecture import Architecture, Shape, Tube
+from nas.errors import NasError
 from nas.models.network import build, freeze_layers
 from nas.models.positions import centre_embedding, tube_centres
 
@@ -321,6 +322,47 @@ def test_an_open_gate_adds_the_tokens_of_the_stem() -> None:
         closed = block(x, z)
         block.gate.fill_(0.7)
     assert torch.allclose(block(x, z) - closed, math.tanh(0.7) * z, atol=1e-12)
+
+
+def test_a_gate_gets_the_tokens_without_the_embedding_of_their_centres() -> None:
+    network = tube_vit(stem_gate=True)
+    seen: list[Any] = []
+    network.parts["stages_0_layers_1"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    stem = network.parts["stem"]
+    for frames, embedding in ((16, stem.embedding), (1, stem.image_embedding)):
+        clip = torch.randn(2, 3, frames, 32, 32, dtype=torch.float64)
+        network(clip)
+        torch.testing.assert_close(seen.pop() + embedding, stem(clip.permute(0, 2, 3, 4, 1)))
+
+
+def test_convolutions_with_a_mean_train_on_clips_of_other_frames_and_size() -> None:
+    """As in two stages of joint filters: all frames small, few frames large; as networks built for them."""
+    layers = [{"op": "joint_filter"}, {"op": "full3d"}]
+    data = {
+        "input": {"frames": 4, "size": 32},
+        "num_classes": 5,
+        "stem": {"op": "conv"},
+        "stages": [{"width": 8, "downsample": {"op": "conv", "stride": [2, 2, 2]}, "layers": layers}],
+    }
+    architecture = Architecture.parse(data)
+    network = build(architecture).eval()
+    for frames, size in ((8, (16, 16)), (2, (48, 40)), (1, (5, 3))):
+        other = build(architecture, frames=frames, size=size).eval()
+        other.load_state_dict(network.state_dict())
+        clip = torch.randn(2, 3, frames, *size)
+        assert torch.equal(network(clip), other(clip))
+        assert network.train()(clip).requires_grad
+        network.load_state_dict(other.state_dict())
+        network.eval()
+    for wrong in ((2, 4, 4, 32, 32), (2, 3, 0, 32, 32), (3, 4, 32, 32), (3,)):
+        with pytest.raises(NasError, match="does not fit; allowed"):
+            network(torch.zeros(wrong))
+
+
+@pytest.mark.parametrize("device", ["foo", "cpu:x", "cuda:99", "", 1.5])
+def test_a_device_that_is_none_is_refused(device: Any) -> None:
+    with pytest.raises(NasError, match=r"device '.*' cannot be used; allowed: 'cpu', 'meta', or an accelerator"):
+        build(tube_vit().architecture, device=device)
 
 
 def test_layers_before_one_are_frozen() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import nas
 from nas.models import checkpoints, pretrained
+from nas.models.layers.joint_filter import swap_temporal_atoms
 from nas.models.network import Network
 
 WIDTH = 48
@@ -510,13 +511,109 @@ def test_files_of_torch_save_with_wrappers_and_prefixes(wrapper: str | None, pre
     assert torch.equal(model.parts["stages_0_layers_1"].qkv.weight, vit.stages[0][1]["qkv"].weight.bfloat16().float())
 
 
-def test_the_text_half_of_a_clip_is_left() -> None:
+@pytest.mark.parametrize(
+    ("library", "text", "left"),
+    [
+        (
+            "clip openai",
+            ("transformer.resblocks.0.ln_1.weight", "ln_final.bias", "text_projection", "positional_embedding"),
+            ["visual.class_embedding", "visual.proj.weight", "visual.proj.bias"],
+        ),
+        (
+            "clip transformers",
+            ("text_model.encoder.layers.0.layer_norm1.weight", "text_projection.weight"),
+            ["vision_model.embeddings.class_embedding", "visual_projection.weight", "visual_projection.bias"],
+        ),
+    ],
+)
+def test_the_text_half_of_a_clip_is_not_reported(library: str, text: tuple[str, ...], left: list[str]) -> None:
+    """Of what is left the names of the image network's own path come first."""
     vit = ViT(pre_norm=True)
-    text = {"transformer.resblocks.0.ln_1.weight": torch.ones(8), "ln_final.bias": torch.ones(8)}
     model = nas.build(vit_architecture(T2D, {"norm": True}))
-    filled = pretrained.fill(model, text | checkpoint(vit, "clip openai"))
-    assert set(text) < set(filled.left)
+    beside = {name: torch.ones(8) for name in text} | {"logit_scale": torch.tensor(4.6)}
+    filled = pretrained.fill(model, beside | checkpoint(vit, library))
+    assert filled.left[0] == left[0] and set(filled.left) == set(left) and filled.notes == []
     assert torch.equal(model.parts["stages_0_layers_0"].norm1.weight, vit.stages[0][0]["ln1"].weight)
+
+
+def test_what_the_stem_has_and_the_checkpoint_lacks_is_said() -> None:
+    stem = {"norm": True, "class_tokens": "clip"}
+    model = nas.build(vit_architecture({"op": "factorized"}, stem, "class_token"))
+    filled = pretrained.fill(model, checkpoint(ViT(token=False), "vit timm"))
+    assert filled.describe().splitlines()[-2:] == [
+        "  note: the LayerNorm of the stem is new: the checkpoint has none before its blocks",
+        "  note: the class token is new, with random values: the checkpoint has none",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("library", "prefix"),
+    [
+        ("vit timm", "teacher.backbone."),
+        ("vit timm", "visual.trunk."),
+        ("vit timm", "encoder."),
+        ("swin microsoft", "encoder."),
+        ("swin transformers", "module."),
+    ],
+)
+def test_prefixes_of_other_trainings(library: str, prefix: str) -> None:
+    image_network = ViT() if library == "vit timm" else Swin()
+    state = {prefix + name: value for name, value in checkpoint(image_network, library).items()}
+    beside = {"decoder.0.weight": torch.ones(3, 3), "encoder.mask_token": torch.ones(1, 1, 3)}
+    video = vit_architecture(T2D, {}) if library == "vit timm" else pst_architecture()
+    filled = pretrained.fill(nas.build(video), state | beside)
+    plain = pretrained.fill(nas.build(video), checkpoint(image_network, library))
+    assert filled.filled == plain.filled and filled.kind == plain.kind
+
+
+def test_a_network_of_this_package_comes_back_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = nas.build(vit_architecture(T2D, {}))
+    torch.save({"model": network.state_dict()}, tmp_path / "mine.pt")
+    again = nas.build(vit_architecture(T2D, {}), init=tmp_path / "mine.pt")
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in again.state_dict().items())
+    other = nas.build(vit_architecture(T2D, {}), init=tmp_path / "mine.pt", num_classes=7)
+    assert torch.equal(other.parts["stem"].proj.weight, network.parts["stem"].proj.weight)
+    assert "  new: 2 (parts.head.classifier.weight, parts.head.classifier.bias)" in capsys.readouterr().err
+
+
+def test_positions_of_this_package_are_interpolated() -> None:
+    """Linearly along time, at (t + 1/2) / 2 - 1/2 for twice the frames; bicubically in space."""
+    network = nas.build(vit_architecture(T2D, {}))
+    longer = nas.build(vit_architecture(T2D, {}), frames=2 * FRAMES, size=64)
+    filled = pretrained.fill(longer, network.state_dict())
+    place, frame = (position.detach()[0] for position in network.parts["stem"].positions)
+    assert torch.equal(longer.parts["stem"].positions[1].detach()[0, 0], frame[0])
+    expected = 0.75 * frame[0] + 0.25 * frame[1]
+    torch.testing.assert_close(longer.parts["stem"].positions[1].detach()[0, 1], expected)
+    expected = nn.functional.interpolate(place.permute(0, 3, 1, 2), size=(8, 8), mode="bicubic").permute(0, 2, 3, 1)
+    torch.testing.assert_close(longer.parts["stem"].positions[0].detach()[0], expected)
+    assert filled.notes == [
+        "interpolated to the frames and size of the network: parts.stem.positions.0, parts.stem.positions.1"
+    ]
+
+
+def test_bias_tables_of_this_package_are_interpolated_along_time() -> None:
+    """Distances -1, 0, 1 of 2 frames become the -3 to 3 of 4; distance 0 stays, 1 lies at (4.5 3 / 7) - 1/2 = 1.43."""
+    network, longer = nas.build(pst_architecture("patch")), nas.build(pst_architecture("patch"), frames=4 * FRAMES)
+    filled = pretrained.fill(longer, network.state_dict())
+    name = "stages_1_layers_1"
+    old = network.parts[name].bias_table.detach().view(2 * FRAMES - 1, 49, 6)
+    new = longer.parts[name].bias_table.detach().view(4 * FRAMES - 1, 49, 6)
+    torch.testing.assert_close(new[3], old[1])
+    torch.testing.assert_close(new[4], old[1] + (4.5 * 3 / 7 - 1.5) * (old[2] - old[1]))
+    assert filled.new == [] and "stages_0_layers_0.bias_table" in filled.notes[0]
+
+
+def test_swapped_atoms_of_this_package_are_filled() -> None:
+    layers = [{"op": "joint_filter"}]
+    video = architecture({"op": "conv"}, [{"width": 8, "layers": layers}], {"op": "mean"})
+    network, fresh = nas.build(video).eval(), nas.build(video).eval()
+    swap_temporal_atoms(network, dilation=2)
+    pretrained.fill(fresh, network.state_dict())
+    clip = torch.randn(1, 3, FRAMES, 32, 32)
+    assert torch.equal(fresh(clip), network(clip))
+    message = refused(fresh, network.state_dict() | {"parts.stages_0_layers_0.conv1.temporal_atoms": torch.ones(2, 3)})
+    assert "conv1.temporal_atoms' of [2, 3], but the network's is [3, 5]" in message
 
 
 def test_position_encoding_that_the_family_lacks_is_zero() -> None:
@@ -546,7 +643,11 @@ def test_tubes_of_a_small_network_enter_a_large_image_network() -> None:
     assert "parts.stem.tubes.0.conv.weight" in image_filled.new
     assert image_filled.left == ["cls_token", "pos_embed"]
     before = large.parts["stages_0_layers_0"].mlp[0].weight.clone()
-    filled = pretrained.fill(large, {f"module.{name}": value for name, value in small.state_dict().items()})
+    state = {f"module.{name}": value for name, value in small.state_dict().items()}
+    assert "allowed: a checkpoint of the same architecture, or fill(model, state, partial=True)" in refused(
+        large, state
+    )
+    filled = pretrained.fill(large, state, partial=True)
     assert filled.filled == [f"parts.{name}" for name in ("stem.tubes.0.conv.weight", "stem.tubes.0.conv.bias")] + [
         "parts.head.classifier.bias"
     ]
@@ -569,7 +670,7 @@ def test_scaling_up_leaves_the_image_network_as_it_is() -> None:
     pretrained.fill(plain, state)
     pretrained.fill(gated, state)
     gated.load_state_dict({k: v for k, v in plain.state_dict().items() if "head" in k}, strict=False)
-    pretrained.fill(gated, {k: v for k, v in small.state_dict().items() if ".tubes." in k})
+    pretrained.fill(gated, {k: v for k, v in small.state_dict().items() if ".tubes." in k}, partial=True)
     size = plain.architecture.input.size
     image = torch.randn(2, 3, 1, *size)
     assert torch.equal(gated(image), plain(image))
@@ -649,8 +750,54 @@ def test_positions_that_are_no_square_are_refused() -> None:
 
 
 def test_a_network_of_this_package_that_shares_nothing_is_refused() -> None:
-    message = refused(nas.build(vit_architecture(T2D, {})), {"parts.stem.conv.weight": torch.ones(3)})
-    assert "(first 'parts.stem.conv.weight')" in message
+    model = nas.build(vit_architecture(T2D, {}))
+    with pytest.raises(nas.NasError, match=r"no tensor agrees .* \(first 'parts.stem.conv.weight'\)"):
+        pretrained.fill(model, {"parts.stem.conv.weight": torch.ones(3)}, partial=True)
+
+
+def test_another_network_of_this_package_is_refused() -> None:
+    """42 names: 4 of the stem, 17 in each of 2 blocks, 2 of the norm, 2 of the classifier."""
+    model, state = nas.build(vit_architecture(T2D, {})), nas.build(vit_architecture(T2D, {})).state_dict()
+    assert len(state) == 4 + 2 * 17 + 2 + 2
+    message = refused(model, {name: value for name, value in state.items() if "layers_1" not in name})
+    assert message == (
+        "weights.pt, a network of this package, lacks 17 of 42 names of the network (first "
+        "'parts.stages_0_layers_1.alpha'); allowed: a checkpoint of the same architecture, or fill(model, state, "
+        "partial=True)"
+    )
+    message = refused(model, state | {"parts.stages_0_layers_2.alpha": torch.ones(WIDTH)})
+    assert "has 1 names that the network lacks (first 'parts.stages_0_layers_2.alpha'); allowed" in message
+    message = refused(model, state | {"parts.stages_0_layers_1.alpha": torch.ones(36)})
+    assert "has a 'parts.stages_0_layers_1.alpha' of [36], but the network's is [48]; allowed" in message
+    empty = torch.ones(1, 0, 1, 1, WIDTH)
+    assert "positions.1' of [1, 0, 1, 1, 48], but" in refused(model, state | {"parts.stem.positions.1": empty})
+    message = refused(model, state | {"parts.stem.positions.1": torch.ones(1, 4, 1, 1, 36)})
+    assert "has a 'parts.stem.positions.1' of [1, 4, 1, 1, 36], but the network's is [1, 2, 1, 1, 48]" in message
+
+
+def test_bias_tables_of_another_window_of_this_package_are_refused() -> None:
+    state = nas.build(pst_architecture(window=2)).state_dict()
+    assert "has a 'parts.stages_0_layers_0.bias_table' of [27, 3]" in refused(nas.build(pst_architecture()), state)
+
+
+def test_tensors_without_numbers_are_refused() -> None:
+    for name, shape in (("pos_embed", (1, 5, 0)), ("pos_embed", (0, WIDTH)), ("norm.weight", (0,))):
+        message = refused(
+            nas.build(vit_architecture(T2D, {})), checkpoint(ViT(), "vit timm") | {name: torch.zeros(shape)}
+        )
+        assert message.startswith(f"weights.pt has {name!r} of {list(shape)}, which holds nothing; allowed")
+    state = checkpoint(Swin(), "swin microsoft") | {"layers.0.downsample.reduction.weight": torch.zeros(16, 0)}
+    assert "'layers.0.downsample.reduction.weight' of [16, 0]" in refused(nas.build(pst_architecture()), state)
+
+
+@pytest.mark.parametrize("op", ["t2d", "factorized"])
+def test_a_norm_before_the_blocks_must_have_its_place(op: str) -> None:
+    state = checkpoint(ViT(pre_norm=True), "clip openai")
+    message = refused(nas.build(vit_architecture({"op": op}, {})), state)
+    assert message == (
+        "weights.pt, a ViT with the names of OpenAI's CLIP, has a LayerNorm behind its stem ('visual.ln_pre.weight'), "
+        "and the network has none; allowed: a stem with one"
+    )
 
 
 def test_a_network_of_convolutions_takes_no_transformer() -> None:

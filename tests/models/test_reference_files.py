@@ -138,7 +138,24 @@ def test_other_inputs_run_or_are_refused(architecture: Architecture, frames: int
 @every_reduced
 def test_a_clip_that_does_not_fit_is_refused(architecture: Architecture) -> None:
     extent = architecture.input.shape.extent
-    with pytest.raises(
-        ArchitectureError, match=r"^input: a clip of \[1, 3, .*\] does not fit; allowed: batch, channels"
-    ):
-        build(architecture, device="meta")(torch.empty(1, 3, extent[0] + 1, extent[1] // 2, extent[2], device="meta"))
+    channels = 4 if architecture.takes_any_clip else 3
+    clip = torch.empty(1, channels, extent[0] + 1, extent[1] // 2, extent[2], device="meta")
+    with pytest.raises(ArchitectureError, match=r"^input: a clip of \[1, .*\] does not fit; allowed: batch, channels"):
+        build(architecture, device="meta")(clip)
+
+
+@every_reduced
+def test_it_comes_from_the_meta_device_by_its_state(architecture: Architecture) -> None:
+    """Buffers that are in no state are computed again, in the precision that the network has."""
+    network = network_of(architecture).eval()
+    empty = build(architecture, device="meta").to_empty(device="cpu").eval()
+    empty.load_state_dict(network.state_dict())
+    buffers = dict(network.named_buffers())
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in empty.named_buffers())
+    clip = clips_of(architecture, 1)
+    with torch.no_grad():
+        assert torch.equal(empty(clip), network(clip))
+    again = empty.double().to_empty(device="cpu")
+    for name, buffer in again.named_buffers():
+        if name not in network.state_dict():
+            assert torch.equal(buffer, buffers[name].to(buffer.dtype))

@@ -236,6 +236,16 @@ def test_it_builds_and_runs_on_the_meta_device(case: Case) -> None:
 
 
 @every_case
+def test_it_comes_from_the_meta_device_by_its_state(case: Case) -> None:
+    module = case.build().eval()
+    with torch.device("meta"):
+        empty = build_part(case.part)
+    empty = empty.to_empty(device="cpu").eval()
+    empty.load_state_dict(module.state_dict())
+    assert torch.equal(empty(*case.inputs()), module(*case.inputs()))
+
+
+@every_case
 def test_bfloat16_is_near_float32(case: Case) -> None:
     """Rounding to bfloat16 is 2^-9 relative: some ten in a row stay below 2 % in norm.
 

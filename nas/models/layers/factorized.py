@@ -63,8 +63,8 @@ class FactorizedBlock(nn.Module):
         joint: over all tokens (ViViT model 1); the only one that works without a grid.
         space: in each frame alone (the spatial encoder of ViViT model 2).
 
-    With `stem_gate` the block adds tanh(gate) times the tokens of the stem, gate starting at zero (the scaling-up of
-    TubeViT: large image networks take up tubes without losing what they know).
+    With `stem_gate` the block adds tanh(gate) times the tokens of a tube stem, without the embedding of their centres,
+    gate starting at zero (the scaling-up of TubeViT: large image networks take up tubes without losing what they know).
     """
 
     def __init__(self, config: Factorized, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
@@ -112,7 +112,7 @@ class FactorizedBlock(nn.Module):
         rest = (grid.flatten(2, 3) + change[:, :, 0, 1:]).flatten(1, 2)
         return torch.cat((token, rest[:, None, None]), dim=3)
 
-    def forward(self, x_BTHWC: Tensor, stem_BTHWC: Tensor | None = None) -> Tensor:
+    def forward(self, x_BTHWC: Tensor, tokens_B11NC: Tensor | None = None) -> Tensor:
         x = x_BTHWC
         if self.split_class_token:
             x = self.divided_with_class_token(x)
@@ -120,6 +120,6 @@ class FactorizedBlock(nn.Module):
             for branch in self.attention:
                 x = x + branch(x)
         out: Tensor = x + self.mlp(self.norm(x))
-        if stem_BTHWC is not None:
-            out = out + torch.tanh(self.gate) * stem_BTHWC
+        if tokens_B11NC is not None:
+            out = out + torch.tanh(self.gate) * tokens_B11NC
         return out

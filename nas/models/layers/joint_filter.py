@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from nas.architecture import JointFilter, Shape
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.models.common import UNIT, ResidualBlock, Triple, convolve
 
 __all__ = ["JointFilterBlock", "freeze_atoms", "swap_spatial_atoms", "swap_temporal_atoms"]
 
+ATOMS = ("temporal_atoms", "spatial_atoms")
 # (order, zero) of the Bessel functions J_n by rising zero (Abramowitz and Stegun, table 9.5).
 _BESSEL_ZEROS = (
     (0, 2.404825557695773),
@@ -128,6 +129,14 @@ class JointFilterConv(nn.Module):
         time = torch.einsum("oiab,at->oitb", self.coefficients, self.temporal_atoms)
         return torch.einsum("oitb,bhw->oithw", time, self.spatial_atoms)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Takes swapped atoms, which come with their size."""
+        for name in ATOMS:
+            old, new = getattr(self, name), state_dict.get(prefix + name)
+            if isinstance(new, Tensor) and new.shape != old.shape and may_replace(new, old):
+                setattr(self, name, nn.Parameter(old.new_zeros(new.shape), requires_grad=old.requires_grad))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def tune(self, x_BTHWC: Tensor) -> None:
         """Measures both executions on this input and keeps the faster one."""
         seconds = {}
@@ -165,7 +174,8 @@ def swap_temporal_atoms(model: nn.Module, atoms: Tensor | None = None, dilation:
     """Replaces the temporal atoms of every joint filter in a model, in place; all else stays.
 
     Dilated atoms see a slower tempo: where no layer strides over time, a clip with every frame shown twice then gives
-    the output of the original clip, every frame twice.
+    the output of the original clip, every frame twice. A state dict holds the swapped atoms, and loading it brings
+    their size with it. They are new parameters: make optimizers afterwards.
 
     Args:
         model: A module with joint filters somewhere in it.
@@ -173,7 +183,7 @@ def swap_temporal_atoms(model: nn.Module, atoms: Tensor | None = None, dilation:
         dilation: Distance of neighbouring values of an atom, in frames; zeros are put between them.
 
     Raises:
-        NasError: No joint filter, another number of atoms, an even length, or a dilation below 1.
+        NasError: No joint filter, another number of atoms, an even length, or a dilation below 1; nothing is replaced.
     """
     _swap(model, "temporal_atoms", atoms, dilation)
 
@@ -188,25 +198,35 @@ def swap_spatial_atoms(model: nn.Module, atoms: Tensor | None = None, dilation: 
 
 
 def _swap(model: nn.Module, name: str, atoms: Tensor | None, dilation: int) -> None:
-    if dilation < 1:
-        raise NasError(f"dilation {dilation} is too small; allowed: 1 and more")
-    for layer in _joint_filters(model):
-        old: nn.Parameter = getattr(layer, name)
-        new = old.detach() if atoms is None else atoms.to(old)
-        sizes = list(new.shape[1:])
-        if len(new) != len(old) or new.ndim != old.ndim or any(n % 2 == 0 or n != sizes[0] for n in sizes):
-            shape = [len(old)] + ["odd size"] * (old.ndim - 1)
-            raise NasError(f"{name} of shape {list(new.shape)} do not fit; allowed: {shape}, all sizes equal")
-        spread = new.new_zeros(len(new), *(dilation * (n - 1) + 1 for n in sizes))
-        spread[(slice(None), *[slice(None, None, dilation)] * len(sizes))] = new
+    if not isinstance(dilation, int) or isinstance(dilation, bool) or dilation < 1:
+        raise NasError(f"dilation {brief(dilation)} is not allowed; allowed: whole numbers of 1 and more")
+    if atoms is not None and not isinstance(atoms, Tensor):
+        raise NasError(f"{name} {brief(atoms)} are no tensor; allowed: a tensor, or none for the present ones")
+    layers = _joint_filters(model)
+    swapped = [getattr(layer, name) if atoms is None else atoms for layer in layers]
+    for layer, new in zip(layers, swapped, strict=True):
+        old = getattr(layer, name)
+        if not may_replace(new, old):
+            shape = ", ".join(map(str, [len(old)] + ["odd size"] * (old.ndim - 1)))
+            raise NasError(f"{name} of shape {list(new.shape)} do not fit; allowed: [{shape}], all sizes equal")
+    for layer, new in zip(layers, swapped, strict=True):
+        old = getattr(layer, name)
+        spread = old.new_zeros(len(new), *(dilation * (n - 1) + 1 for n in new.shape[1:]))
+        spread[(slice(None), *[slice(None, None, dilation)] * (new.ndim - 1))] = new.detach().to(old)
         setattr(layer, name, nn.Parameter(spread, requires_grad=old.requires_grad))
+
+
+def may_replace(new: Tensor, old: Tensor) -> bool:
+    """Whether atoms can stand in the place of others: as many, of one odd size."""
+    size = new.shape[-1] if new.ndim else 0
+    return new.shape == (*old.shape[:1], *[size] * (old.ndim - 1)) and size % 2 == 1
 
 
 def freeze_atoms(model: nn.Module, kind: Literal["temporal", "spatial"] | None) -> None:
     """Stops the training of one kind of atoms and resumes that of the other, for training in two stages.
 
     Temporal stage (all frames at low resolution): freeze `spatial`. Spatial stage (full resolution, few frames): freeze
-    `temporal`. None trains both.
+    `temporal`. None trains both. A network of convolutions with a mean head takes the clips of both stages.
 
     Raises:
         NasError: The model has no joint filter, or there is no such kind.

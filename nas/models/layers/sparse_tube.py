@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from nas.architecture import Shape, SparseTube
-from nas.models.common import Triple, attend, linear, mlp, tube_conv
-from nas.models.positions import centre_embedding, tube_centres
+from nas.models.common import Derived, Triple, attend, linear, mlp, tube_conv
+from nas.models.positions import tube_embedding
 
 __all__ = ["SparseTubeBlock"]
 
 
-class SparseTubeBlock(nn.Module):
+class SparseTubeBlock(Derived):
     """Pre-norm transformer block whose keys and values are the tube tokens of its input."""
 
     embedding: Tensor
@@ -26,15 +26,18 @@ class SparseTubeBlock(nn.Module):
         super().__init__()
         width = shape_out.channels
         self.heads = config.heads
+        self.config, self.shape = config, shape_out
         self.offsets = [tube.offset for tube in config.tubes]
         self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
         self.tubes = nn.ModuleList(tube_conv(width, width, tube.kernel, tube.stride) for tube in config.tubes)
-        embedding = torch.cat([centre_embedding(tube_centres(tube, shape_out), width) for tube in config.tubes])
-        self.register_buffer("embedding", embedding, persistent=False)
         self.q, self.k, self.v = linear(width, width), linear(width, width), linear(width, width)
         self.proj = linear(width, width)
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
         self.mlp = mlp(width, config.mlp_ratio, config.activation)
+        self.register_derived()
+
+    def derived(self) -> dict[str, Tensor | None]:
+        return {"embedding": tube_embedding(self.config.tubes, self.shape, self.shape.channels)}
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         x = self.norm1(x_BTHWC)

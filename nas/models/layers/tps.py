@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.architecture import TPS, Shape
-from nas.models.common import Triple, attend, linear, mlp, pad_to_windows, window_partition
+from nas.models.common import Derived, Triple, attend, linear, mlp, pad_to_windows, window_partition
 
 __all__ = ["TPSBlock"]
 
@@ -73,7 +73,7 @@ def channel_shift(x_BTHWC: Tensor, heads: int) -> Tensor:
     return torch.cat((back, forth, stay), dim=-1).flatten(-2)
 
 
-class TPSBlock(nn.Module):
+class TPSBlock(Derived):
     """Swin block (pre-norm window attention with a relative position bias, MLP) with a shift in time.
 
     The bias table has (2T-1)(2wh-1)(2ww-1) rows per head. `bias_index` says which row a pair of patches reads:
@@ -103,22 +103,25 @@ class TPSBlock(nn.Module):
         self.bias_table = nn.Parameter(torch.empty((2 * frames - 1) * (2 * wh - 1) * (2 * ww - 1), config.heads))
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
-        moved = config.shift == "patch"
-        shifts = pattern_shifts(config.pattern, (wh, ww)) if moved else torch.zeros(wh, ww, dtype=torch.int64)
+        self.windows = (height // wh) * (breadth // ww)
+        self.config, self.extent = config, (frames, height, breadth)
+        self.register_derived()
+
+    def derived(self) -> dict[str, Tensor | None]:
+        frames, height, breadth = self.extent
+        _, wh, ww = self.window
+        moved = self.config.shift == "patch"
+        shifts = pattern_shifts(self.config.pattern, (wh, ww)) if moved else torch.zeros(wh, ww, dtype=torch.int64)
         # One permutation rolls the map, shifts its patches in time and sorts them by window.
         place = torch.arange(frames * height * breadth).view(frames, height, breadth)
         place = place.roll((-self.roll[0], -self.roll[1]), dims=(1, 2)).flatten()
         place = place[shift_index(shifts.repeat(height // wh, breadth // ww), frames)]
         index = window_partition(place.view(1, frames, height, breadth, 1), self.window).flatten()
-        self.register_buffer("index", index, persistent=False)
-        self.register_buffer("inverse", index.argsort(), persistent=False)
-        rows = _bias_rows(shifts, frames, config.bias_index)
-        if not moved and config.bias_index == "shifted":
+        rows = _bias_rows(shifts, frames, self.config.bias_index)
+        if not moved and self.config.bias_index == "shifted":
             rows = rows[:1]  # unshifted patches of one frame are 0 frames apart, whatever the frame
-        self.register_buffer("bias_rows", rows, persistent=False)
         mask = _roll_mask((height, breadth), (wh, ww), self.roll) if any(self.roll) else None
-        self.register_buffer("mask", mask, persistent=False)
-        self.windows = (height // wh) * (breadth // ww)
+        return {"index": index, "inverse": index.argsort(), "bias_rows": rows, "mask": mask}
 
     def bias(self) -> Tensor:
         """Position bias plus the mask of the cyclic shift, (G, heads, L, L) with G windows, or frames and windows."""

@@ -154,13 +154,48 @@ def test_a_network_of_joint_filters_is_invariant_to_tempo() -> None:
     assert torch.allclose(slow(clip.repeat_interleave(2, dim=2)), model(clip), atol=1e-10)
 
 
+def networks_of(*counts: int) -> list[Any]:
+    layers = [{"op": "joint_filter", "temporal_atoms": count} for count in counts]
+    data = {"input": {"frames": 4, "size": 16}, "stem": {"op": "conv"}, "stages": [{"width": 8, "layers": layers}]}
+    return [build(Architecture.parse(data)).eval() for _ in range(2)]
+
+
+def test_atoms_that_fit_some_layers_only_replace_none() -> None:
+    model, _ = networks_of(3, 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(NasError, match=r"\[3, 5\] do not fit; allowed: \[2, odd size\]"):
+        swap_temporal_atoms(model, torch.randn(3, 5))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_swapped_atoms_are_loaded_with_their_size(assign: bool) -> None:
+    swapped, fresh = networks_of(3, 3)
+    swap_temporal_atoms(swapped, dilation=2)
+    swap_spatial_atoms(swapped, fourier_bessel_atoms(6, 5))
+    freeze_atoms(fresh, "temporal")
+    fresh.load_state_dict(swapped.state_dict(), assign=assign)
+    assert fresh.parts["stages_0_layers_1"].conv2.temporal_atoms.shape == (3, 5)
+    assert not fresh.parts["stages_0_layers_1"].conv2.temporal_atoms.requires_grad
+    clip = torch.randn(1, 3, 4, 16, 16)
+    assert torch.equal(fresh(clip), swapped(clip))
+    other, _ = networks_of(2, 2)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        other.load_state_dict(swapped.state_dict())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"atoms": torch.zeros(3, 3)}, r"\[3, 3\] do not fit; allowed: \[2, 'odd size'\]"),
+        ({"atoms": torch.zeros(3, 3)}, r"\[3, 3\] do not fit; allowed: \[2, odd size\]"),
         ({"atoms": torch.zeros(2, 4)}, r"\[2, 4\] do not fit"),
         ({"atoms": torch.zeros(2, 3, 3)}, r"\[2, 3, 3\] do not fit"),
-        ({"dilation": 0}, "dilation 0 is too small; allowed: 1 and more"),
+        ({"dilation": 0}, "dilation 0 is not allowed; allowed: whole numbers of 1 and more"),
+        ({"dilation": 1.5}, "dilation 1.5 is not allowed"),
+        ({"dilation": True}, "dilation True is not allowed"),
+        ({"dilation": "2"}, "dilation '2' is not allowed"),
+        ({"atoms": [[1.0, 0.0, 0.0]] * 2}, r"temporal_atoms \[\[1.0, .* are no tensor"),
+        ({"atoms": torch.tensor(1.0)}, r"of shape \[\] do not fit"),
     ],
 )
 def test_atoms_that_do_not_fit_are_refused(make_layer: Make, arguments: dict[str, Any], message: str) -> None:
