@@ -21,13 +21,13 @@ from itertools import accumulate
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.architecture import Architecture, Config, LayerConfig, Part, Shape
 from nas.errors import NasError
 from nas.models.network import Network, adds_stem_tokens, build, build_part
 from nas.profiler.operations import Work
-from nas.profiler.tracing import Trace, trace
+from nas.profiler.tracing import Trace, Uninitialised, trace
 
 STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimizer keeps for one parameter
 
@@ -178,19 +178,13 @@ def cost(what: Architecture | nn.Module, *args: Any, **kwargs: Any) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one part costs wherever it stands.
+    """What one part costs in inference wherever it stands.
 
     Attributes:
-        input_bytes, output_bytes: Sizes of the maps that go in and out.
-        keeps_input, keeps_output: Whether its backward pass needs them.
-        saved_bytes: What else that needs.
-        held_bytes: What else lives between its forward and its backward pass.
-        inference_peak, forward_peak: Most bytes that live while it runs, its input included.
-        backward_peak: The same backward, where its input ends as soon as it lets go.
-        backward_peak_beside: The same without its input, where the part before keeps that.
+        input_bytes: Of the map that goes in.
+        inference_peak: Most bytes that live while it runs, its input included.
         parameter_bytes: Of its parameters.
-        gradient_bytes: What lives after its backward pass: gradients of its parameters, with what they are views of.
-        work: Of every operator of an inference pass.
+        work: Of every operator.
     """
 
     macs: int
@@ -198,52 +192,91 @@ class Record:
     elementwise: int
     bytes_moved: int
     input_bytes: int
+    inference_peak: int
+    parameter_bytes: int
+    work: tuple[Work, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one part costs in training wherever it stands.
+
+    Attributes:
+        input_bytes, output_bytes: Sizes of the maps that go in and out.
+        keeps_input, keeps_output: Whether its backward pass needs them.
+        saved_bytes: What else that needs.
+        held_bytes: What else lives between its forward and its backward pass.
+        forward_peak: Most bytes that live while it runs, its input included.
+        backward_peak: The same backward, where its input ends as soon as it lets go.
+        backward_peak_beside: The same without its input, where the part before keeps that.
+        gradient_bytes: What lives after its backward pass: gradients of its parameters, with what they are views of.
+    """
+
+    input_bytes: int
     output_bytes: int
     keeps_input: bool
     keeps_output: bool
     saved_bytes: int
     held_bytes: int
-    inference_peak: int
     forward_peak: int
     backward_peak: int
     backward_peak_beside: int
-    parameter_bytes: int
     gradient_bytes: int
-    work: tuple[Work, ...]
+
+
+Kind = tuple[Config, Shape, Shape, tuple[int, int, int], bool]  # all that a part's cost depends on
+
+
+def kind_of(part: Part) -> Kind:
+    return part.config, part.input, part.output, part.stride, part.path == "stem"
+
+
+def _example(kind: Kind) -> tuple[nn.Module, Tensor]:
+    config, shape_in, shape_out, stride, entry = kind
+    with torch.device("meta"), Uninitialised():  # type: ignore[no-untyped-call]
+        module = build_part(Part("part", config, shape_in, shape_out, stride))
+        if entry:
+            return module, torch.empty(1, shape_in.channels, *shape_in.extent).permute(0, 2, 3, 4, 1)
+        return module, torch.empty(1, *shape_in.stored, shape_in.channels, requires_grad=True)
 
 
 @cache
-def _record(config: Config, shape_in: Shape, shape_out: Shape, stride: tuple[int, int, int], entry: bool) -> Record:
-    with torch.device("meta"):
-        module = build_part(Part("part", config, shape_in, shape_out, stride))
-        if entry:
-            x = torch.empty(1, shape_in.channels, *shape_in.extent).permute(0, 2, 3, 4, 1)
-        else:
-            x = torch.empty(1, *shape_in.stored, shape_in.channels, requires_grad=True)
+def record(kind: Kind) -> Record:
+    """Traces a part in inference, once per process."""
+    module, x = _example(kind)
     inference = trace(module, (x,), part=True)
+    work = tuple(work for _, work in inference.calls)
+    return Record(
+        **_totals(work),
+        params=sum(p.numel() for p in module.parameters()),
+        input_bytes=_only(inference.inputs)[1],
+        inference_peak=_peak(inference.log),
+        parameter_bytes=sum(p.nbytes for p in module.parameters()),
+        work=work,
+    )
+
+
+@cache
+def step_record(kind: Kind) -> StepRecord:
+    """Traces a part forward and backward, once per process."""
+    module, x = _example(kind)
     step = trace(module, (x,), training=True, backward=True, part=True)
     source, sink = _only(step.inputs), _only(step.outputs)
     keeps_input, keeps_output = source[0] in step.saved, sink[0] in step.saved
-    ends = {source[0], sink[0]}
     live = sum(n for _, n in step.log[: step.turn])
     alone = [(number, n) for number, n in step.log if number != source[0]]
     turn = sum(1 for number, _ in step.log[: step.turn] if number != source[0])
-    return Record(
-        **_totals(work for _, work in inference.calls),
-        params=sum(p.numel() for p in module.parameters()),
+    return StepRecord(
         input_bytes=source[1],
         output_bytes=sink[1],
         keeps_input=keeps_input,
         keeps_output=keeps_output,
-        saved_bytes=sum(n for number, (n, _) in step.saved.items() if number not in ends),
+        saved_bytes=sum(n for number, (n, _) in step.saved.items() if number not in (source[0], sink[0])),
         held_bytes=live - keeps_input * source[1] - keeps_output * sink[1],
-        inference_peak=_peak(inference.log),
         forward_peak=_peak(step.log[: step.turn]),
         backward_peak=_peak(step.log, step.turn),
         backward_peak_beside=_peak(alone, turn),
-        parameter_bytes=sum(p.nbytes for p in module.parameters()),
         gradient_bytes=sum(n for _, n in step.log),
-        work=tuple(work for _, work in inference.calls),
     )
 
 
@@ -286,7 +319,7 @@ class PartsCost(Cost):
 
     @classmethod
     def of(cls, parts: Sequence[Part]) -> Self:
-        records = [_record(p.config, p.input, p.output, p.stride, p.path == "stem") for p in parts]
+        records = [record(kind_of(part)) for part in parts]
         return cls(
             macs=sum([r.macs for r in records]),
             params=sum([r.params for r in records]),
@@ -302,18 +335,24 @@ class PartsCost(Cost):
     def _alive(records: Sequence[Record]) -> list[int]:
         """The most bytes that live while each part runs in inference."""
         clip = records[0].input_bytes
-        return [records[0].inference_peak, *(clip + record.inference_peak for record in records[1:])]
+        return [records[0].inference_peak, *(clip + r.inference_peak for r in records[1:])]
+
+    @cached_property
+    def _steps(self) -> list[StepRecord]:
+        return [step_record(kind_of(part)) for part in self.parts]
 
     @cached_property
     def _kept(self) -> list[bool]:
         """Whether the map behind each part is kept for the backward pass."""
-        following = [record.keeps_input for record in self.records[1:]] + [False]
-        return [r.keeps_output or wanted for r, wanted in zip(self.records, following, strict=True)]
+        following = [step.keeps_input for step in self._steps[1:]] + [False]
+        return [step.keeps_output or wanted for step, wanted in zip(self._steps, following, strict=True)]
 
     @cached_property
     def _saved(self) -> list[int]:
-        saved = [r.saved_bytes + kept * r.output_bytes for r, kept in zip(self.records, self._kept, strict=True)]
-        saved[0] += self.records[0].keeps_input * self.records[0].input_bytes
+        saved = [
+            step.saved_bytes + kept * step.output_bytes for step, kept in zip(self._steps, self._kept, strict=True)
+        ]
+        saved[0] += self._steps[0].keeps_input * self._steps[0].input_bytes
         return saved
 
     @property
@@ -322,20 +361,20 @@ class PartsCost(Cost):
 
     @cached_property
     def step_bytes(self) -> int:
-        records, kept = self.records, self._kept
-        logits = 0 if kept[-1] else records[-1].output_bytes  # whoever computes the loss keeps them
-        earlier = records[0].input_bytes  # the clip lives throughout
-        later = sum(record.gradient_bytes for record in records)
+        steps, kept = self._steps, self._kept
+        logits = 0 if kept[-1] else steps[-1].output_bytes  # whoever computes the loss keeps them
+        earlier = steps[0].input_bytes  # the clip lives throughout
+        later = sum(step.gradient_bytes for step in steps)
         peak = 0
-        for k, record in enumerate(records):
-            later -= record.gradient_bytes
-            forward, backward = record.forward_peak, record.backward_peak
+        for k, step in enumerate(steps):
+            later -= step.gradient_bytes
+            forward, backward = step.forward_peak, step.backward_peak
             if k == 0:
-                forward, backward = forward - record.input_bytes, record.backward_peak_beside
-            elif records[k - 1].keeps_output:
-                backward = record.backward_peak_beside + record.input_bytes
+                forward, backward = forward - step.input_bytes, step.backward_peak_beside
+            elif steps[k - 1].keeps_output:
+                backward = step.backward_peak_beside + step.input_bytes
             peak = max(peak, earlier + forward, earlier + later + backward + logits)
-            earlier += record.held_bytes + (kept[k - 1] * records[k - 1].output_bytes if k else 0)
+            earlier += step.held_bytes + (kept[k - 1] * steps[k - 1].output_bytes if k else 0)
         return peak
 
     @cached_property

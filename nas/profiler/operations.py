@@ -181,7 +181,7 @@ def work_of(
     reads = [x for x in tensors if not (lookup and x is tensors[0])]
     moved = sum(map(_bytes, reads)) + (1 + lookup) * sum(map(_bytes, written))
     if packet in _CREATE:
-        moved = sum(map(_bytes, written)) if packet not in _EMPTY else 0
+        moved = sum(map(_bytes, written)) if packet not in EMPTY else 0
     macs, elementwise, known = 0, 0, True
     numbers = outputs or written
     if packet in _MACS:
@@ -200,8 +200,8 @@ def work_of(
 
 
 _LOOKUPS = {aten.index, aten._unsafe_index, aten.index_select, aten.gather, aten.embedding, aten.take}
-_EMPTY = {aten.empty, aten.empty_strided, aten.empty_like, aten.new_empty, aten.new_empty_strided}
-_CREATE = _EMPTY | {
+EMPTY = {aten.empty, aten.empty_strided, aten.empty_like, aten.new_empty, aten.new_empty_strided}
+_CREATE = EMPTY | {
     aten.zeros,
     aten.zeros_like,
     aten.ones,

@@ -15,9 +15,10 @@ import gc
 import random
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from math import prod
 from typing import Any
 
@@ -25,12 +26,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nas.errors import NasError
-from nas.profiler.operations import Work, work_of
+from nas.profiler.operations import EMPTY, Work, work_of
 
 CPU = torch.device("cpu")
 VALUES = 100_000  # numbers of a constant that are kept
@@ -60,12 +60,13 @@ class Storage:
 class Signature:
     """Sizes, strides and dtype; one object for all that agree, so that identity is equality."""
 
-    __slots__ = ("dtype", "nbytes", "size", "stride")
+    __slots__ = ("dense", "dtype", "nbytes", "size", "stride")
 
     def __init__(self, size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
         self.size, self.stride, self.dtype = size, stride, dtype
         extent = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if prod(size) else 0
         self.nbytes = extent * dtype.itemsize
+        self.dense = extent == prod(size)
 
 
 _signatures: dict[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], Signature] = {}
@@ -84,7 +85,7 @@ class ShapeTensor(torch.Tensor):
 
     storage_: Storage
     signature: Signature
-    value: Tensor | None
+    value: Tensor | None = None
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
@@ -149,6 +150,12 @@ class _Effect:
 _effects: dict[Any, _Effect] = {}
 
 
+def forget() -> None:
+    """Drops what was learnt about operators, as in a new process."""
+    _effects.clear()
+    _signatures.clear()
+
+
 @dataclass
 class Trace:
     """What one pass did.
@@ -174,6 +181,31 @@ class Trace:
     inputs: dict[int, int] = field(default_factory=dict)
     outputs: dict[int, int] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+class Uninitialised(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Skips what only writes numbers into tensors of the meta device, which has none: modules are built faster."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in _INITIALISATIONS and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+_INITIALISATIONS = {
+    aten.normal_,
+    aten.uniform_,
+    aten.fill_,
+    aten.zero_,
+    aten.erfinv_,
+    aten.mul_,
+    aten.add_,
+    aten.clamp_,
+}
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -202,7 +234,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             requires_grad=requires_grad,
         )
         made.signature = signature
-        made.value = None
         if storage is None:
             self.numbers += 1
             storage = Storage(signature.nbytes, self.numbers, self.trace.log)
@@ -217,16 +248,20 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if x.layout != torch.strided:
                 raise NasError(f"a tensor of the module has the layout {x.layout}; allowed: dense tensors")
             signature = _signature(x)
-            place, nbytes = _place(x, signature)
-            storage = self.places.get(place)
-            if storage is None:
-                self.numbers += 1
-                storage = self.places[place] = Storage(nbytes, self.numbers, None)
-            value = None
+            storage, value = self._storage(x, signature), None
             if type(x) is Tensor and x.device.type == "cpu" and _small(signature):
                 value, storage.valued = x, True
             found = self.outsiders[id(x)] = Outsider(x, signature, storage, value)
         return found
+
+    def _storage(self, x: Tensor, signature: Signature) -> Storage:
+        """That of a tensor from outside, one for all of its views."""
+        place, nbytes = _place(x, signature)
+        storage = self.places.get(place)
+        if storage is None:
+            self.numbers += 1
+            storage = self.places[place] = Storage(nbytes, self.numbers, None)
+        return storage
 
     def stand_in(self, x: Tensor) -> ShapeTensor:
         """A tensor of the pass in the place of one from outside: an input, or a parameter whose gradient is made."""
@@ -241,6 +276,26 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 made._is_param = True
             self.stand_ins[id(x)] = made
         return made
+
+    def inside(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """The forward of a part, with the recorder told that it runs."""
+        trace = self.trace
+
+        @wraps(forward)
+        def told(*args: Any, **kwargs: Any) -> Any:
+            outer, self.path = self.path, path
+            trace.marks.append((len(trace.log), path))
+            try:
+                out = forward(*args, **kwargs)
+            finally:
+                self.path = outer
+                trace.marks.append((len(trace.log), outer))
+            first = out if isinstance(out, Tensor) else next(filter(_is_tensor, tree_leaves(out)), None)
+            if first is not None:
+                trace.shapes[path] = tuple(first.shape)
+            return out
+
+        return told
 
     def pack(self, tensor: Tensor) -> tuple[Signature, Storage, Tensor | None]:
         x = self.operand(tensor)
@@ -306,6 +361,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _key(self, arg: Any, tensors: list[Operand]) -> Any:
         if arg is None or type(arg) is int:
             return arg
+        if type(arg) is list and arg and type(arg[0]) is int:
+            return tuple(arg)
         if isinstance(arg, Tensor):
             operand = self.operand(arg)
             tensors.append(operand)
@@ -335,7 +392,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if makes or meta_kwargs.get("device") is not None:
             meta_kwargs["device"] = torch.device("meta")
         inputs = [of(x) for x in tensors]
-        if torch.Tag.dynamic_output_shape in func.tags and func.overloadpacket not in _INDEXED:
+        if _keeps_signature(func, tensors):
+            out = torch.empty_like(inputs[0])
+        elif torch.Tag.dynamic_output_shape in func.tags and func.overloadpacket not in _INDEXED:
             out = self._compute(func, args, kwargs)
         else:
             try:
@@ -360,6 +419,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         work = work_of(func, meta_args, inputs, real, [inputs[i] for i in mutates], view)
         constant = (
             not mutates
+            and func.overloadpacket not in EMPTY
             and torch.Tag.nondeterministic_seeded not in func.tags
             and all(o is not None and _small(o.signature) for o in found)
         )
@@ -406,6 +466,10 @@ _CONVOLUTIONS = {aten.convolution, aten.convolution_backward}
 _NOWHERE = Storage(0, 0, None)
 
 
+def _is_tensor(x: Any) -> bool:
+    return isinstance(x, Tensor)
+
+
 # -------------------------------------------------------------------------------------------- operators' arguments
 
 
@@ -415,6 +479,22 @@ def _as_list(out: Any) -> Sequence[Any]:
 
 def _small(signature: Signature) -> bool:
     return prod(signature.size) <= (FLOAT_VALUES if signature.dtype.is_floating_point else VALUES)
+
+
+# Their kernels for the meta device are slow, and what they give is plain.
+_LIKE_THEIR_INPUT = {
+    aten.add, aten.sub, aten.mul, aten.div, aten.relu, aten.gelu, aten.silu, aten.sigmoid, aten.tanh, aten.hardswish,
+    aten.gelu_backward, aten.silu_backward, aten.sigmoid_backward, aten.tanh_backward, aten.threshold_backward,
+    aten.neg, aten.rsqrt, aten.sqrt, aten.exp,
+}  # fmt: skip
+
+
+def _keeps_signature(func: Any, tensors: Sequence[Operand]) -> bool:
+    """Whether an operator gives one new tensor of its arguments' signature: floating, dense, alike."""
+    if func.overloadpacket not in _LIKE_THEIR_INPUT or "out" in func._overloadname or not tensors:
+        return False
+    first = tensors[0].signature
+    return first.dense and first.dtype.is_floating_point and all(x.signature is first for x in tensors)
 
 
 _INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_, aten._unsafe_index}
@@ -546,7 +626,6 @@ def _pass(
         stack.enter_context(_quiet_surroundings())
         recorder = _Recorder(result)
         stack.enter_context(_own_dictionaries(module, recorder, training, backward))
-        stack.enter_context(_paths(module, recorder))
         root = recorder.make(_ROOT, Storage(0, 0, None), training)
 
         def enter(x: Tensor) -> ShapeTensor:
@@ -596,13 +675,15 @@ def _pass(
 
 _ROOT = Signature((), (), torch.float32)
 _CONTAINERS = {dict, OrderedDict, list, set}
+_HOOKS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
 
 
 @contextmanager
 def _own_dictionaries(module: nn.Module, recorder: _Recorder, training: bool, backward: bool) -> Iterator[None]:
     """Gives every part of a module a dictionary of its own, and its first one back.
 
-    For a backward pass it has stand-ins for parameters, so that gradients go there.
+    It holds the mode, and a forward that tells the recorder which part runs. For a backward pass it holds stand-ins
+    for parameters too, so that gradients go there.
     """
     flags = {} if training and module.training else {"training": training}
 
@@ -613,46 +694,22 @@ def _own_dictionaries(module: nn.Module, recorder: _Recorder, training: bool, ba
             return type(value)((k, recorder.stand_in(v) if isinstance(v, Tensor) else v) for k, v in value.items())
         return type(value)(recorder.stand_in(v) if isinstance(v, Tensor) else v for v in value)
 
-    before = [(m, m.__dict__) for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    parts = [(n, m, m.__dict__) for n, m in module.named_modules() if not isinstance(m, torch.jit.ScriptModule)]
     try:
-        for part, own in before:
-            new = {k: copy(v) if type(v) in _CONTAINERS else v for k, v in own.items()} | flags
+        for name, part, own in parts:
+            new = own | flags
+            for key, value in own.items():
+                if type(value) in _CONTAINERS and key not in _HOOKS:
+                    new[key] = copy(value)
+            new["forward"] = recorder.inside(name, part.forward)
             object.__setattr__(part, "__dict__", new)
         yield
     finally:
-        for part, own in before:
+        for _, part, own in parts:
             object.__setattr__(part, "__dict__", own)
         for outsider in recorder.outsiders.values():  # parameters that a module holds elsewhere
             if outsider.real.is_leaf and isinstance(outsider.real.grad, ShapeTensor):
                 outsider.real.grad = None
-
-
-@contextmanager
-def _paths(module: nn.Module, recorder: _Recorder) -> Iterator[None]:
-    """Tells the recorder which part of the module runs."""
-    names = {id(part): name for name, part in module.named_modules()}
-    outer: list[str] = []
-    trace = recorder.trace
-
-    def enter(part: nn.Module, _: Any) -> None:
-        outer.append(recorder.path)
-        recorder.path = names.get(id(part), recorder.path)
-        trace.marks.append((len(trace.log), recorder.path))
-
-    def leave(part: nn.Module, _: Any, out: Any) -> None:
-        if not isinstance(out, Tensor):
-            out = next((x for x in tree_leaves(out) if isinstance(x, Tensor)), None)
-        if out is not None:
-            trace.shapes[recorder.path] = tuple(out.shape)
-        recorder.path = outer.pop()
-        trace.marks.append((len(trace.log), recorder.path))
-
-    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

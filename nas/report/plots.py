@@ -27,7 +27,6 @@ from nas.report.tables import (
     standard_error,
     trained,
 )
-from nas.search.budget import BYTES_PER_PARAM
 from nas.search.front import hypervolume, non_dominated
 from nas.search.run_folder import Run
 
@@ -150,8 +149,8 @@ def pareto_plots(run: Run) -> list[ParetoPlot]:
             ParetoAxis(
                 "pareto_memory", "training memory", "Memory to train on one clip (MB)", "MB", "memory_bytes", 1e6
             ),
-            every["activation_bytes"] + BYTES_PER_PARAM * every["params"],
-            front["activation_bytes"] + BYTES_PER_PARAM * front["params"],
+            every["memory_bytes"],
+            front["memory_bytes"],
             [_memory_note(run)],
         ),
     ]
@@ -205,13 +204,13 @@ def _latency_notes(run: Run, measured: bool) -> list[str]:
 
 
 def _memory_note(run: Run) -> str:
-    kept = (
-        "Computed for one float32 clip of the target input: what the forward keeps for the backward, and "
-        f"{BYTES_PER_PARAM} bytes per parameter for weight, gradient and optimizer."
+    computed = (
+        "Computed for a training step of one float32 clip of the target input with AdamW: weights, its two moments, "
+        "and the most bytes of activations and gradients that live at one time."
     )
     if run.front["peak_memory_bytes"].isna().all():
-        return f"{kept} Peak memory of a forward was not measured."
-    return f"{kept} The measured peak of a forward is another quantity; it is in the table of the front."
+        return f"{computed} Peak memory of a forward was not measured."
+    return f"{computed} The measured peak of a forward is another quantity; it is in the table of the front."
 
 
 def _hover(run: Run, row: pd.Series[Any]) -> str:

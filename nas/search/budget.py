@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nas.errors import NasError
@@ -21,17 +21,18 @@ UNITS = {
 _NUMBER = r"\d+(?:\.\d+)?"
 _LIMIT = re.compile(rf"(?:(?P<low>{_NUMBER})\.\.)?(?P<high>{_NUMBER})(?P<unit>[a-z]+)", re.IGNORECASE)
 
-BYTES_PER_PARAM = 16  # float32 weight and gradient, and the two moments of AdamW
-
 
 def training_memory(cost: Cost) -> int:
     """Bytes of a training step of one clip in float32 with AdamW."""
     return cost.training_bytes("adamw")
 
 
-def budgeted(cost: Cost) -> dict[str, float]:
-    """The figures of a cost that budgets may limit."""
-    return {"macs": cost.macs, "params": cost.params, "memory_bytes": training_memory(cost)}
+# What budgets may limit, from a cost.
+COMPUTED: dict[str, Callable[[Cost], float]] = {
+    "macs": lambda cost: cost.macs,
+    "params": lambda cost: cost.params,
+    "memory_bytes": training_memory,
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class Budget:
 
     def metrics(self) -> set[str]:
         return {limit.metric for limit in self.limits}
+
+    def computed(self, cost: Cost) -> dict[str, float]:
+        """The figures of a cost that have a limit; no other is computed."""
+        return {metric: COMPUTED[metric](cost) for metric in self.metrics() if metric in COMPUTED}
 
     def violation(self, figures: Mapping[str, float]) -> float:
         """Sum of the violations of all limits whose figure is known; 0 inside the budget."""

@@ -12,12 +12,12 @@ from nas.profiler.cost import Cost
 
 
 def _features(cost: Cost) -> tuple[float, float, float]:
-    return cost.macs / 1e9, cost.activation_bytes / 1e9, len(cost.layers) / 1e2
+    return cost.macs / 1e9, cost.bytes_moved / 1e9, sum(row.calls for row in cost.operators) / 1e3
 
 
 @dataclass(frozen=True)
 class LatencyModel:
-    """Milliseconds per GMAC, per GB of activations and per hundred parts; never negative."""
+    """Milliseconds per GMAC, per GB moved and per thousand calls of operators; never negative."""
 
     weights: tuple[float, ...]
 

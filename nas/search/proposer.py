@@ -25,7 +25,7 @@ from ray.tune.search import Searcher
 
 from nas.architecture import Architecture, ArchitectureError
 from nas.profiler.cost import Cost, cost
-from nas.search.budget import Budget, budgeted
+from nas.search.budget import Budget
 from nas.space import SearchSpace
 
 STUDY = "study.log"
@@ -175,7 +175,7 @@ class Proposer:
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         figures = cost(architecture)
-        violation = self.budget.violation({**budgeted(figures), **self._figures(figures)})
+        violation = self.budget.violation({**self.budget.computed(figures), **self._figures(figures)})
         if violation > 0:
             self._reject(trial, violation, float(np.log10(figures.macs)), "over budget")
             return None

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from nas.profiler.device import available_cores, device_name
+from nas.search.budget import training_memory
 from nas.search.latency_model import LatencyModel
 from nas.search.plan import Plan
 from nas.search.proposer import Candidate, Proposer, Result
@@ -78,6 +79,7 @@ def _row(candidate: Candidate, result: Result, latency: LatencyModel | None) -> 
         "macs": figures.macs,
         "params": figures.params,
         "activation_bytes": figures.activation_bytes,
+        "memory_bytes": training_memory(figures),
         "latency_ms_predicted": latency.predict(figures) if latency else None,
         "operators": " ".join(f"{op}*{n}" for op, n in architecture.operators.items()),
         "hash": architecture.hash,

@@ -26,6 +26,7 @@ NUMBERS = (
     "macs",
     "params",
     "activation_bytes",
+    "memory_bytes",
     "latency_ms_predicted",
 )
 _MEASUREMENTS = ("latency_ms", "latency_iqr_ms", "latency_p95_ms", "peak_memory_bytes")

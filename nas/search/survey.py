@@ -9,7 +9,7 @@ import pandas as pd
 
 from nas.architecture import Architecture, ArchitectureError
 from nas.profiler.cost import Cost, cost
-from nas.search.budget import Budget, budgeted, training_memory
+from nas.search.budget import Budget, training_memory
 from nas.space import Hole, Label, Params, SearchSpace
 
 
@@ -46,7 +46,7 @@ def nearest(space: SearchSpace, budget: Budget, seed: int = 0, samples: int = 64
     def priced(params: Params) -> tuple[float, float, Params, Architecture, Cost]:
         architecture = space.decode(params)
         figures = cost(architecture)
-        return budget.violation(budgeted(figures)), float(figures.macs), params, architecture, figures
+        return budget.violation(budget.computed(figures)), float(figures.macs), params, architecture, figures
 
     best = priced(space.sample_params(rng))
     for _ in range(samples - 1):

@@ -10,7 +10,7 @@ from torch import nn
 
 from nas.architecture import Architecture, JointFilter, load
 from nas.models.network import build
-from nas.profiler.cost import Cost, _record, cost
+from nas.profiler.cost import Cost, cost, record
 from nas.resources import resource_names
 from nas.space import SearchSpace
 
@@ -111,11 +111,11 @@ def test_clips_of_a_batch_cost_the_same_each(seed: int) -> None:
 def test_a_remembered_cost_is_the_fresh_one(seed: int) -> None:
     architecture = TINY.sample(seed).resized(5, (24, 32))
     remembered = cost(architecture).to_dict()
-    _record.cache_clear()
+    record.cache_clear()
     assert cost(architecture).to_dict() == remembered
-    misses = _record.cache_info().misses
+    misses = record.cache_info().misses
     assert cost(architecture).to_dict() == remembered
-    assert _record.cache_info().misses == misses
+    assert record.cache_info().misses == misses
 
 
 def ends(stem: dict[str, Any], head: dict[str, Any]) -> dict[str, tuple[int, int]]:

@@ -62,6 +62,7 @@ def write_run(folder: Path) -> Path:
             "macs": macs,
             "params": np.round(macs / 4000 * random.uniform(0.7, 1.4, TRIALS)),
             "activation_bytes": np.round(macs / 300 * random.uniform(0.5, 2, TRIALS)),
+            "memory_bytes": np.round(macs / 250),
             "latency_ms_predicted": np.round(macs / 6e8 * random.uniform(0.8, 1.3, TRIALS), 2),
             "operators": [
                 " ".join(f"{op}*{n}" for op, n in zip(random.choice(names, 3, False), (3, 2, 1), strict=True))

@@ -23,9 +23,7 @@ def test_units_and_limits(run: Run) -> None:
     macs, latency, memory = plots.pareto_plots(run)
     assert macs.front["x"].tolist() == pytest.approx((run.front["macs"] / 1e9).tolist())
     assert latency.front["x"].tolist() == run.front["latency_ms"].tolist()
-    assert memory.front["x"].tolist() == pytest.approx(
-        ((run.front["activation_bytes"] + 16 * run.front["params"]) / 1e6).tolist()
-    )
+    assert memory.front["x"].tolist() == pytest.approx((run.front["memory_bytes"] / 1e6).tolist())
     assert [plot.limits for plot in (macs, latency, memory)] == [[100.0], [30.0], [4000.0]]
     label = plots.pareto_figure(memory)["layout"]["annotations"][0]["text"]
     assert label == "budget 4,000 MB"

@@ -1,21 +1,24 @@
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from nas.profiler.cost import Cost, LayerCost
+from nas.profiler.cost import OperatorCost
 from nas.search.latency_model import LatencyModel
 
-ROW = LayerCost("x", "x", "x", 0, 0, 0)
 
-
-def figures(gmacs: float, gigabytes: float, parts: int) -> Cost:
-    return Cost(int(gmacs * 1e9), 0, int(gigabytes * 1e9), (ROW,) * parts)
+def figures(gmacs: float, gigabytes: float, calls: int) -> Any:
+    operators = (OperatorCost("mm", calls=calls),)
+    return SimpleNamespace(macs=int(gmacs * 1e9), bytes_moved=int(gigabytes * 1e9), operators=operators)
 
 
 def test_recovers_a_linear_law() -> None:
-    costs = [figures(g, b, n) for g, b, n in ((1, 2, 10), (5, 1, 20), (9, 7, 15), (20, 3, 40), (2, 2, 12))]
-    times = [3 * c.macs / 1e9 + 4 * c.activation_bytes / 1e9 + 0.5 * len(c.layers) for c in costs]
-    model = LatencyModel.fit(costs, times)
+    """3 ms a GMAC, 4 a GB and 50 a thousand calls."""
+    costs = [figures(g, b, n) for g, b, n in ((1, 2, 100), (5, 1, 200), (9, 7, 150), (20, 3, 400), (2, 2, 120))]
+    # 3 + 8 + 5, 15 + 4 + 10, 27 + 28 + 7.5, 60 + 12 + 20, 6 + 8 + 6
+    model = LatencyModel.fit(costs, [16, 29, 62.5, 92, 20])
     assert model.weights == pytest.approx((3, 4, 50))
-    assert model.predict(figures(10, 10, 10)) == pytest.approx(75)
+    assert model.predict(figures(10, 10, 100)) == pytest.approx(75)
 
 
 def test_weights_are_never_negative_and_one_point_is_enough() -> None:
