@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from nas.cli import export, listing, profile, report, search, space
+from nas.cli import export, import_latency, listing, profile, report, search, space
 from nas.errors import NasError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search_command,
     "space": space.space_command,
     "profile": profile.profile_command,
+    "import-latency": import_latency.import_latency_command,
     "report": report.report_command,
     "export": export.export_command,
     "list": listing.list_command,

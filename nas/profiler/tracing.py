@@ -31,100 +31,22 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nas.errors import NasError
 from nas.profiler.operations import EMPTY, Work, work_of
+from nas.profiler.shape_tensors import (
+    CPU,
+    Operand,
+    Outsider,
+    ShapeTensor,
+    Signature,
+    Storage,
+    known,
+    signature_of,
+    value_of,
+)
 
-CPU = torch.device("cpu")
 VALUES = 100_000  # numbers of a constant that are kept
 FLOAT_VALUES = 16
 aten = torch.ops.aten
 _wrapper = torch.Tensor._make_wrapper_subclass
-
-
-class Storage:
-    """The memory of a tensor and its views, alive as long as one of them is. Without a log it is not of the pass."""
-
-    __slots__ = ("log", "nbytes", "number", "valued")
-
-    def __init__(self, nbytes: int, number: int, log: list[tuple[int, int]] | None) -> None:
-        self.nbytes = nbytes
-        self.number = number
-        self.log = log
-        self.valued = False
-        if log is not None:
-            log.append((number, nbytes))
-
-    def __del__(self) -> None:
-        if self.log is not None:
-            self.log.append((self.number, -self.nbytes))
-
-
-class Signature:
-    """Sizes, strides and dtype; one object for all that agree, so that identity is equality."""
-
-    __slots__ = ("dense", "dtype", "nbytes", "size", "stride")
-
-    def __init__(self, size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
-        self.size, self.stride, self.dtype = size, stride, dtype
-        extent = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if prod(size) else 0
-        self.nbytes = extent * dtype.itemsize
-        self.dense = extent == prod(size)
-
-
-_signatures: dict[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], Signature] = {}
-
-
-def _signature(x: Tensor) -> Signature:
-    key = (tuple(x.shape), tuple(x.stride()), x.dtype)
-    found = _signatures.get(key)
-    if found is None:
-        found = _signatures[key] = Signature(*key)
-    return found
-
-
-class ShapeTensor(torch.Tensor):
-    """A tensor without numbers; `value` holds those of a small constant."""
-
-    storage_: Storage
-    signature: Signature
-    value: Tensor | None = None
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        raise NasError(f"{func} reached a tensor of a trace outside of it; allowed: tensors of one pass in that pass")
-
-    def __repr__(self) -> str:  # type: ignore[override]
-        return f"ShapeTensor({list(self.shape)}, {self.dtype})"
-
-    def tolist(self) -> Any:
-        return _value_of(self, "tolist").tolist()
-
-    def numpy(self, *, force: bool = False) -> Any:
-        return _value_of(self, "numpy").numpy()
-
-
-class Outsider:
-    """A tensor that the pass meets but has not made: a parameter, a buffer, a constant. Its memory is of no pass."""
-
-    __slots__ = ("real", "signature", "storage_", "value")
-
-    def __init__(self, real: Tensor, signature: Signature, storage: Storage, value: Tensor | None) -> None:
-        self.real, self.signature, self.storage_, self.value = real, signature, storage, value
-
-
-Operand = ShapeTensor | Outsider
-
-
-def _known(x: Operand) -> bool:
-    return x.value is not None and x.storage_.valued
-
-
-def _value_of(x: Operand, reader: str) -> Tensor:
-    if x.value is None or not x.storage_.valued:
-        raise NasError(
-            f"the module reads numbers of its activations ({reader}), which a computed cost has none of; "
-            "allowed: modules whose way depends on shapes, or real masks and indices as inputs"
-        )
-    return x.value
 
 
 @dataclass(slots=True)
@@ -153,7 +75,6 @@ _effects: dict[Any, _Effect] = {}
 def forget() -> None:
     """Drops what was learnt about operators, as in a new process."""
     _effects.clear()
-    _signatures.clear()
 
 
 @dataclass
@@ -247,7 +168,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if found is None:
             if x.layout != torch.strided:
                 raise NasError(f"a tensor of the module has the layout {x.layout}; allowed: dense tensors")
-            signature = _signature(x)
+            signature = signature_of(x)
             storage, value = self._storage(x, signature), None
             if type(x) is Tensor and x.device.type == "cpu" and _small(signature):
                 value, storage.valued = x, True
@@ -324,7 +245,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.prim.device.default:  # asked of fake tensors
             return CPU
         if func is aten._local_scalar_dense.default:
-            return _value_of(tensors[0], "item").item()
+            return value_of(tensors[0], "item").item()
         try:
             effect = _effects.get(key)
         except TypeError:  # an argument without a hash
@@ -350,7 +271,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 outputs.append(
                     self.make(output.signature, tensors[output.alias].storage_ if output.alias >= 0 else None)
                 )
-        if effect.constant and all(map(_known, tensors)):
+        if effect.constant and all(map(known, tensors)):
             for made, value in zip(outputs, _as_list(self._compute(func, args, kwargs or {})), strict=True):
                 if isinstance(made, ShapeTensor):
                     made.value, made.storage_.valued = value, True
@@ -411,7 +332,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 continue
             same = next((i for i, y in enumerate(inputs) if y is x), -1)
             alias = places.get(x.untyped_storage()._cdata, -1) if same < 0 else same
-            found.append(_Output(_signature(x), alias, same >= 0))
+            found.append(_Output(signature_of(x), alias, same >= 0))
         written = _written(func, args, kwargs)
         mutates = tuple(i for i, x in enumerate(tensors) if any(x is self.operand(w) for w in written))
         real = [x for x in _as_list(out) if isinstance(x, Tensor)]
@@ -454,7 +375,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The operator over known numbers."""
 
         def value(x: Tensor) -> Tensor:
-            return _value_of(self.operand(x), str(func))
+            return value_of(self.operand(x), str(func))
 
         real = {k: tree_map_only(Tensor, value, v) for k, v in kwargs.items()}
         if real.get("device") is not None:
@@ -514,7 +435,7 @@ def _with_values(func: Any, args: Sequence[Any], recorder: _Recorder) -> Sequenc
     indices: list[Any] = []
     for index in args[1]:
         if isinstance(index, Tensor) and index.dtype is torch.bool:
-            indices += _value_of(recorder.operand(index), "boolean index").nonzero(as_tuple=True)
+            indices += value_of(recorder.operand(index), "boolean index").nonzero(as_tuple=True)
         else:
             indices.append(index)
     return (args[0], indices, *args[2:])

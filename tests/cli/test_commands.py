@@ -21,7 +21,7 @@ def nas(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_has_an_example_in_its_help() -> None:
     for command in app.registered_commands:
         assert command.callback and "Example: `nas " in (command.callback.__doc__ or ""), command.name
-    assert set(COMMANDS) == {"search", "space", "profile", "report", "export", "list"}
+    assert set(COMMANDS) == {"search", "space", "profile", "import-latency", "report", "export", "list"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

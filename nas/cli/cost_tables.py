@@ -1,0 +1,182 @@
+"""The tables of `nas profile`: rows grouped by path, laid out for a terminal or as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from nas.profiler.compare import Comparison
+    from nas.profiler.cost import Cost, LayerCost, OperatorCost
+    from nas.profiler.measure import Measurement
+
+ROWS = 40  # of a table that is still read at a glance
+UNITS = (
+    "GFLOPs are 10^9 multiply-adds of convolutions, linear layers and attention products; other operations (G) are "
+    "10^9 operations of everything else; moved is what operators read and write, kept what training keeps for the "
+    "backward pass, live the most that lives in inference while a row runs, in MB of 10^6 bytes at float32."
+)
+
+
+def grouped(rows: Sequence[LayerCost], depth: int | None, kinds: Mapping[str, str]) -> list[LayerCost]:
+    """Sums rows over everything below so many levels of their paths.
+
+    Args:
+        rows: Rows of a cost.
+        depth: Levels of a path that are told apart; as many as give a readable table unless given.
+        kinds: Types of modules by path, for groups that have no row of their own.
+
+    Returns:
+        A partition: each row counts in exactly one group.
+    """
+    if depth is None:
+        deepest = max((_depth(row.path) for row in rows), default=1)
+        depth = next((d for d in range(deepest, 1, -1) if len({_cut(row.path, d) for row in rows}) <= ROWS), 1)
+    groups: dict[str, list[LayerCost]] = {}
+    for row in rows:
+        groups.setdefault(_cut(row.path, depth), []).append(row)
+    return [_summed(path, group, kinds) for path, group in groups.items()]
+
+
+def _depth(path: str) -> int:
+    return path.count(".") + 1
+
+
+def _cut(path: str, depth: int) -> str:
+    return ".".join(path.split(".")[:depth])
+
+
+def _summed(path: str, group: Sequence[LayerCost], kinds: Mapping[str, str]) -> LayerCost:
+    own = next((row for row in group if row.path == path), None)
+    if own and len(group) == 1:
+        return own
+    counts = Counter(row.op for row in group)
+    parts = ", ".join(f"{op}*{n}" if n > 1 else op for op, n in counts.items())
+    return replace(
+        group[0],
+        path=path,
+        op=own.op if own else kinds.get(path, parts),
+        shape=own.shape if own else "",
+        inference_bytes=max(row.inference_bytes for row in group),
+        **{
+            name: sum(getattr(row, name) for row in group)
+            for name in ("macs", "params", "elementwise", "bytes_moved", "activation_bytes")
+        },
+    )
+
+
+def layer_table(rows: Sequence[LayerCost], figures: Cost, title: str) -> Table:
+    """The table by part or module, with totals."""
+    table = Table(title=escape(title))
+    for name in ("part", "operator", "output"):
+        table.add_column(name, overflow="fold")
+    for name in ("GFLOPs", "other\n(G)", "params\n(M)", "moved\n(MB)", "kept\n(MB)", "live\n(MB)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(escape(row.path or "(itself)"), escape(row.op), row.shape, *_cells(row))
+    table.add_section()
+    table.add_row("total", "", "", *_cells(figures), style="bold")
+    return table
+
+
+def _cells(row: LayerCost | Cost) -> tuple[str, ...]:
+    return (
+        f"{row.macs / 1e9:.4f}",
+        f"{row.elementwise / 1e9:.4f}",
+        f"{row.params / 1e6:.4f}",
+        f"{row.bytes_moved / 1e6:.2f}",
+        f"{row.activation_bytes / 1e6:.2f}",
+        f"{row.inference_bytes / 1e6:.2f}",
+    )
+
+
+def operator_table(rows: Sequence[OperatorCost], figures: Cost, title: str) -> Table:
+    """The table by ATen operator, with totals."""
+    table = Table("operator", title=escape(title))
+    for name in ("calls", "GFLOPs", "other (G)", "moved (MB)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        unknown = " (unknown)" if row.op in figures.unknown else ""
+        table.add_row(escape(row.op) + unknown, str(row.calls), *_sums(row))
+    table.add_section()
+    table.add_row("total", str(sum(row.calls for row in rows)), *_sums(figures), style="bold")
+    return table
+
+
+def _sums(row: OperatorCost | Cost) -> tuple[str, ...]:
+    return f"{row.macs / 1e9:.4f}", f"{row.elementwise / 1e9:.4f}", f"{row.bytes_moved / 1e6:.2f}"
+
+
+def summary(figures: Cost) -> list[str]:
+    """What a table cannot show, a sentence each."""
+    megabytes = 1e6
+    lines = [
+        f"intensity {figures.intensity:.4g} operations per byte moved; parameters "
+        f"{figures.parameter_bytes / megabytes:.4g} MB; inference "
+        f"{(figures.parameter_bytes + figures.inference_bytes) / megabytes:.4g} MB at its peak, parameters included; "
+        f"a training step with AdamW {figures.training_bytes('adamw') / megabytes:.4g} MB (parameters, gradients, two "
+        f"moments, activations)"
+    ]
+    if figures.unknown:
+        calls = ", ".join(f"{name} ({count})" for name, count in figures.unknown.items())
+        lines.append(f"unknown operators, whose work is in no column but their bytes: {calls} (calls)")
+    return lines
+
+
+def as_csv(rows: Sequence[LayerCost] | Sequence[OperatorCost]) -> str:
+    """The rows with raw numbers: counts and bytes."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(asdict(rows[0])) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Prints what other tools count, and below each tool by what it differs."""
+    table = Table("tool", title="multiply-adds of other tools beside ours")
+    for name in ("GMACs", "ratio to ours"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("reasons", overflow="fold")
+    table.add_row("nas", f"{comparison.macs / 1e9:.4f}", "1", "", style="bold")
+    for tool in comparison.tools:
+        if tool.macs is None:
+            table.add_row(tool.tool, "-", "-", f"[yellow]failed:[/] {escape(tool.error or '')}")
+            continue
+        ratio = "-" if tool.ratio is None else f"{tool.ratio:.4f}"
+        reasons = "\n".join(f"- {escape(str(reason))}" for reason in tool.reasons)
+        table.add_row(tool.tool, f"{tool.macs / 1e9:.4f}", ratio, reasons or "equal")
+    console.print(table)
+
+
+def print_measurement(measured: Measurement, console: Console) -> None:
+    """Prints a measurement in one line, and a line for everything that may have disturbed it."""
+    latency = measured.latency_ms
+    spread = [
+        f"{name} {value:.3g} ms"
+        for name, value in (("IQR", latency.iqr), ("p90", latency.p90), ("p95", latency.p95))
+        if value is not None
+    ]
+    rate = f"{measured.conditions.batch * 1e3 / latency.median:.4g} clips/s" if measured.conditions else ""
+    memory = [
+        f"{name} {value / 1e6:.4g} MB"
+        for name, value in (
+            ("peak memory", measured.peak_memory_bytes),
+            ("reserved", measured.reserved_memory_bytes),
+            ("process", measured.process_memory_bytes),
+        )
+        if value is not None
+    ]
+    facts = [f"median {latency.median:.4g} ms", *spread, f"(n={latency.n})", rate, *memory]
+    line = ", ".join(fact for fact in facts if fact).replace(", (n=", " (n=")
+    console.print(f"{measured.device}: {line}", highlight=False, soft_wrap=True)
+    for flag in measured.flags:
+        console.print(f"[yellow]note:[/] {escape(flag)}", highlight=False, soft_wrap=True)

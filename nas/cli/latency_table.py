@@ -1,0 +1,93 @@
+"""Tables of layer latencies from the command line: grown here, or exported for another device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nas.architecture import Architecture
+from nas.cli.options import seconds
+from nas.errors import NasError
+from nas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas.profiler.device import Conditions
+
+FOLDER = Path("profiles")
+SAMPLES = 1000  # of a space at another input
+
+
+def grow_table(
+    space: str, frames: int | None, size: int | None, time: str, batches: Sequence[int], options: Mapping[str, Any]
+) -> None:
+    """Times the layers of a space that the table of this device lacks, and writes `profiles/<device>.csv`."""
+    from nas.profiler.device import Conditions, available_cores, resolve_device
+
+    limit = seconds(time)
+    fixed = {
+        **options,
+        "device": str(resolve_device(options["device"])),
+        "threads": available_cores() if options["threads"] is None else options["threads"],
+    }
+    for batch in batches:
+        _grow(_architectures(space, frames, size), Conditions(**fixed, batch=batch), limit)
+
+
+def _grow(what: SearchSpace | Iterable[Architecture], conditions: Conditions, limit: float) -> None:
+    from nas.profiler.growth import grow
+    from nas.profiler.tables import Row, Table
+
+    table = Table.find(conditions, FOLDER)
+    path = FOLDER / f"{table.device}.csv"
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("measuring", total=limit)
+        begin = monotonic()
+
+        def show(row: Row) -> None:
+            known = f"{len(table.layers)} layers, {len(table.networks)} networks, last: {row.piece.op}"
+            bar.update(task, completed=min(limit, monotonic() - begin), description=known)
+
+        new = grow(what, table, path, conditions, max_seconds=limit, progress=show)
+    typer.echo(f"{new} new lines; {len(table.layers)} layers and {len(table.networks)} networks are in {path}")
+
+
+def write_parts(space: str, frames: int | None, size: int | None, folder: Path) -> None:
+    """Writes the layers of a space as ONNX files, and the list that another device fills in as `layers.csv`."""
+    from nas.profiler.remote import SAMPLES as EXPORTED
+    from nas.profiler.remote import export_parts, write_onnx
+    from nas.profiler.tables import read_lines, read_rows
+
+    if folder.exists() and not folder.is_dir():
+        raise NasError(f"onnx-out {str(folder)!r} is a file; allowed: a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    what = _architectures(space, frames, size, EXPORTED)
+    what = what if isinstance(what, SearchSpace) else list(what)
+    file = folder / "layers.csv"
+    if file.exists() and any(read_rows(read_lines(file), f"list {str(file)!r}")):
+        raise NasError(f"list {str(file)!r} holds milliseconds already; allowed: another folder, or moving it away")
+    listed = export_parts(what, file)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("writing ONNX files", total=len(listed))
+        write_onnx(what, folder, progress=lambda piece: bar.advance(task))
+    typer.echo(
+        f"{len(listed)} files and their list are in {folder}: fill in ms of {file} on the device, "
+        f"then nas import-latency {file} --device NAME"
+    )
+
+
+def _architectures(
+    space: str, frames: int | None, size: int | None, samples: int = SAMPLES
+) -> SearchSpace | Iterable[Architecture]:
+    """A space, or samples of it at another input."""
+    searched = SearchSpace.load(space)
+    if frames is None and size is None:
+        return searched
+    searched.sample(0).resized(frames, size)  # an input that does not fit is refused before anything begins
+    return (searched.sample(seed).resized(frames, size) for seed in range(samples))

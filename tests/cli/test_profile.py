@@ -1,0 +1,202 @@
+"""`nas profile` and `nas import-latency` as a user types them."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas.cli.app import main
+from nas.cli.cost_tables import grouped
+from nas.profiler.cost import LayerCost
+from nas.report.cost_plot import treemap
+
+NETS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 4, bias=False))
+        self.table = nn.Embedding(10, 4)
+
+    def forward(self, x, ids=None):
+        y = self.body(x)
+        return y if ids is None else y + self.table(ids)
+
+def build():
+    print("made", file=open("made.txt", "a"))
+    return Net()
+
+def broken():
+    raise RuntimeError("no weights\\nhere")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nas.cli.profile.WIDTH", 200)
+    (tmp_path / "profiled_nets.py").write_text(NETS)
+    sys.modules.pop("profiled_nets", None)
+    return tmp_path
+
+
+def nas(*arguments: str, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
+    monkeypatch.setattr(sys, "argv", ["nas", *arguments])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == code
+
+
+def row(path: str, op: str, macs: int, alive: int) -> LayerCost:
+    return LayerCost(path, op, "2x2", macs, 1, 2, 3, 4, alive)
+
+
+def test_rows_are_summed_below_a_depth() -> None:
+    rows = [row("", "Net", 1, 7), row("a.b", "Linear", 10, 5), row("a.c.d", "Conv3d", 20, 9), row("e", "Linear", 5, 3)]
+    found = grouped(rows, 1, {"a": "Block"})
+    assert [(r.path, r.op, r.macs, r.params, r.inference_bytes) for r in found] == [
+        ("", "Net", 1, 1, 7),
+        ("a", "Block", 30, 2, 9),
+        ("e", "Linear", 5, 1, 3),
+    ]
+    assert grouped(rows, None, {}) == rows
+    assert grouped(rows, 1, {})[1].op == "Linear, Conv3d"
+    many = [row(f"a.{i}.{j}", "Linear", 1, 1) for i in range(30) for j in range(2)]
+    assert len(grouped(many, None, {})) == 30
+
+
+def test_treemap_adds_up_and_leaves_out_what_does_not_branch() -> None:
+    tree = treemap([row("", "Net", 1, 1), row("a.b.c", "Linear", 10, 1), row("a.b.d", "<X>", 20, 1)], {"a": "Block"})
+    assert tree["ids"] == ["all", "/", "a.b", "a.b.c", "a.b.d"]
+    assert tree["parents"] == ["", "all", "all", "a.b", "a.b"]
+    assert tree["labels"] == ["all", "Net itself", "a.b", "c", "d"]
+    assert tree["values"][0] == [31, 1, 30, 10, 20]
+    assert "&lt;X&gt;" in tree["hovers"][4]
+
+
+def test_factory_is_made_once_and_printed_by_module(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["profile", "profiled_nets:build", "--input", "1x5x8", "--input", "ids=1x5:int64", "--no-measure"]
+    nas(*arguments, "--compare", "--depth", "1", monkeypatch=monkeypatch)
+    out, err = capsys.readouterr()
+    assert (folder / "made.txt").read_text() == "made\n"
+    assert "profiled_nets:build, input 1x5x8 ids=1x5:int64" in out
+    (body,) = [line for line in out.splitlines() if "body" in line]
+    assert "Sequential" in body and "0.0001" in body  # 96 parameters
+    assert "intensity" in out and "GFLOPs are 10^9 multiply-adds" in out and "AdamW" in out
+    assert "torch counter, meta" in out and "counting with fvcore" in err
+
+
+def test_json_and_csv_hold_raw_numbers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["profile", "profiled_nets:build", "--input", "1x5x8", "--no-measure"]
+    nas(*arguments, "--json", "--csv", "rows.csv", "--by", "operator", monkeypatch=monkeypatch)
+    document = json.loads(capsys.readouterr().out)
+    assert document["cost"]["macs"] == 5 * 8 * 8 + 5 * 8 * 4 and document["cost"]["params"] == 8 * 8 + 8 * 4 + 10 * 4
+    assert document["cost"]["training_bytes"]["adamw"] > document["cost"]["step_bytes"]
+    assert document["inputs"] == ["1x5x8"] and document["measurements"] == [] and document["comparison"] is None
+    rows = list(csv.DictReader(io.StringIO((folder / "rows.csv").read_text())))
+    assert {line["op"]: line["macs"] for line in rows}["mm"] == "480"
+    nas(*arguments, "--csv", "-", "--by", "layer", monkeypatch=monkeypatch)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(line["path"], line["macs"]) for line in rows] == [
+        ("body.0", "320"),
+        ("body.1", "0"),
+        ("body.2", "160"),
+        ("table", "0"),
+    ]
+
+
+def test_page_needs_no_network_and_escapes_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nas("profile", "vov3d_l", "--no-measure", "--html", "cost.html", monkeypatch=monkeypatch)
+    page = (folder / "cost.html").read_text()
+    assert "Plotly.react" in page and "<script src" not in page and "stages.2.layers" in page
+    assert "page  cost.html" in capsys.readouterr().err
+
+
+def test_batches_are_measured_one_by_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--batch", "1,2", "--batch", "3", "--threads", "1", "--max-seconds", "0.2", "--device", "cpu"]
+    nas("profile", "profiled_nets:build", "--input", "1x5x8", *arguments, "--json", monkeypatch=monkeypatch)
+    found = json.loads(capsys.readouterr().out)["measurements"]
+    assert [measurement["conditions"]["batch"] for measurement in found] == [1, 2, 3]
+    assert all(measurement["latency_ms"]["median"] > 0 for measurement in found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["nosuch_module:build", "--input", "1x5x8"],
+            "module 'nosuch_module' of 'nosuch_module:build' does not import",
+        ),
+        (["profiled_nets:nothing", "--input", "1x5x8"], "has no 'nothing'; allowed: the name of a function or class"),
+        (["profiled_nets:broken", "--input", "1x5x8"], "'profiled_nets:broken' failed: RuntimeError: no weights here"),
+        (["profiled_nets:build", "--input", "1x5x7"], "Net cannot run on inputs of [1, 5, 7]"),
+        (["profiled_nets:build", "--input", "5y"], "input '5y' is not allowed"),
+        (["profiled_nets:build"], "'profiled_nets:build' has no input"),
+        (["vov3d_l", "--input", "1x5x8"], "input '1x5x8' is not allowed for architecture 'vov3d_l'"),
+        (["vov3d_l", "--batch", "1,x"], "batch 'x' is not allowed"),
+        (["vov3d_l", "--by", "stage"], "by 'stage' is unknown; allowed: layer, operator, module"),
+        (["vov3d_l", "--json", "--csv", "-"], "would both be printed"),
+        (["vov3d_l", "--html", "no/folder.html"], "html 'no/folder.html' cannot be written"),
+        (["vov3d_l", "--runtime", "jit"], "runtime 'jit' is unknown"),
+        (["vov3d_l", "--frames", "4"], "frames '4' is of no search space"),
+        (["vov3d_l", "--space", "tiny"], "'vov3d_l' stands beside --space tiny"),
+        (["--space", "tiny", "--time", "5"], "time '5' is not a time"),
+        (["--space", "tiny", "--compile"], "with compile is not allowed"),
+        (["--no-measure"], "nothing to profile is named"),
+    ],
+)
+def test_bad_input_gets_a_sentence(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    nas("profile", *arguments, monkeypatch=monkeypatch, code=2)
+    out, err = capsys.readouterr()
+    assert out == "" and words in err.replace("\n", " ") and len(err.strip().splitlines()) == 1
+
+
+def test_a_space_grows_a_table_that_is_gone_on_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--frames", "4", "--size", "16", "--time", "2s", "--threads", "1", "--device", "cpu"]
+    nas("profile", "--space", "tiny", *arguments, monkeypatch=monkeypatch)
+    (path,) = (folder / "profiles").glob("*.b1.t1.csv")
+    known = path.read_text().splitlines()
+    assert len(known) > 4 and f"are in profiles/{path.name}" in capsys.readouterr().out
+    nas("profile", "--space", "tiny", *arguments, monkeypatch=monkeypatch)
+    assert len(path.read_text().splitlines()) >= len(known)
+
+
+def test_latencies_of_another_device_become_its_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nas.profiler.remote import export_parts
+    from nas.space import SearchSpace
+
+    export_parts([SearchSpace.load("tiny").sample(0)], "list.csv")
+    rows = list(csv.DictReader(io.StringIO(Path("list.csv").read_text())))
+    rows[0]["ms"] = "2.5"
+    with open("filled.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    nas("import-latency", "filled.csv", "--device", "pixel-8.fp16", monkeypatch=monkeypatch)
+    assert "1 layers and 0 networks are in profiles/pixel-8.fp16.csv" in capsys.readouterr().out
+    assert "2.5" in (folder / "profiles" / "pixel-8.fp16.csv").read_text()
+    nas("import-latency", "list.csv", "--device", "pixel-8.fp16", monkeypatch=monkeypatch, code=2)
+    assert "has no milliseconds" in capsys.readouterr().err
