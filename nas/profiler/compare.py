@@ -176,7 +176,7 @@ class _Functions(TorchFunctionMode):
 def _ours(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Counter[str]]:
     """Our multiply-adds by path of the module and function that it called."""
     with _Functions() as functions:
-        calls = trace(module, args, kwargs).calls
+        calls = trace(module, args, kwargs, repeat=False).calls
     names = [work.name for _, work in calls]
     for begin, end, name in functions.spans:
         names[begin:end] = [name] * (end - begin)

@@ -49,6 +49,10 @@ def _batches(args: Sequence[Any], out: Tensor) -> int:
     return int(args[1].shape[0] * out.numel() * args[1].shape[-1])
 
 
+def _recurrence(args: Sequence[Any], out: Tensor) -> int:
+    return int(prod(args[0].shape[:-1]) * (args[1].numel() + args[2].numel()))
+
+
 def _convolution(args: Sequence[Any], out: Tensor) -> int:
     x, weight, transposed = args[0], args[1], args[6]
     return int((x if transposed else out).numel() * prod(weight.shape[1:]))
@@ -85,6 +89,7 @@ _MACS: dict[Any, Callable[..., int]] = {
     aten._addmm_activation: _matrix(1),
     aten.convolution: _convolution,
     aten._convolution: _convolution,
+    aten.mkldnn_rnn_layer: _recurrence,
     aten.convolution_backward: _convolution_backward,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_flash_attention: _attention,
@@ -188,10 +193,10 @@ def work_of(
         macs = _MACS[packet](args, outputs[0])
     elif packet in _REDUCTIONS:
         elementwise = max((x.numel() for x in tensors), default=0)
-    elif packet in _POINTWISE or torch.Tag.pointwise in func.tags:
-        elementwise = numbers[0].numel() if numbers else 0
     elif packet in _MOVES:
         pass
+    elif packet in _POINTWISE or torch.Tag.pointwise in func.tags:
+        elementwise = numbers[0].numel() if numbers else 0
     elif packet in flop_registry:
         macs = flop_registry[packet](*args, out_val=outputs[0] if len(outputs) == 1 else tuple(outputs)) // 2
     else:

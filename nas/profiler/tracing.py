@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import random
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,10 +27,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from nas.errors import NasError
 from nas.profiler.operations import EMPTY, Work, work_of
+from nas.profiler.repeats import Given, Made, Segment, attributes, call_key, kinds_of, output_of
 from nas.profiler.shape_tensors import (
     CPU,
     Operand,
@@ -140,6 +141,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.outsiders: dict[int, Outsider] = {}  # by identity of the real tensor, which stays alive here
         self.stand_ins: dict[int, ShapeTensor] = {}
         self.places: dict[Any, Storage] = {}
+        self.kinds: dict[int, int] = {}
+        self.ran: set[int] = set()
+        self.segments: dict[Any, Segment] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -198,25 +202,107 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.stand_ins[id(x)] = made
         return made
 
-    def inside(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """The forward of a part, with the recorder told that it runs."""
-        trace = self.trace
+    def inside(self, path: str, part: nn.Module) -> Callable[..., Any]:
+        """The forward of a part, with the recorder told that it runs, or what it would do repeated."""
+        forward, kind = part.forward, self.kinds.get(id(part))
 
         @wraps(forward)
         def told(*args: Any, **kwargs: Any) -> Any:
-            outer, self.path = self.path, path
-            trace.marks.append((len(trace.log), path))
-            try:
-                out = forward(*args, **kwargs)
-            finally:
-                self.path = outer
-                trace.marks.append((len(trace.log), outer))
-            first = out if isinstance(out, Tensor) else next(filter(_is_tensor, tree_leaves(out)), None)
-            if first is not None:
-                trace.shapes[path] = tuple(first.shape)
-            return out
+            if kind is None or id(part) in self.ran:
+                return self.run(path, forward, args, kwargs)
+            self.ran.add(id(part))
+            described = call_key(kind, args, kwargs)
+            if described is None:
+                return self.run(path, forward, args, kwargs)
+            key, inputs = described
+            segment = self.segments.get(key)
+            if segment is not None:
+                return self.repeat(path, segment, inputs)
+            return self.keep(path, part, forward, args, kwargs, key, inputs)
 
         return told
+
+    def run(self, path: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Runs a part, with its path on what it does."""
+        outer, self.path = self.path, path
+        marks, log = self.trace.marks, self.trace.log
+        marks.append((len(log), path))
+        try:
+            out = forward(*args, **kwargs)
+        finally:
+            self.path = outer
+            marks.append((len(log), outer))
+        first = out if isinstance(out, Tensor) else next(filter(_is_tensor, tree_leaves(out)), None)
+        if first is not None:
+            self.trace.shapes[path] = tuple(first.shape)
+        return out
+
+    def keep(
+        self,
+        path: str,
+        part: nn.Module,
+        forward: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        key: Any,
+        inputs: list[ShapeTensor],
+    ) -> Any:
+        """Runs a part and keeps what it did, if that is all that it did."""
+        trace, first = self.trace, self.numbers
+        calls, log, marks = len(trace.calls), len(trace.log), len(trace.marks)
+        before = attributes(part)
+        out = self.run(path, forward, args, kwargs)
+        leaves, structure = tree_flatten(out)
+        try:
+            outputs = [output_of(leaf, inputs, first) for leaf in leaves]
+        except LookupError:
+            return out
+        events = trace.log[log:]
+        alive = Counter(number for number, _ in events)
+        left = {number for number, count in alive.items() if count == 1}
+        if left - {x.number for x in outputs if isinstance(x, Made) and x.position < 0} or attributes(part) != before:
+            return out
+        length = len(path)
+        self.segments[key] = Segment(
+            first,
+            self.numbers - first,
+            [(inner[length:], work) for inner, work in trace.calls[calls:]],
+            events,
+            [(position - log, inner[length:]) for position, inner in trace.marks[marks:-1]],
+            {inner[length:]: shape for inner, shape in trace.shapes.items() if f"{inner}.".startswith(f"{path}.")},
+            outputs,
+            structure,
+        )
+        return out
+
+    def repeat(self, path: str, segment: Segment, inputs: list[ShapeTensor]) -> Any:
+        """Writes down what another part did as this one's."""
+        trace, begin = self.trace, len(self.trace.log)
+        shift = self.numbers - segment.first
+        self.numbers += segment.count
+        trace.calls += [(path + inner, work) for inner, work in segment.calls]
+        trace.log += [(number + shift, nbytes) for number, nbytes in segment.log]
+        trace.marks += [(begin + position, path + inner) for position, inner in segment.marks]
+        trace.marks.append((len(trace.log), self.path))
+        trace.shapes |= {path + inner: shape for inner, shape in segment.shapes.items()}
+        storages: dict[int, Storage] = {}
+        leaves: list[Any] = []
+        for output in segment.outputs:
+            if isinstance(output, Given):
+                leaves.append(inputs[output.position])
+            elif isinstance(output, Made):
+                if output.position >= 0:
+                    storage = inputs[output.position].storage_
+                else:
+                    storage = storages.setdefault(
+                        output.number, Storage(output.signature.nbytes, output.number + shift, None)
+                    )
+                leaves.append(self.make(output.signature, storage))
+            else:
+                leaves.append(output)
+        for storage in storages.values():
+            storage.nbytes, storage.log = dict(segment.log)[storage.number - shift], trace.log
+        return tree_unflatten(leaves, segment.structure)
 
     def pack(self, tensor: Tensor) -> tuple[Signature, Storage, Tensor | None]:
         x = self.operand(tensor)
@@ -320,7 +406,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         else:
             try:
                 out = func(*meta_args, **meta_kwargs)
-            except NotImplementedError:
+            except RuntimeError as error:  # custom operators without a kernel have an error of their own
+                if func.namespace == "aten" and not isinstance(error, NotImplementedError):
+                    raise
                 out = _over_zeros(func, meta_args, meta_kwargs)
         if func.overloadpacket in _CONVOLUTIONS:
             out = self._as_on_cpu(func, args, out)
@@ -515,6 +603,7 @@ def trace(
     training: bool = False,
     backward: bool = False,
     part: bool = False,
+    repeat: bool = True,
 ) -> Trace:
     """Writes down one pass of a module.
 
@@ -526,17 +615,25 @@ def trace(
         backward: The backward pass of all outputs as well.
         part: As in the middle of a network: inputs that ask for gradients get them, and inputs end when nothing keeps
             them any more.
+        repeat: In inference, do not run parts that do what another one did, but repeat what that one wrote down.
 
     Raises:
         NasError: The module refuses the inputs, or what it does depends on numbers that are not known.
     """
-    result, learnt = _pass(module, args, kwargs or {}, training, backward, part)
+    repeats = repeat and not training
+    result, learnt = _pass(module, args, kwargs or {}, training, backward, part, repeats)
     # Learning an operator may leave cycles of garbage in torch that hold on to tensors, which the log then shows.
-    return _pass(module, args, kwargs or {}, training, backward, part)[0] if learnt else result
+    return _pass(module, args, kwargs or {}, training, backward, part, repeats)[0] if learnt else result
 
 
 def _pass(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool, backward: bool, part: bool
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    training: bool,
+    backward: bool,
+    part: bool,
+    repeats: bool,
 ) -> tuple[Trace, bool]:
     """The trace, and whether operators were met that nobody had met before."""
     result = Trace()
@@ -546,6 +643,8 @@ def _pass(
         stack.enter_context(torch.set_grad_enabled(training))
         stack.enter_context(_quiet_surroundings())
         recorder = _Recorder(result)
+        if repeats:
+            recorder.kinds = kinds_of(module)
         stack.enter_context(_own_dictionaries(module, recorder, training, backward))
         root = recorder.make(_ROOT, Storage(0, 0, None), training)
 
@@ -622,7 +721,7 @@ def _own_dictionaries(module: nn.Module, recorder: _Recorder, training: bool, ba
             for key, value in own.items():
                 if type(value) in _CONTAINERS and key not in _HOOKS:
                     new[key] = copy(value)
-            new["forward"] = recorder.inside(name, part.forward)
+            new["forward"] = recorder.inside(name, part)
             object.__setattr__(part, "__dict__", new)
         yield
     finally:
