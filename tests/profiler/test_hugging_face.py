@@ -11,7 +11,6 @@ from torch import Tensor
 
 from nas.profiler.cost import cost
 
-
 # Network, clip, multiply-adds.
 NETWORKS = {
     "Timesformer": ((1, 8, 3, 224, 224), 195_829_972_992),

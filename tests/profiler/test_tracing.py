@@ -1,4 +1,4 @@
-"""Passes over tensors without numbers: hand counts, modules that are awkward to trace, and what a trace leaves behind."""
+"""Passes over tensors without numbers: hand counts, awkward modules, and what a trace leaves behind."""
 
 from __future__ import annotations
 
