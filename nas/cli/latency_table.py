@@ -23,20 +23,41 @@ FOLDER = Path("profiles")
 SAMPLES = 1000  # of a space at another input
 
 
+def measure_table(names: Sequence[str], batches: Sequence[int], options: Mapping[str, Any], max_seconds: float) -> None:
+    """Measures the reference networks that this device's table lacks, and writes `profiles/reference/<device>.csv`."""
+    from nas.profiler.references import measure_references
+
+    stderr = Console(stderr=True)
+    for batch in batches:
+        conditions = _conditions(options, batch)
+        conditions.check()
+        with stderr.status("") as status:
+
+            def show(name: str, done: int, count: int) -> None:
+                status.update(f"measuring {name}, {done + 1} of {count}")
+
+            path = measure_references(FOLDER / "reference", conditions, names, max_seconds, show)
+        typer.echo(f"table  {path}")
+
+
 def grow_table(
     space: str, frames: int | None, size: int | None, time: str, batches: Sequence[int], options: Mapping[str, Any]
 ) -> None:
     """Times the layers of a space that the table of this device lacks, and writes `profiles/<device>.csv`."""
+    limit = seconds(time)
+    for batch in batches:
+        _grow(_architectures(space, frames, size), _conditions(options, batch), limit)
+
+
+def _conditions(options: Mapping[str, Any], batch: int) -> Conditions:
     from nas.profiler.device import Conditions, available_cores, resolve_device
 
-    limit = seconds(time)
     fixed = {
         **options,
         "device": str(resolve_device(options["device"])),
         "threads": available_cores() if options["threads"] is None else options["threads"],
     }
-    for batch in batches:
-        _grow(_architectures(space, frames, size), Conditions(**fixed, batch=batch), limit)
+    return Conditions(**fixed, batch=batch)
 
 
 def _grow(what: SearchSpace | Iterable[Architecture], conditions: Conditions, limit: float) -> None:

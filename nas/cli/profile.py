@@ -72,6 +72,13 @@ def profile_command(
     time: Annotated[str, typer.Option(help="With --space: time to measure, such as 10m.")] = "10m",
     frames: Annotated[int | None, typer.Option(help="With --space: frames of the clips.", min=1)] = None,
     size: Annotated[int | None, typer.Option(help="With --space: height and width of the clips.", min=1)] = None,
+    reference_table: Annotated[
+        bool,
+        typer.Option(
+            "--reference-table",
+            help="Instead of one network: measure all reference networks for a table of this device.",
+        ),
+    ] = False,
     onnx_out: Annotated[
         Path | None,
         typer.Option(
@@ -106,6 +113,11 @@ def profile_command(
             write_parts(space, frames, size, onnx_out)
         else:
             grow_table(space, frames, size, time, batches or [1], options)
+        return
+    if reference_table:
+        from nas.cli.latency_table import measure_table
+
+        measure_table([] if what is None else [what], batches or [1], options, max_seconds)
         return
     if what is None:
         raise NasError("nothing to profile is named; allowed: a network, or --space and a search space")

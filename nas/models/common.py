@@ -215,8 +215,12 @@ def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: T
     if bias_GhLL is not None and len(bias_GhLL) > 1:
         clips = len(q) // len(bias_GhLL)
         bias_GhLL = bias_GhLL.expand(clips, *bias_GhLL.shape).flatten(0, 1)
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL)
-    return y.transpose(1, 2).flatten(2)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL).transpose(1, 2)
+    if bias_GhLL is not None and torch.compiler.is_exporting():
+        # ONNX export finds a view here by the strides of fused attention, then replays it with those of plain
+        # attention, which a bias that needs a gradient selects; a clone has the same strides in both.
+        y = y.clone(memory_format=torch.contiguous_format)
+    return y.flatten(2)
 
 
 def window_attention(qkv_BTHW3C: Tensor, heads: int, window: Triple) -> Tensor:
