@@ -1,12 +1,11 @@
-"""Measures networks twice with a pause between, and prints by how much the two measurements differ.
+"""Measures networks twice, quiet and beside busy neighbours, and prints by how much two measurements differ.
 
-    python benchmarks/measure_twice.py                          # 20 networks, ten minutes apart, a quiet machine
-    python benchmarks/measure_twice.py --neighbour 1            # one busy process beside both rounds
+    python benchmarks/measure_twice.py [--neighbours 1]
 
-The networks are random candidates of a search space at a small input. Two differences are printed: of the medians as
-the clock showed them, and of the ratios to the reference network. A sample that has flags in either round is counted
-as flagged; the medians over all samples, and over those without flags, are compared with what the project promises:
-4 % without a neighbour, 8 % or a flag with one.
+Four rounds: quiet, with neighbours, quiet, with neighbours; two rounds of a kind begin at least ten minutes apart. The
+networks are random candidates of a search space at a small input. Two differences are printed: of the medians as the
+clock showed them, and of the ratios to the reference network. A pair counts as flagged if either measurement has
+flags. The project promises 4 % without neighbours, and 8 % or a flag with them.
 """
 
 from __future__ import annotations
@@ -76,24 +75,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="hybrid", help="a search space")
     parser.add_argument("--networks", type=int, default=20, help="how many candidates of it")
-    parser.add_argument("--pause", type=float, default=600.0, help="seconds between the two rounds")
+    parser.add_argument("--apart", type=float, default=600.0, help="seconds between two rounds of a kind, at least")
     parser.add_argument("--threads", type=int, help="threads of a forward; all cores unless given")
     parser.add_argument("--seconds", type=float, default=10.0, help="most seconds of timing per network")
-    parser.add_argument("--neighbour", type=int, default=0, help="busy processes beside the measurements")
+    parser.add_argument("--neighbours", type=int, default=1, help="busy processes in two of the rounds")
     options = parser.parse_args()
     networks = candidates(options.space, options.networks)
-    neighbours = [multiprocessing.Process(target=_burn, daemon=True) for _ in range(options.neighbour)]
-    for neighbour in neighbours:
-        neighbour.start()
-    try:
-        first = measured(networks, options.threads, options.seconds, "first")
-        print(f"waiting {options.pause:g} s", flush=True)
-        time.sleep(options.pause)
-        second = measured(networks, options.threads, options.seconds, "second")
-    finally:
-        for neighbour in neighbours:
-            neighbour.terminate()
-    report(list(zip(first, second, strict=True)), 0.08 if options.neighbour else 0.04)
+    rounds: dict[int, list[list[Measurement]]] = {0: [], options.neighbours: []}
+    began: dict[int, float] = {}
+    for number in (1, 2):
+        for neighbours, found in rounds.items():
+            if neighbours in began:
+                time.sleep(max(0.0, began[neighbours] + options.apart - time.monotonic()))
+            began[neighbours] = time.monotonic()
+            burning = [multiprocessing.Process(target=_burn, daemon=True) for _ in range(neighbours)]
+            for process in burning:
+                process.start()
+            try:
+                label = f"round {number}, {neighbours} neighbours,"
+                found.append(measured(networks, options.threads, options.seconds, label))
+            finally:
+                for process in burning:
+                    process.terminate()
+    for neighbours, (first, second) in rounds.items():
+        print(f"\n{neighbours} neighbours")
+        report(list(zip(first, second, strict=True)), 0.08 if neighbours else 0.04)
 
 
 if __name__ == "__main__":

@@ -96,9 +96,11 @@ def write_parts(space: str, frames: int | None, size: int | None, folder: Path) 
     listed = export_parts(what, file)
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("writing ONNX files", total=len(listed))
-        write_onnx(what, folder, progress=lambda piece: bar.advance(task))
+        _, skipped = write_onnx(what, folder, progress=lambda piece: bar.advance(task))
+    for piece, reason in skipped.items():
+        typer.echo(f"skipped {piece.key} ({piece.op} {piece.input}), which has no ONNX form: {reason}", err=True)
     typer.echo(
-        f"{len(listed)} files and their list are in {folder}: fill in ms of {file} on the device, "
+        f"{len(listed) - len(skipped)} files and their list are in {folder}: fill in ms of {file} on the device, "
         f"then nas import-latency {file} --device NAME"
     )
 

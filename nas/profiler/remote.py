@@ -81,14 +81,25 @@ def write_onnx(
     networks: int = NETWORKS,
     batch: int = 1,
     progress: Callable[[Piece], None] | None = None,
-) -> list[Path]:
+) -> tuple[list[Path], dict[Piece, str]]:
     """Writes one ONNX file, `<key>.onnx`, for every line of `export_parts` that is not there yet.
 
     Weights are random: they do not change how long a layer takes. Layers take a map (batch, T, H, W, C), networks a
     clip (batch, C, T, H, W), in fp32.
 
+    Args:
+        what: As for `export_parts`.
+        folder: Made where it is missing.
+        networks: As for `export_parts`.
+        batch: Clips.
+        progress: Called after each line, whether its file was written, is there already or cannot be written.
+
+    Returns:
+        The new files, and what the exporter of this torch cannot write, with its reason in one line.
+
     Raises:
-        NasError: The packages for it are not installed, or a layer has no form in ONNX.
+        NasError: The packages for it are not installed.
+        OSError: A file cannot be written.
     """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
@@ -97,25 +108,32 @@ def write_onnx(
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written: list[Path] = []
+    skipped: dict[Piece, str] = {}
     for key, (piece, make) in _listed(what, networks, batch).items():
         path = folder / f"{key}.onnx"
-        if path.exists():
-            continue
-        module, arguments = make()
-        draft = path.with_suffix(".part")
-        try:
-            torch.onnx.export(module.eval(), arguments, draft, dynamo=True, external_data=False, verbose=False)
-        except Exception as error:  # the exporter raises types of many packages
-            reason = " ".join(str(error).split())[:200]
-            raise NasError(
-                f"{piece.op!r} ({piece.config}) cannot be written as ONNX ({reason}); allowed: spaces without it"
-            ) from error
-        draft.rename(path)
-        written.append(path)
+        if not path.exists():
+            module, arguments = make()
+            draft = path.with_suffix(".part")
+            try:
+                torch.onnx.export(module.eval(), arguments, draft, dynamo=True, external_data=False, verbose=False)
+            except OSError:  # of the folder, not of the layer
+                raise
+            except Exception as error:  # the exporter raises types of many packages
+                skipped[piece] = _reason(error)
+            else:
+                draft.rename(path)
+                written.append(path)
         if progress:
             progress(piece)
-    return written
+    return written, skipped
+
+
+def _reason(error: BaseException) -> str:
+    """First line of what an error began with: the exporter wraps it in a page about how to report it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def import_latency(path: str | Path, device: str) -> Table:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from nas.architecture import Architecture
 from nas.errors import NasError
+from nas.models.layers.d2plus1d import TOSABlock
 from nas.profiler import growth, remote
 from nas.profiler.device import Conditions
 from nas.profiler.growth import grow
@@ -371,9 +374,53 @@ def test_onnx_files_are_named_by_key_and_written_once(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     onnx = pytest.importorskip("onnx")
     listed = export_parts([architecture()], tmp_path / "parts.csv", networks=1)
-    written = write_onnx([architecture()], tmp_path / "onnx", networks=1)
+    written, skipped = write_onnx([architecture()], tmp_path / "onnx", networks=1)
+    assert skipped == {}
     assert sorted(path.name for path in written) == sorted(f"{piece.key}.onnx" for piece in listed)
     model = onnx.load(tmp_path / "onnx" / f"{listed[-1].key}.onnx")
     sizes = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     assert sizes == [1, 3, 4, 16, 16]
-    assert write_onnx([architecture()], tmp_path / "onnx", networks=1) == []
+    seen: list[Piece] = []
+    assert write_onnx([architecture()], tmp_path / "onnx", networks=1, progress=seen.append) == ([], {})
+    assert seen == listed
+
+
+def refuse(error: Exception) -> Any:
+    """An exporter that has no form for a D2Plus1D layer, and wraps what it says as that of torch does."""
+
+    def export(module: nn.Module, arguments: Any, path: Path, **options: Any) -> None:
+        if any(isinstance(part, TOSABlock) for part in module.modules()):
+            raise RuntimeError("Failed, see\nthe manual") from error
+        path.write_bytes(b"graph")
+
+    return export
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ValueError("\nNo function for aten::x\nOriginal traceback: ..."), "No function for aten::x"), (ValueError(), "")],
+)
+def test_layer_without_onnx_form_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    monkeypatch.setattr(remote, "find_spec", lambda name: True)
+    monkeypatch.setattr(torch.onnx, "export", refuse(error))
+    stem, layer, head, network = export_parts([architecture()], tmp_path / "parts.csv", networks=1)
+    seen: list[Piece] = []
+    written, skipped = write_onnx([architecture()], tmp_path / "onnx", networks=1, progress=seen.append)
+    assert [path.stem for path in written] == [stem.key, head.key]
+    assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == sorted(path.name for path in written)
+    assert skipped == dict.fromkeys((layer, network), reason or "ValueError")
+    assert seen == [stem, layer, head, network]
+
+
+def test_onnx_files_that_cannot_be_written_are_no_fault_of_a_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(*_: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(remote, "find_spec", lambda name: True)
+    monkeypatch.setattr(torch.onnx, "export", export)
+    with pytest.raises(OSError, match="No space left"):
+        write_onnx([architecture()], tmp_path)
