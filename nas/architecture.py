@@ -934,9 +934,15 @@ def load(name: str | Path) -> Architecture:
     return Architecture.parse(read_yaml("architecture", find_resource("architecture", name, "search_spaces/reference")))
 
 
+def _missing(error: Any) -> bool:
+    return error["type"] == "missing" and not isinstance(error["loc"][-1], int)
+
+
 def _readable(error: ValidationError, at: tuple[str, ...] = ()) -> ArchitectureError:
     """The first problem of a pydantic error, as one sentence with the path of the field, which may begin with `at`."""
-    first = error.errors()[0]
+    # A misspelt key is missing under its right name too: the key that is there tells more.
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0]) if _missing(errors[0]) else errors[0]
     raised = first.get("ctx", {}).get("error")
     if isinstance(raised, ArchitectureError):
         return raised

@@ -1,6 +1,7 @@
 """Where the package's data (`search_spaces/`, `profiles/`) lies: inside the wheel, or beside `nas/` in a checkout."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from nas.errors import NasError, brief
@@ -38,6 +39,8 @@ def find_resource(what: str, name: str | Path, folder: str) -> Path:
         named = resource_folder(folder) / f"{name}.yaml"
         if path.name == str(name) and os.path.isfile(named):
             return named
-    known = ", ".join(resource_names(folder)) or "none yet"
+    known = resource_names(folder)
     shown = brief(str(name) if isinstance(name, Path) else name, SHOWN)
-    raise NasError(f"{what} {shown} is neither a file nor a known name; allowed: a path, or one of {known}")
+    meant = get_close_matches(str(name), known, 3, 0.7)
+    allowed = f"{', '.join(meant)} and other names that nas list prints" if meant else ", ".join(known) or "none yet"
+    raise NasError(f"{what} {shown} is neither a file nor a known name; allowed: a path, or one of {allowed}")

@@ -119,7 +119,7 @@ def summary(figures: Cost) -> list[str]:
     """What a table cannot show, a sentence each."""
     megabytes = 1e6
     lines = [
-        f"intensity {figures.intensity:.4g} operations per byte moved; parameters "
+        f"intensity {figures.intensity:.4g} operations (a multiply-add is one) per byte moved; parameters "
         f"{figures.parameter_bytes / megabytes:.4g} MB; inference "
         f"{(figures.parameter_bytes + figures.inference_bytes) / megabytes:.4g} MB at its peak, parameters included; "
         f"a training step with AdamW {figures.training_bytes('adamw') / megabytes:.4g} MB (parameters, gradients, two "

@@ -59,7 +59,8 @@ def _published_page() -> str:
     rows = [
         "# Reference networks",
         "",
-        "Every file of `search_spaces/reference/`, priced by `nas` at its own input, beside the figures of its paper.",
+        "Every file of `search_spaces/reference/`, priced by `nas` at its own input, beside the figures of its paper;",
+        "what a paper leaves out (see the note) is left out of both.",
         "MACs are multiply-adds of convolutions, linear layers and attention products for one clip (frames x height x",
         "width); papers print 10^9 of them as GFLOPs. A ratio is computed over published. Accuracies are the papers',",
         "in % top-1, of their trained weights. This page is printed by `nas list --published`.",

@@ -135,6 +135,8 @@ def profile_command(
     from nas.profiler.target import load_target
 
     target = load_target(what, inputs or [])
+    if measure:  # what cannot be measured is refused before anything is counted
+        _check(options, batches or [target.batch])
     rows_by = by or ("layer" if target.architecture else "module")
     figures, module = _cost(target, rows_by)
     measured = []
@@ -170,6 +172,14 @@ def _cost(target: Target, rows_by: str) -> tuple[Cost, nn.Module]:
     kwargs = {entry.name: tensor for entry, tensor in example.items() if entry.name is not None}
     with target.explained():
         return cost(module, *args, **kwargs), module
+
+
+def _check(options: dict[str, Any], batches: Sequence[int]) -> None:
+    from nas.profiler.device import Conditions, available_cores
+
+    threads = available_cores() if options["threads"] is None else options["threads"]
+    for batch in batches:
+        Conditions(**{**options, "threads": threads}, batch=batch).check()
 
 
 def _floating(dtype: str | None) -> bool:

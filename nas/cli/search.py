@@ -37,7 +37,9 @@ def search_command(
     proxy: Annotated[str | None, typer.Option(help="Frames x size of a proxy's clips, such as 8x32.")] = None,
     train_clips: Annotated[int, typer.Option(help="Training clips per proxy at most.")] = 512,
     val_clips: Annotated[int, typer.Option(help="Clips to select on, and to test on, at most.")] = 256,
-    measure_seconds: Annotated[float, typer.Option(help="Time to measure each network of the front.")] = 5.0,
+    measure_seconds: Annotated[
+        float | None, typer.Option(help="Time to measure each network of the front; 5 by default.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result.")] = False,
 ) -> None:
@@ -54,7 +56,7 @@ def search_command(
     console = Console()
     limit = seconds(time) if time else None
     if resume is not None:
-        run = resume_search(resume, trials=trials, time=limit, quiet=quiet)
+        run = resume_search(resume, trials=trials, time=limit, measure_seconds=measure_seconds, quiet=quiet)
     else:
         frames, size = clip_shape(proxy) if proxy else (None, None)
         options: dict[str, Any] = {
@@ -73,7 +75,7 @@ def search_command(
             "proxy_size": size,
             "train_clips": train_clips,
             "val_clips": val_clips,
-            "measure_seconds": measure_seconds,
+            "measure_seconds": 5.0 if measure_seconds is None else measure_seconds,
         }
         if dry_run:
             plan = Plan.of(Settings(**options).checked(), console)

@@ -25,7 +25,7 @@ def space_command(
     edits: Annotated[int | None, typer.Option(help="How many edits away it ends; 6 by default.")] = None,
     budget: Annotated[str, typer.Option(help="Limits whose share of the space is printed.")] = "100gflops",
     samples: Annotated[int, typer.Option(help="Random candidates to price.", min=1)] = SAMPLES,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sample.", min=0)] = 0,
 ) -> None:
     """Show what a search space holds and what its networks cost; nothing is trained.
 

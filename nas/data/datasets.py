@@ -147,7 +147,7 @@ def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None) -> V
     """
     text = str(spec)
     if seed < 0:
-        raise NasError(f"seed {seed} is negative; it must be 0 or more.")
+        raise NasError(f"seed {seed} is not allowed; allowed: whole numbers from 0")
     if text == "motion" or text.startswith("motion:"):
         return _open_motion(text, seed, bool(flip))
     path = Path(spec).expanduser()
@@ -347,8 +347,8 @@ def _read_list(path: Path, split: str | None) -> list[_Row]:
 def _video_data(path: Path, rows: list[_Row], seed: int, flip: bool) -> VideoData:
     missing = [row.path for row in rows if not row.path.is_file()]
     if missing:
-        summary = f"{len(missing)} of {len(rows)} videos do not exist; the first: {str(missing[0])!r}"
-        raise NasError(f"Data {str(path)!r}: {summary}.")
+        summary = f"{len(missing)} of its {len(rows)} videos do not exist (first {str(missing[0])!r})"
+        raise NasError(f"data {str(path)!r}: {summary}; allowed: paths from the folder of that file, or whole paths")
     names = {row.label for row in rows}
     numbers = all(name.removeprefix("-").isdecimal() for name in names)
     classes = sorted(names, key=int) if numbers else sorted(names)

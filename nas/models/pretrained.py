@@ -502,6 +502,9 @@ def _precise(x: Tensor) -> Tensor:
 def _copy(model: Network, values: Mapping[str, Tensor], source: str) -> None:
     if any(parameter.is_meta for parameter in model.parameters()):
         raise NasError(f"{source} cannot fill a network on the 'meta' device; allowed: 'cpu' or an accelerator")
+    broken = next((name for name, value in values.items() if not torch.isfinite(value).all()), None)
+    if broken is not None:
+        raise NasError(f"{source} has numbers that are not finite for {broken!r}; allowed: weights of finite numbers")
     model.load_state_dict(values, strict=False)
 
 

@@ -18,12 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache, cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import Architecture, Config, LayerConfig, Part, Shape
+from nas.architecture import Architecture, Config, LayerConfig, Part, Shape, load
 from nas.errors import NasError
 from nas.models.network import Network, adds_stem_tokens, build, build_part
 from nas.profiler.operations import Work
@@ -149,11 +150,12 @@ class Cost(ABC):
         }
 
 
-def cost(what: Architecture | nn.Module, *args: Any, **kwargs: Any) -> Cost:
+def cost(what: Architecture | nn.Module | str | Path, *args: Any, **kwargs: Any) -> Cost:
     """Prices an architecture at its own input, one clip in float32, or any module with any inputs.
 
     Args:
-        what: An architecture, or a module on any device; nothing of it is changed.
+        what: An architecture, its path or the name of a reference network; or a module on any device, of which nothing
+            is changed.
         args, kwargs: The module's inputs: real, fake or meta tensors, nested as it takes them.
 
     Returns:
@@ -166,6 +168,8 @@ def cost(what: Architecture | nn.Module, *args: Any, **kwargs: Any) -> Cost:
         return ModuleCost.of(what, args, kwargs)
     if args or kwargs:
         raise NasError("an architecture says itself what goes in; allowed: inputs for modules only")
+    if not isinstance(what, Architecture):
+        what = load(what)
     parts = what.parts()
     if any(adds_stem_tokens(part) for part in parts):  # one map goes to many layers
         model, shape = build(what, device="meta"), what.input.shape
@@ -298,7 +302,8 @@ def _totals(works: Iterable[Work | LayerCost]) -> dict[str, int]:
 def _operators(works: Iterable[Work]) -> tuple[OperatorCost, ...]:
     rows: dict[str, OperatorCost] = {}
     for work in works:
-        rows.setdefault(work.name, OperatorCost(work.name)).add(work)
+        if work.macs or work.elementwise or work.bytes_moved or not work.known:
+            rows.setdefault(work.name, OperatorCost(work.name)).add(work)
     return tuple(sorted(rows.values(), key=lambda row: (-row.macs, -row.elementwise, -row.bytes_moved, row.op)))
 
 

@@ -34,7 +34,10 @@ def write(run: Run, out: Path | None = None) -> list[Path]:
     folder = out if out is not None else run.path
     if folder.exists() and not folder.is_dir():
         raise NasError(f"output {str(folder)!r} is a file; allowed: a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(f"output {str(folder)!r} cannot be made ({error.strerror}); allowed: a folder") from None
     pareto = plots.pareto_plots(run)
     pictures = [folder / f"{plot.name}.png" for plot in pareto]
     for plot, path in zip(pareto, pictures, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,19 @@ SURVEYED = 16  # candidates that say what proxies of the space cost
 PROXY_MACS = (300e9, 15000e9)  # multiply-adds to train the median candidate, on a CPU and on a GPU
 PROXY_SIDES = (28, 32, 48, 64, 112)  # 28 is 224 / 8, so that maps stay whole windows
 PROXY_CELLS = 4  # fewer cells along a side leave nothing to see motion in
+
+
+_POSITIVE = (
+    "trials",
+    "time",
+    "workers",
+    "epochs",
+    "proxy_frames",
+    "proxy_size",
+    "train_clips",
+    "val_clips",
+    "measure_seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -78,10 +92,12 @@ class Settings:
         Raises:
             NasError: A number is outside what is allowed, or a name is unknown.
         """
-        for name in ("trials", "time", "workers", "epochs", "proxy_frames", "proxy_size", "train_clips", "val_clips"):
+        for name in _POSITIVE:
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise NasError(f"{name} {value} is not allowed; allowed: numbers above 0")
+        if self.seed < 0:
+            raise NasError(f"seed {self.seed} is not allowed; allowed: whole numbers from 0")
         if self.gpus_per_trial is not None and not 0 < self.gpus_per_trial <= 1:
             raise NasError(f"gpus_per_trial {self.gpus_per_trial} is not allowed; allowed: above 0, up to 1")
         if self.sampler not in SAMPLERS:
@@ -160,6 +176,9 @@ def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -
     target = sample[0].input
     frames = settings.proxy_frames or min(8, target.frames)
     asked = settings.proxy_size
+    for name, value, most in (("proxy_frames", frames, target.frames), ("proxy_size", asked or 0, max(target.size))):
+        if value > most:
+            raise NasError(f"{name} {value} is more than the search space has; allowed: up to {most}")
     error: NasError | None = None
     for side in (asked,) if asked else (PROXY_SIDES[on_gpu:] + target.size):
         size = (min(side, target.size[0]), min(side, target.size[1]))

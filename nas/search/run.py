@@ -115,13 +115,21 @@ def search(
     return _run(plan, folder)
 
 
-def resume(path: str | Path, *, trials: int | None = None, time: float | None = None, quiet: bool = False) -> Run:
+def resume(
+    path: str | Path,
+    *,
+    trials: int | None = None,
+    time: float | None = None,
+    measure_seconds: float | None = None,
+    quiet: bool = False,
+) -> Run:
     """Goes on with an interrupted run, or with a finished one when more trials or time are given.
 
     Args:
         path: The run folder.
         trials: Candidates to train in all; as the run was started if neither this nor time is given.
         time: Further seconds to train.
+        measure_seconds: Time for measuring each network of the front; as the run was started unless given.
         quiet: Print nothing.
 
     Raises:
@@ -130,6 +138,8 @@ def resume(path: str | Path, *, trials: int | None = None, time: float | None = 
     settings = Settings(**Run(path).settings["settings"])
     if trials is not None or time is not None:
         settings = replace(settings, trials=trials, time=time)
+    if measure_seconds is not None:
+        settings = replace(settings, measure_seconds=measure_seconds)
     stored = Path(path) / "space.yaml"
     return _run(Plan.of(settings.checked(), Console(quiet=quiet), stored), Path(path))
 

@@ -181,7 +181,7 @@ def test_bad_csv(tmp_path: Path, header: str, rows: list[str], message: str) -> 
 def test_missing_videos_are_counted(tmp_path: Path) -> None:
     path = write_csv(tmp_path, ["a.avi,x", "b.avi,y", "c.avi,y"], videos=False)
     (tmp_path / "a.avi").touch()
-    with pytest.raises(NasError, match=r"2 of 3 videos do not exist; the first: .*b\.avi"):
+    with pytest.raises(NasError, match=r"2 of its 3 videos do not exist \(first .*b\.avi"):
         open_data(path)
 
 
