@@ -8,6 +8,7 @@ from nas.errors import NasError, brief
 
 _PACKAGE = Path(__file__).resolve().parent
 SHOWN = 200  # characters of a path in a message
+FEW = 8  # names that are all printed
 
 
 def resource_folder(name: str) -> Path:
@@ -41,6 +42,6 @@ def find_resource(what: str, name: str | Path, folder: str) -> Path:
             return named
     known = resource_names(folder)
     shown = brief(str(name) if isinstance(name, Path) else name, SHOWN)
-    meant = get_close_matches(str(name), known, 3, 0.7)
+    meant = get_close_matches(str(name), known, 3, 0.7) if len(known) > FEW else []
     allowed = f"{', '.join(meant)} and other names that nas list prints" if meant else ", ".join(known) or "none yet"
     raise NasError(f"{what} {shown} is neither a file nor a known name; allowed: a path, or one of {allowed}")
