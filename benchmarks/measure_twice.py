@@ -39,11 +39,13 @@ def _burn() -> None:
         sum(range(100_000))
 
 
-def measured(networks: Sequence[Architecture], threads: int | None, seconds: float, label: str) -> list[Measurement]:
+def measured(
+    networks: Sequence[Architecture], threads: int | None, seconds: float, patience: float, label: str
+) -> list[Measurement]:
     """One measurement of each network on the CPU."""
     found = []
     for i, network in enumerate(networks):
-        found.append(measure(network, "cpu", threads=threads, max_seconds=seconds))
+        found.append(measure(network, "cpu", threads=threads, max_seconds=seconds, patience=patience))
         print(f"{label} {i:2d}: {found[-1].latency_ms.median:8.2f} ms  {'; '.join(found[-1].flags)}", flush=True)
     return found
 
@@ -78,6 +80,7 @@ def main() -> None:
     parser.add_argument("--apart", type=float, default=600.0, help="seconds between two rounds of a kind, at least")
     parser.add_argument("--threads", type=int, help="threads of a forward; all cores unless given")
     parser.add_argument("--seconds", type=float, default=10.0, help="most seconds of timing per network")
+    parser.add_argument("--patience", type=float, default=20.0, help="further seconds for a disturbed measurement")
     parser.add_argument("--neighbours", type=int, default=1, help="busy processes in two of the rounds")
     options = parser.parse_args()
     networks = candidates(options.space, options.networks)
@@ -93,7 +96,7 @@ def main() -> None:
                 process.start()
             try:
                 label = f"round {number}, {neighbours} neighbours,"
-                found.append(measured(networks, options.threads, options.seconds, label))
+                found.append(measured(networks, options.threads, options.seconds, options.patience, label))
             finally:
                 for process in burning:
                     process.terminate()

@@ -23,7 +23,9 @@ FOLDER = Path("profiles")
 SAMPLES = 1000  # of a space at another input
 
 
-def measure_table(names: Sequence[str], batches: Sequence[int], options: Mapping[str, Any], max_seconds: float) -> None:
+def measure_table(
+    names: Sequence[str], batches: Sequence[int], options: Mapping[str, Any], max_seconds: float, patience: float
+) -> None:
     """Measures the reference networks that this device's table lacks, and writes `profiles/reference/<device>.csv`."""
     from nas.profiler.references import measure_references
 
@@ -36,7 +38,7 @@ def measure_table(names: Sequence[str], batches: Sequence[int], options: Mapping
             def show(name: str, done: int, count: int) -> None:
                 status.update(f"measuring {name}, {done + 1} of {count}")
 
-            path = measure_references(FOLDER / "reference", conditions, names, max_seconds, show)
+            path = measure_references(FOLDER / "reference", conditions, names, max_seconds, patience, show)
         typer.echo(f"table  {path}")
 
 

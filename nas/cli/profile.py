@@ -65,6 +65,9 @@ def profile_command(
     train: Annotated[str | None, typer.Option(help="Measure a training step with AdamW, Adam, SGD or RMSprop.")] = None,
     runtime: Annotated[str, typer.Option(help="torch, or onnx for ONNX Runtime.")] = "torch",
     cuda_graph: Annotated[bool, typer.Option("--cuda-graph", help="Capture the run once and time its replay.")] = False,
+    patience: Annotated[
+        float, typer.Option(help="Further seconds in which a disturbed measurement is taken again.", min=0)
+    ] = 20.0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a measurement that was disturbed.")] = False,
     space: Annotated[
         str | None, typer.Option(help="Instead of one network: time the layers of this search space for a table.")
@@ -117,7 +120,7 @@ def profile_command(
     if reference_table:
         from nas.cli.latency_table import measure_table
 
-        measure_table([] if what is None else [what], batches or [1], options, max_seconds)
+        measure_table([] if what is None else [what], batches or [1], options, max_seconds, patience)
         return
     if what is None:
         raise NasError("nothing to profile is named; allowed: a network, or --space and a search space")
@@ -141,7 +144,9 @@ def profile_command(
     figures, module = _cost(target, rows_by)
     measured = []
     if measure:
-        measured = _measured(target, batches, {**options, "max_seconds": max_seconds, "strict": strict})
+        measured = _measured(
+            target, batches, {**options, "max_seconds": max_seconds, "patience": patience, "strict": strict}
+        )
     comparison = _compared(target, module) if compare else None
     _show(what, target, figures, module, rows_by, depth, measured, comparison, html, as_json, csv)
 

@@ -32,6 +32,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter, sleep
 from typing import Any, Self
 
 import torch
@@ -45,6 +46,7 @@ from nas.profiler.latency import SLOWED, TOLERANCE, Latency, Paired, reference_r
 from nas.profiler.memory import peak_bytes
 from nas.profiler.target import Target, load_target, one_line, out_of_memory
 
+PAUSE = 2.0  # seconds between two attempts on a disturbed machine
 SLOWER = 0.15  # than the fastest reference known: by how much a machine may be before it is flagged
 START_SECONDS = 60  # for importing torch and building the network
 COMPILING = 10  # times as long for what compiles or exports first
@@ -123,6 +125,7 @@ def measure(
     train: str | None = None,
     runtime: str = "torch",
     cuda_graph: bool = False,
+    patience: float = 0.0,
     strict: bool = False,
 ) -> Measurement:
     """Measures runs of a network with random weights, in eval and inference mode unless it trains.
@@ -145,6 +148,7 @@ def measure(
             `AdamW`, `Adam`, `SGD` or `RMSprop`.
         runtime: `torch`, or `onnx` for ONNX Runtime (the extra `onnx`).
         cuda_graph: On a GPU, captures the run once and times its replay.
+        patience: Further seconds in which a disturbed measurement is taken again; the least disturbed one is kept.
         strict: Refuses a measurement that has flags.
 
     Raises:
@@ -157,6 +161,8 @@ def measure(
         target = load_target(target, inputs)
     if not 0 < max_seconds < math.inf:
         raise NasError(f"max_seconds {max_seconds} is not allowed; allowed: positive seconds")
+    if not 0 <= patience < math.inf:
+        raise NasError(f"patience {patience} is not allowed; allowed: seconds from 0")
     conditions = Conditions(
         device=str(resolved),
         dtype=dtype,
@@ -181,14 +187,14 @@ def measure(
             phases = [("export",), *phases]
         for names in phases:
             answer |= _in_fresh_process(request | {"phases": names}, what)
-    paired = Paired(**answer["reference"])
-    alone = device_name(resolved, dtype, 1, conditions.threads)
-    quiet = answer["quiet_reference_ms"] = _fastest_known(alone, paired.fastest_ms)
-    if paired.reference_ms > (1 + SLOWER) * quiet:
-        answer["flags"].append(
-            f"the machine is slower than it was: the reference network took {paired.reference_ms:.3g} ms in the "
-            f"median, and {quiet:.3g} ms when it was fastest"
-        )
+        alone = device_name(resolved, dtype, 1, conditions.threads)
+        _compare_with_quiet(answer, alone)
+        end = perf_counter() + patience
+        while answer["flags"] and perf_counter() < end:
+            sleep(min(PAUSE, patience))
+            again = answer | _in_fresh_process(request | {"phases": phases[-1]}, what)
+            _compare_with_quiet(again, alone)
+            answer = min(answer, again, key=lambda taken: (len(taken["flags"]), taken["reference"]["reference_ms"]))
     if strict and answer["flags"]:
         raise NasError(f"{what} was disturbed: {'; '.join(answer['flags'])}; allowed: a quiet machine, or strict=False")
     return Measurement.from_dict(answer)
@@ -203,6 +209,17 @@ def measure_batches(
         NasError: As `measure` does.
     """
     return [measure(target, batch=batch, **options) for batch in batches]
+
+
+def _compare_with_quiet(answer: dict[str, Any], device: str) -> None:
+    """Adds the reference network's time on the quiet machine, and a flag if this one is slower."""
+    paired = Paired(**answer["reference"])
+    quiet = answer["quiet_reference_ms"] = _fastest_known(device, paired.fastest_ms)
+    if paired.reference_ms > (1 + SLOWER) * quiet:
+        answer["flags"].append(
+            f"the machine is slower than it was: the reference network took {paired.reference_ms:.3g} ms in the "
+            f"median, and {quiet:.3g} ms when it was fastest"
+        )
 
 
 def _fastest_known(device: str, fastest_ms: float) -> float:

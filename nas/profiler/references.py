@@ -45,6 +45,7 @@ def measure_references(
     conditions: Conditions,
     names: Sequence[str] = (),
     max_seconds: float = 10.0,
+    patience: float = 0.0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
     """Measures reference networks that the table of this device lacks; every row is written as soon as it is known.
@@ -53,7 +54,7 @@ def measure_references(
         folder: Where the tables of devices lie.
         conditions: How to measure.
         names: Networks; all unless given.
-        max_seconds: For each, as in `nas.measure`.
+        max_seconds, patience: For each, as in `nas.measure`.
         progress: Called with the network that comes next, its number and how many there are.
 
     Returns:
@@ -74,16 +75,16 @@ def measure_references(
     for i, name in enumerate(sorted(wanted, key=lambda name: cost(load(name)).macs)):
         if progress:
             progress(name, i, len(wanted))
-        table = pd.concat([table, pd.DataFrame([_row(name, conditions, max_seconds, top1[name])])])
+        table = pd.concat([table, pd.DataFrame([_row(name, conditions, max_seconds, patience, top1[name])])])
         folder.mkdir(parents=True, exist_ok=True)
         table.sort_values("network").to_csv(path, index=False)
     return path
 
 
-def _row(name: str, conditions: Conditions, max_seconds: float, top1: str) -> dict[str, Any]:
+def _row(name: str, conditions: Conditions, max_seconds: float, patience: float, top1: str) -> dict[str, Any]:
     architecture = load(name)
     figures = cost(architecture)
-    found = measure(architecture, **asdict(conditions), max_seconds=max_seconds)
+    found = measure(architecture, **asdict(conditions), max_seconds=max_seconds, patience=patience)
     latency = found.latency_ms
     return {
         "network": name,

@@ -308,3 +308,30 @@ def test_onnx_runtime(tmp_path: Path) -> None:
     (output,) = prepare(target, conditions, tmp_path / "tiny.onnx")()  # type: ignore[misc]
     assert output.shape == (2, 5)
     assert ".t1.onnx" in conditions.name
+
+
+def test_a_disturbed_measurement_is_taken_again_and_the_least_disturbed_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The machine is quiet at a reference of 10 ms: 20 and 30 are disturbed, 10.5 is not."""
+    reference = iter([20.0, 30.0, 10.5, 40.0])
+    phases = []
+
+    def process(request: dict[str, Any], what: str) -> dict[str, Any]:
+        phases.append(request["phases"])
+        if request["phases"] == ("memory",):
+            return {"peak_memory_bytes": 1}
+        ms = next(reference)
+        paired = {"ratio": 2.0, "reference_ms": ms, "fastest_ms": 10.0, "samples": [ms] * 3}
+        latency = asdict(Latency.of([2 * ms] * 3))
+        return {"latency_ms": latency, "reference": paired, "environment": {}, "flags": [], "device": "x"}
+
+    monkeypatch.setattr(measure_module, "_in_fresh_process", process)
+    monkeypatch.setattr(measure_module, "PAUSE", 0.0)
+    found = measure("x3d_xs", "cpu", threads=1, patience=60)
+    assert found.latency_ms.median == 21 and found.flags == []
+    assert phases == [("memory",), ("latency",), ("latency",), ("latency",)]
+    reference = iter([30.0, 20.0])
+    monkeypatch.setattr(measure_module, "perf_counter", iter(range(0, 100, 40)).__next__)
+    found = measure("x3d_xs", "cpu", threads=1, patience=60)
+    assert found.latency_ms.median == 40 and len(found.flags) == 1
