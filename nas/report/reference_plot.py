@@ -36,8 +36,18 @@ def draw_references(table: pd.DataFrame, device: str, path: Path) -> None:
     )
     colours = [FAMILIES.get(name.split("_")[0], OTHER) for name in table["network"]]
     axes.scatter(gmacs, ms, c=colours, s=28, zorder=2)
-    for name, x, y in zip(table["network"], gmacs, ms, strict=True):
-        axes.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    right = True
+    for name, x, y in sorted(zip(table["network"], gmacs, ms, strict=True), key=lambda point: point[1:]):
+        # Neighbours in cost have their names on different sides.
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(5, -2) if right else (-5, -2),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            fontsize=7,
+        )
+        right = not right
     axes.set(xscale="log", yscale="log", xlabel="GMACs per clip", ylabel="Latency (ms), median", title=device)
     axes.grid(alpha=0.25, which="both", linewidth=0.5)
     figure.tight_layout()
