@@ -89,8 +89,10 @@ class Shape:
 
     def strided(self, stride: tuple[int, int, int], channels: int) -> Shape:
         """The shape after an operator of this stride that would keep the size at stride 1."""
-        frames, height, width = (math.ceil(n / s) for n, s in zip(self.extent, stride, strict=True))
-        return replace(self, frames=frames, height=height, width=width, channels=channels)
+        t, h, w = stride
+        return Shape(
+            -(-self.frames // t), -(-self.height // h), -(-self.width // w), channels, self.grid, self.class_tokens
+        )
 
     def __str__(self) -> str:
         return "x".join(map(str, (*self.extent, self.channels))) + {"clip": " + 1", "frame": " + 1 per frame"}.get(

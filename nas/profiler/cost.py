@@ -325,16 +325,11 @@ class PartsCost(Cost):
     @classmethod
     def of(cls, parts: Sequence[Part]) -> Self:
         records = [record(kind_of(part)) for part in parts]
-        return cls(
-            macs=sum([r.macs for r in records]),
-            params=sum([r.params for r in records]),
-            elementwise=sum([r.elementwise for r in records]),
-            bytes_moved=sum([r.bytes_moved for r in records]),
-            inference_bytes=max(cls._alive(records)),
-            parameter_bytes=sum([r.parameter_bytes for r in records]),
-            parts=parts,
-            records=records,
+        summed = zip(
+            *[(r.macs, r.params, r.elementwise, r.bytes_moved, r.parameter_bytes) for r in records], strict=True
         )
+        macs, params, elementwise, bytes_moved, parameter_bytes = map(sum, summed)
+        return cls(macs, params, elementwise, bytes_moved, max(cls._alive(records)), parameter_bytes, parts, records)
 
     @staticmethod
     def _alive(records: Sequence[Record]) -> list[int]:
