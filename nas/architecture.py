@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -781,6 +782,17 @@ class Architecture(Config):
         Raises:
             ArchitectureError: A piece cannot work on the shape that reaches it.
         """
+        return list(self.flow)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; the copy finds its own parts."""
+        copied = super().model_copy(update=update, deep=deep)
+        vars(copied).pop("flow", None)
+        return copied
+
+    @cached_property
+    def flow(self) -> tuple[Part, ...]:
+        """What `parts` lists, found once."""
         shape = self.stem.output(self.input.shape, self.stages[0].width, "stem")
         parts = [Part("stem", self.stem, self.input.shape, shape)]
         for s, stage in enumerate(self.stages):
@@ -813,7 +825,7 @@ class Architecture(Config):
                 shape, stride = output, UNIT_STRIDE
         self.head.check(shape, "head")
         parts.append(Part("head", self.head, shape, Shape(1, 1, 1, self.num_classes, grid=False)))
-        return parts
+        return tuple(parts)
 
     @property
     def convolutional(self) -> bool:

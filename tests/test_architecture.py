@@ -560,3 +560,9 @@ def test_networks_that_take_other_clips() -> None:
     ):
         architecture = Architecture.parse(conv | changes)
         assert (architecture.takes_any_clip, architecture.takes_larger_clips) == expected
+
+
+def test_a_copy_finds_its_own_parts() -> None:
+    network = load("r3d_18")
+    assert network.parts()[-1].output.channels == 400
+    assert network.model_copy(update={"num_classes": 5}).parts()[-1].output.channels == 5
