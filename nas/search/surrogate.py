@@ -1,92 +1,127 @@
-"""What accuracy a candidate may have, and how much of the front it can be expected to add.
+"""What a candidate may come to, and how much of the front it can be expected to add.
 
-The error of a network is taken as log-normal: a Gaussian process over its logarithm. Candidates are near each other if
-few of their choices differ, or if features such as costs and counts of operators are alike; which of the two counts how
-much, and how noisy results are, is what makes the results at hand most likely. A known cost is never modelled: a
-candidate's expected gain of hypervolume is an integral over its error alone.
+An objective that only training tells is a Gaussian process, over its logarithm where it is the distance from an ideal
+such as an error. Candidates are near each other if few of their choices differ, or if features such as costs and counts
+of operators are alike; which of the two counts how much, and how noisy results are, is what makes the results at hand
+most likely. An objective that is known is never modelled: the expected gain of hypervolume is an integral over the
+others alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from itertools import pairwise, product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas.search.front import non_dominated
+
 Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 # Scales of distances, as shares of their mean among the results; share of the first kernel; variance of the noise.
 _CHOICES = (0.35, 1.2, 4.0)
 _FEATURES = (0.15, 0.3, 0.6, 1.2)
 _SHARES = (0.05, 0.3, 0.6, 0.95)
 _NOISES = (0.003, 0.02, 0.1)
+_BOXES = 512  # that are integrated over at once
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How alike the objective of two candidates is: share exp(-choices / scale) + (1 - share) exp(-features / scale).
+
+    Attributes:
+        scales: Of the number of choices that differ, and of the squared distance of features.
+        share: Of the first of the two.
+        noise: Variance of a result beside that of the process, which is 1.
+    """
+
+    scales: tuple[float, float]
+    share: float
+    noise: float
+
+    @classmethod
+    def likeliest(cls, codes: Codes, features: Array, values: Array, extra: Array) -> Kernel:
+        """The kernel of a grid under which results are most likely; for the arguments see `Surrogate.fit`."""
+        differing, apart = _differing(codes, codes), _apart(features, features)
+        means = [max(float(distances.mean()), 1e-12) for distances in (differing, apart)]
+        best, found = -np.inf, None
+        for a, b, share in product(_CHOICES, _FEATURES, _SHARES):
+            for noise in _NOISES:
+                kernel = cls((a * means[0], 2 * b * b * means[1]), share, noise)
+                lower, _, variance = kernel._factored(differing, apart, values - values.mean(), extra)
+                likelihood = -0.5 * len(values) * np.log(variance) - np.log(np.diag(lower)).sum()
+                if likelihood > best:
+                    best, found = likelihood, kernel
+        assert found is not None
+        return found
+
+    def __call__(self, differing: Array, apart: Array) -> Array:
+        return self.share * np.exp(-differing / self.scales[0]) + (1 - self.share) * np.exp(-apart / self.scales[1])
+
+    def _factored(self, differing: Array, apart: Array, z: Array, extra: Array) -> tuple[Array, Array, float]:
+        """Cholesky factor with noise, the factor's inverse times the values, and the variance that they tell."""
+        spread = max(float(z.var()), 1e-18)
+        lower = np.linalg.cholesky(self(differing, apart) + np.diag(self.noise + extra / spread))
+        half = np.linalg.solve(lower, z)
+        return lower, half, max(float(half @ half) / len(z), 1e-18)
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A Gaussian process of the logarithm of an error, fitted by `fit`.
+    """A Gaussian process of one objective, fitted by `fit`.
 
     Attributes:
         codes, features: Of the results.
-        scales: Of the two squared or plain distances in the kernel.
-        share: Of the kernel of choices.
-        center, deviation: Mean of the logarithms, and standard deviation of the process.
-        lower: Cholesky factor of the kernel with noise.
+        kernel: How alike candidates are.
+        center, deviation: Mean of the values, and standard deviation of the process.
+        inverse: Of the Cholesky factor of the kernel with noise.
         weights: Of each result in a mean.
     """
 
-    codes: NDArray[np.int64]
+    codes: Codes
     features: Array
-    scales: tuple[float, float]
-    share: float
+    kernel: Kernel
     center: float
     deviation: float
-    lower: Array
+    inverse: Array
     weights: Array
 
     @classmethod
-    def fit(cls, codes: NDArray[np.int64], features: Array, errors: Array) -> Surrogate:
+    def fit(cls, kernel: Kernel, codes: Codes, features: Array, values: Array, extra: Array) -> Surrogate:
         """Fits to results.
 
         Args:
+            kernel: How alike candidates are.
             codes: (results, choices), the position of each choice, -1 where there is none.
             features: (results, features), of like scale.
-            errors: (results), above zero.
+            values: (results), of the objective, or of its logarithm.
+            extra: (results), variance of each value beyond the noise of all: 0 for what was trained to the end.
         """
-        values = np.log(errors)
         center = float(values.mean())
-        z = values - center
-        differing, apart = _differing(codes, codes), _apart(features, features)
-        means = [max(float(distances.mean()), 1e-12) for distances in (differing, apart)]
-        best = -np.inf
-        found: tuple[tuple[float, float], float, float, Any, Any] | None = None
-        for a, b, share, noise in product(_CHOICES, _FEATURES, _SHARES, _NOISES):
-            scales = (a * means[0], 2 * b * b * means[1])
-            lower = np.linalg.cholesky(_kernel(differing, apart, scales, share) + noise * np.eye(len(z)))
-            half = np.linalg.solve(lower, z)
-            variance = max(float(half @ half) / len(z), 1e-18)
-            likelihood = -0.5 * len(z) * np.log(variance) - np.log(np.diag(lower)).sum()
-            if likelihood > best:
-                best, found = likelihood, (scales, share, variance, lower, half)
-        assert found is not None
-        scales, share, variance, lower, half = found
-        return cls(
-            codes, features, scales, share, center, float(np.sqrt(variance)), lower, np.linalg.solve(lower.T, half)
+        lower, half, variance = kernel._factored(
+            _differing(codes, codes), _apart(features, features), values - center, extra
         )
+        inverse = np.linalg.inv(lower)
+        return cls(codes, features, kernel, center, float(np.sqrt(variance)), inverse, inverse.T @ half)
 
-    def predict(self, codes: NDArray[np.int64], features: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of the logarithm of each candidate's error, noise not included."""
-        kernel = _kernel(_differing(codes, self.codes), _apart(features, self.features), self.scales, self.share)
-        explained = (np.linalg.solve(self.lower, kernel.T) ** 2).sum(0)
+    def predict(self, codes: Codes, features: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the value of each candidate, noise not included."""
+        kernel = self.kernel(_differing(codes, self.codes), _apart(features, self.features))
+        explained = ((kernel @ self.inverse.T) ** 2).sum(1)
         return self.center + kernel @ self.weights, self.deviation * np.sqrt(np.maximum(1 - explained, 1e-9))
 
 
-def _differing(a: NDArray[np.int64], b: NDArray[np.int64]) -> Array:
+def _differing(a: Codes, b: Codes) -> Array:
     """Number of choices that differ, (len(a), len(b))."""
-    return np.array([(b != row).sum(1) for row in a], float).reshape(len(a), len(b))
+    different = np.zeros((len(a), len(b)))
+    for column in range(a.shape[1]):
+        different += a[:, column, None] != b[:, column]
+    return different
 
 
 def _apart(a: Array, b: Array) -> Array:
@@ -95,35 +130,85 @@ def _apart(a: Array, b: Array) -> Array:
     return distances
 
 
-def _kernel(differing: Array, apart: Array, scales: tuple[float, float], share: float) -> Array:
-    return share * np.exp(-differing / scales[0]) + (1 - share) * np.exp(-apart / scales[1])
+@dataclass(frozen=True)
+class Belief:
+    """What one objective of some candidates is taken to be.
+
+    Attributes:
+        mean, deviation: (candidates), of a normal distribution of the objective, or of its logarithm.
+        logarithmic: Which of the two.
+    """
+
+    mean: Array
+    deviation: Array
+    logarithmic: bool
+
+    @property
+    def middle(self) -> Array:
+        """The median of the objective of each candidate."""
+        return np.exp(self.mean) if self.logarithmic else self.mean
+
+    def shortfall(self, level: Array) -> Array:
+        """Expectation of how far each candidate lies below each level, (candidates, levels); 0 where it is above."""
+        mean, deviation = self.mean[:, None], self.deviation[:, None]
+        bounded = np.where(np.isfinite(level), level, 0.0)
+        if not self.logarithmic:
+            below = (bounded - mean) / deviation
+            found = (bounded - mean) * _normal(below) + deviation * np.exp(-(below**2) / 2) / np.sqrt(2 * np.pi)
+            return np.where(np.isfinite(level), np.maximum(found, 0), 0.0)
+        positive = np.maximum(bounded, 1e-300)
+        below = (np.log(positive) - mean) / deviation
+        found = positive * _normal(below) - np.exp(mean + deviation**2 / 2) * _normal(below - deviation)
+        return np.where(bounded > 0, np.maximum(found, 0), 0.0)
 
 
-def expected_gain(mean: Array, deviation: Array, costs: Array, front: Array, reference: Array) -> Array:
-    """Hypervolume of error and cost that each candidate is expected to add, both smaller is better.
+def expected_gain(beliefs: Sequence[Belief], known: Array, front: Array, reference: Array) -> Array:
+    """Hypervolume that each candidate is expected to add; every objective is better the smaller it is.
 
-    A candidate of cost c and error e adds the integral over c' from c to the reference of how far e lies below the
-    smallest error that the front has up to c'. That is a staircase, so that the expectation is a sum over its steps of
-    the width beyond c times the expected shortfall of a log-normal error below the step.
+    What the front leaves is cut into boxes. What a candidate adds in a box is the product, over the objectives, of how
+    far it lies below the box's upper end, at most the box's length; an expected one for an objective that is believed,
+    which are independent of each other.
 
     Args:
-        mean, deviation: Of the logarithm of each candidate's error.
-        costs: Known, of each candidate.
-        front: (points, 2), error and cost of what is known.
-        reference: (2), the worst error and cost that count.
+        beliefs: Of the first objectives.
+        known: (candidates, others), values of the other objectives.
+        front: (points, objectives), what is there.
+        reference: (objectives), the worst that counts.
     """
-    order = np.argsort(front[:, 1])
-    levels = np.append(reference[0], np.minimum(np.minimum.accumulate(front[order, 0]), reference[0]))
-    edges = np.concatenate([[-np.inf], np.minimum(front[order, 1], reference[1]), [reference[1]]])
-    expected = np.exp(mean + deviation**2 / 2)
-    gain = np.zeros(len(mean))
-    for level, begin, end in zip(levels, edges, edges[1:], strict=False):
-        width = np.maximum(end - np.maximum(begin, costs), 0)
-        if level > 0 and width.any():
-            below = (np.log(level) - mean) / deviation
-            shortfall = level * _normal(below) - expected * _normal(below - deviation)
-            gain += width * np.maximum(shortfall, 0)
+    lower, upper = _boxes(front[(front < reference).all(1)], reference)
+    gain = np.zeros(len(known))
+    for start in range(0, len(lower), _BOXES):
+        part = slice(start, start + _BOXES)
+        volume = np.ones((len(known), len(lower[part])))
+        for objective, belief in enumerate(beliefs):
+            volume *= belief.shortfall(upper[part, objective]) - belief.shortfall(lower[part, objective])
+        for column, objective in enumerate(range(len(beliefs), len(reference))):
+            begin = np.maximum(lower[part, objective], known[:, column, None])
+            volume *= np.maximum(upper[part, objective] - begin, 0)
+        gain += volume.sum(1)
     return gain
+
+
+def _boxes(points: Array, reference: Array) -> tuple[Array, Array]:
+    """Boxes without overlap, their lower and upper ends, that together are what lies below the reference undominated.
+
+    Between two neighbouring values of the last objective, what dominates is a front of the other objectives.
+    """
+    if len(reference) == 1:
+        return np.full((1, 1), -np.inf), np.array([[min(points[:, 0], default=reference[0])]])
+    points = points[np.argsort(points[:, -1], kind="stable")]
+    edges = np.concatenate([[-np.inf], points[:, -1], reference[-1:]])
+    lowers, uppers = [], []
+    for count, (begin, end) in enumerate(pairwise(edges)):
+        if begin < end:
+            lower, upper = _boxes(_undominated(points[:count, :-1]), reference[:-1])
+            lowers.append(np.column_stack([lower, np.full(len(lower), begin)]))
+            uppers.append(np.column_stack([upper, np.full(len(upper), end)]))
+    return np.vstack(lowers), np.vstack(uppers)
+
+
+def _undominated(points: Array) -> Array:
+    return points[non_dominated(points, [False] * points.shape[1])]
 
 
 def _normal(z: Array) -> Array:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.search.surrogate import Surrogate, expected_gain
+from nas.search.front import hypervolume as volume
+from nas.search.surrogate import Belief, Kernel, Surrogate, expected_gain
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
@@ -24,25 +25,46 @@ def test_gain_of_a_sure_candidate_is_the_area_that_it_adds() -> None:
     """Beside (4, 1) and (2, 3) under (10, 5), an error of 3 at cost 2 adds 1 x 1; at cost 0 it adds 7 + 1 x 2."""
     front, reference = np.array([[4.0, 1.0], [2.0, 3.0]]), np.array([10.0, 5.0])
     sure = np.full(4, 1e-9)
-    gain = expected_gain(np.log([3.0, 3.0, 5.0, 1.0]), sure, np.array([2.0, 0.0, 2.0, 6.0]), front, reference)
-    assert gain == pytest.approx([1, 9, 0, 0], abs=1e-6)
+    costs = np.array([[2.0], [0.0], [2.0], [6.0]])
+    for logarithmic in (True, False):
+        errors = np.array([3.0, 3.0, 5.0, 1.0])
+        belief = Belief(np.log(errors) if logarithmic else errors, sure, logarithmic)
+        assert expected_gain([belief], costs, front, reference) == pytest.approx([1, 9, 0, 0], abs=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), count=st.integers(0, 6))
-def test_gain_is_the_integral_of_the_areas_that_errors_add(seed: int, count: int) -> None:
+@given(seed=st.integers(0, 10**6), count=st.integers(0, 6), logarithmic=st.booleans())
+def test_gain_is_the_integral_of_the_areas_that_errors_add(seed: int, count: int, logarithmic: bool) -> None:
     """Over 4,001 errors up to 8 deviations away: what is rare counts too, which drawn errors may miss."""
     rng = np.random.default_rng(seed)
     front = rng.uniform(1, 9, (count, 2))
     reference = np.array([8.0, 8.0])
     mean, deviation, cost = rng.normal(1.2, 0.5), rng.uniform(0.1, 1.0), rng.uniform(0, 9)
-    gain = expected_gain(np.array([mean]), np.array([deviation]), np.array([cost]), front, reference)[0]
+    belief = Belief(np.array([mean]), np.array([deviation]), logarithmic)
+    gain = expected_gain([belief], np.array([[cost]]), front, reference)[0]
     before = hypervolume(front, reference)
     z = np.linspace(-8, 8, 4001)
-    errors = np.exp(mean + deviation * z)
+    errors = mean + deviation * z
+    errors = np.exp(errors) if logarithmic else errors
     added = [hypervolume(np.vstack([front, [error, cost]]), reference) - before for error in errors]
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     assert gain == pytest.approx(np.trapezoid(np.array(added) * density, z), rel=1e-4, abs=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(0, 7), objectives=st.integers(1, 4), believed=st.integers(0, 4))
+def test_a_sure_gain_is_the_hypervolume_added(seed: int, count: int, objectives: int, believed: int) -> None:
+    """One to four objectives, of which any number is believed, against the hypervolume of another implementation."""
+    rng = np.random.default_rng(seed)
+    believed = min(believed, objectives)
+    front, reference = rng.uniform(0, 9, (count, objectives)), np.full(objectives, 8.0)
+    candidates = rng.uniform(0, 9, (5, objectives))
+    maximise = [False] * objectives
+    before = volume(front, reference, maximise)
+    added = [volume(np.vstack([front, candidate]), reference, maximise) - before for candidate in candidates]
+    beliefs = [Belief(column, np.full(5, 1e-9), False) for column in candidates[:, :believed].T]
+    gain = expected_gain(beliefs, candidates[:, believed:], front, reference)
+    assert gain == pytest.approx(added, abs=1e-5)
 
 
 def results(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,22 +76,32 @@ def results(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return codes, features, errors
 
 
+def known(count: int) -> tuple[np.ndarray, ...]:
+    codes, features, errors = results(count)
+    return codes, features, np.log(errors), np.zeros(count)
+
+
+def fitted(codes: np.ndarray, features: np.ndarray, values: np.ndarray, extra: np.ndarray) -> Surrogate:
+    return Surrogate.fit(Kernel.likeliest(codes, features, values, extra), codes, features, values, extra)
+
+
 def test_prediction_is_that_of_the_textbook_formula() -> None:
     codes, features, errors = results(12)
-    surrogate = Surrogate.fit(codes, features, errors)
+    values, extra = np.log(errors), np.linspace(0, 0.1, 12)
+    surrogate = fitted(codes, features, values, extra)
     others, theirs, _ = results(5, seed=1)
 
     def kernel(a: np.ndarray, fa: np.ndarray, b: np.ndarray, fb: np.ndarray) -> np.ndarray:
         differing = (a[:, None] != b[None]).sum(-1)
         apart = ((fa[:, None] - fb[None]) ** 2).sum(-1)
-        one, two = surrogate.scales
-        return surrogate.share * np.exp(-differing / one) + (1 - surrogate.share) * np.exp(-apart / two)
+        (one, two), share = surrogate.kernel.scales, surrogate.kernel.share
+        return share * np.exp(-differing / one) + (1 - share) * np.exp(-apart / two)
 
-    noisy = surrogate.lower @ surrogate.lower.T
-    assert np.ptp(np.diag(noisy - kernel(codes, features, codes, features))) < 1e-12
+    noise = surrogate.kernel.noise + extra / values.var()
+    noisy = kernel(codes, features, codes, features) + np.diag(noise)
     cross = kernel(others, theirs, codes, features)
-    center = np.log(errors).mean()
-    expected = center + cross @ np.linalg.inv(noisy) @ (np.log(errors) - center)
+    center = values.mean()
+    expected = center + cross @ np.linalg.inv(noisy) @ (values - center)
     variance = 1 - np.einsum("ij,jk,ik->i", cross, np.linalg.inv(noisy), cross)
     mean, deviation = surrogate.predict(others, theirs)
     assert mean == pytest.approx(expected, abs=1e-9)
@@ -77,7 +109,7 @@ def test_prediction_is_that_of_the_textbook_formula() -> None:
 
 
 def test_unseen_candidates_are_ranked() -> None:
-    surrogate = Surrogate.fit(*results(60))
+    surrogate = fitted(*known(60))
     codes, features, errors = results(200, seed=1)
     mean, deviation = surrogate.predict(codes, features)
     assert np.corrcoef(mean, np.log(errors))[0, 1] > 0.97
@@ -86,6 +118,19 @@ def test_unseen_candidates_are_ranked() -> None:
 
 def test_equal_results_are_no_error() -> None:
     codes, features, errors = results(8)
-    surrogate = Surrogate.fit(codes, features, np.ones_like(errors))
+    surrogate = fitted(codes, features, np.zeros_like(errors), np.zeros_like(errors))
     mean, deviation = surrogate.predict(codes, features)
     assert mean == pytest.approx(0) and (deviation >= 0).all()
+
+
+def test_an_uncertain_result_counts_less() -> None:
+    codes, features, values, extra = known(30)
+    values[0] += 1
+    doubted = extra.copy()
+    doubted[0] = 10
+    kernel = Kernel.likeliest(codes, features, values, extra)
+    sure, unsure = (
+        Surrogate.fit(kernel, codes, features, values, e).predict(codes[:1], features[:1]) for e in (extra, doubted)
+    )
+    assert unsure[0][0] < sure[0][0] - 0.3
+    assert unsure[1][0] > sure[1][0]
