@@ -1,6 +1,7 @@
 """Where the package's data (`search_spaces/`, `profiles/`) lies: inside the wheel, or beside `nas/` in a checkout."""
 
 import os
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -9,6 +10,14 @@ from nas.errors import NasError, brief
 _PACKAGE = Path(__file__).resolve().parent
 SHOWN = 200  # characters of a path in a message
 FEW = 8  # names that are all printed
+# What the YAML files of a folder are, and the commands that take their names.
+KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
+    "search_spaces": ("search space", lambda name: f"nas search {name} and nas profile --space {name}"),
+    "search_spaces/reference": (
+        "reference network",
+        lambda name: f"nas search --around {name} and nas profile {name}",
+    ),
+}
 
 
 def resource_folder(name: str) -> Path:
@@ -31,7 +40,7 @@ def find_resource(what: str, name: str | Path, folder: str) -> Path:
         folder: The data folder that holds the named ones.
 
     Raises:
-        NasError: Neither a file nor a known name.
+        NasError: Neither a file nor a known name; the message says where a name of the other folder belongs.
     """
     if isinstance(name, str | Path):
         path = Path(name)
@@ -40,8 +49,17 @@ def find_resource(what: str, name: str | Path, folder: str) -> Path:
         named = resource_folder(folder) / f"{name}.yaml"
         if path.name == str(name) and os.path.isfile(named):
             return named
-    known = resource_names(folder)
     shown = brief(str(name) if isinstance(name, Path) else name, SHOWN)
-    meant = get_close_matches(str(name), known, 3, 0.7) if len(known) > FEW else []
-    allowed = f"{', '.join(meant)} and other names that nas list prints" if meant else ", ".join(known) or "none yet"
-    raise NasError(f"{what} {shown} is neither a file nor a known name; allowed: a path, or one of {allowed}")
+    other = next(kind for kind in KINDS if kind != folder)
+    elsewhere, use = KINDS[other]
+    known, others = resource_names(folder), resource_names(other)
+    if str(name) in others:
+        raise NasError(
+            f"{what} {shown} is the name of a {elsewhere}; allowed: a path, a {KINDS[folder][0]}, "
+            f"or the {elsewhere} in {use(str(name))}"
+        )
+    near = get_close_matches(str(name), [*known, *others], 3, 0.7)
+    allowed = "a name that nas list prints" if near and len(known) > FEW else f"one of {', '.join(known) or 'none yet'}"
+    meant = [found if found in known else f"{found} (a {elsewhere}, for {use(found)})" for found in near]
+    nearest = f"; nearest: {', '.join(meant)}" if meant else ""
+    raise NasError(f"{what} {shown} is neither a file nor a known name; allowed: a path, or {allowed}{nearest}")

@@ -30,7 +30,7 @@ ALLOWED = {
         "errors",
         "resources",
     },
-    "report": {"search", "errors", "architecture"},
+    "report": {"search", "profiler", "errors", "architecture"},
     "cli": {
         "report",
         "search",

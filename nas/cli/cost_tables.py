@@ -13,17 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nas.profiler.units import COLUMNS, OPERATOR_COLUMNS, Column, Unit, quantity
+
 if TYPE_CHECKING:
     from nas.profiler.compare import Comparison
     from nas.profiler.cost import Cost, LayerCost, OperatorCost
     from nas.profiler.measure import Measurement
 
 ROWS = 40  # of a table that is still read at a glance
-UNITS = (
-    "GFLOPs are 10^9 multiply-adds of convolutions, linear layers and attention products; other operations (G) are "
-    "10^9 operations of everything else; moved is what operators read and write, kept what training keeps for the "
-    "backward pass, live the most that lives in inference while a row runs, in MB of 10^6 bytes at float32."
-)
 
 
 def grouped(rows: Sequence[LayerCost], depth: int | None, kinds: Mapping[str, str]) -> list[LayerCost]:
@@ -78,51 +75,43 @@ def layer_table(rows: Sequence[LayerCost], figures: Cost, title: str) -> Table:
     table = Table(title=escape(title))
     for name in ("part", "operator", "output"):
         table.add_column(name, overflow="fold")
-    for name in ("GFLOPs", "other\n(G)", "params\n(M)", "moved\n(MB)", "kept\n(MB)", "live\n(MB)"):
-        table.add_column(name, justify="right", no_wrap=True)
+    units = [column.unit(figures) for column in COLUMNS]
+    for column, unit in zip(COLUMNS, units, strict=True):
+        table.add_column(unit.head(column.head).replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(escape(row.path or "(itself)"), escape(row.op), row.shape, *_cells(row))
+        table.add_row(escape(row.path or "(itself)"), escape(row.op), row.shape, *_cells(row, COLUMNS, units))
     table.add_section()
-    table.add_row("total", "", "", *_cells(figures), style="bold")
+    table.add_row("total", "", "", *_cells(figures, COLUMNS, units), style="bold")
     return table
 
 
-def _cells(row: LayerCost | Cost) -> tuple[str, ...]:
-    return (
-        f"{row.macs / 1e9:.4f}",
-        f"{row.elementwise / 1e9:.4f}",
-        f"{row.params / 1e6:.4f}",
-        f"{row.bytes_moved / 1e6:.2f}",
-        f"{row.activation_bytes / 1e6:.2f}",
-        f"{row.inference_bytes / 1e6:.2f}",
-    )
+def _cells(row: LayerCost | OperatorCost | Cost, columns: Sequence[Column], units: Sequence[Unit]) -> list[str]:
+    return [unit.text(getattr(row, column.name)) for column, unit in zip(columns, units, strict=True)]
 
 
 def operator_table(rows: Sequence[OperatorCost], figures: Cost, title: str) -> Table:
     """The table by ATen operator, with totals."""
     table = Table("operator", title=escape(title))
-    for name in ("calls", "GFLOPs", "other (G)", "moved (MB)"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("calls", justify="right", no_wrap=True)
+    units = [column.unit(figures) for column in OPERATOR_COLUMNS]
+    for column, unit in zip(OPERATOR_COLUMNS, units, strict=True):
+        table.add_column(unit.head(column.head), justify="right", no_wrap=True)
     for row in rows:
         unknown = " (unknown)" if row.op in figures.unknown else ""
-        table.add_row(escape(row.op) + unknown, str(row.calls), *_sums(row))
+        table.add_row(escape(row.op) + unknown, str(row.calls), *_cells(row, OPERATOR_COLUMNS, units))
     table.add_section()
-    table.add_row("total", str(sum(row.calls for row in rows)), *_sums(figures), style="bold")
+    total = _cells(figures, OPERATOR_COLUMNS, units)
+    table.add_row("total", str(sum(row.calls for row in rows)), *total, style="bold")
     return table
-
-
-def _sums(row: OperatorCost | Cost) -> tuple[str, ...]:
-    return f"{row.macs / 1e9:.4f}", f"{row.elementwise / 1e9:.4f}", f"{row.bytes_moved / 1e6:.2f}"
 
 
 def summary(figures: Cost) -> list[str]:
     """What a table cannot show, a sentence each."""
-    megabytes = 1e6
     lines = [
         f"intensity {figures.intensity:.4g} operations (a multiply-add is one) per byte moved; parameters "
-        f"{figures.parameter_bytes / megabytes:.4g} MB; inference "
-        f"{(figures.parameter_bytes + figures.inference_bytes) / megabytes:.4g} MB at its peak, parameters included; "
-        f"a training step with AdamW {figures.training_bytes('adamw') / megabytes:.4g} MB (parameters, gradients, two "
+        f"{quantity(figures.parameter_bytes, 'B')}; inference "
+        f"{quantity(figures.parameter_bytes + figures.inference_bytes, 'B')} at its peak, parameters included; a "
+        f"training step with AdamW {quantity(figures.training_bytes('adamw'), 'B')} (parameters, gradients, two "
         f"moments, activations)"
     ]
     if figures.unknown:
@@ -143,17 +132,18 @@ def as_csv(rows: Sequence[LayerCost] | Sequence[OperatorCost]) -> str:
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints what other tools count, and below each tool by what it differs."""
     table = Table("tool", title="multiply-adds of other tools beside ours")
-    for name in ("GMACs", "ratio to ours"):
+    unit = Unit.of(max(comparison.macs, *(tool.macs or 0 for tool in comparison.tools)))
+    for name in (unit.head("MACs"), "ratio to ours"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("reasons", overflow="fold")
-    table.add_row("nas", f"{comparison.macs / 1e9:.4f}", "1", "", style="bold")
+    table.add_row("nas", unit.text(comparison.macs), "1", "", style="bold")
     for tool in comparison.tools:
         if tool.macs is None:
             table.add_row(tool.tool, "-", "-", f"[yellow]failed:[/] {escape(tool.error or '')}")
             continue
         ratio = "-" if tool.ratio is None else f"{tool.ratio:.4f}"
         reasons = "\n".join(f"- {escape(str(reason))}" for reason in tool.reasons)
-        table.add_row(tool.tool, f"{tool.macs / 1e9:.4f}", ratio, reasons or "equal")
+        table.add_row(tool.tool, unit.text(tool.macs), ratio, reasons or "equal")
     console.print(table)
 
 
@@ -167,7 +157,7 @@ def print_measurement(measured: Measurement, console: Console) -> None:
     ]
     rate = f"{measured.conditions.batch * 1e3 / latency.median:.4g} clips/s" if measured.conditions else ""
     memory = [
-        f"{name} {value / 1e6:.4g} MB"
+        f"{name} {quantity(value, 'B')}"
         for name, value in (
             ("peak memory", measured.peak_memory_bytes),
             ("reserved", measured.reserved_memory_bytes),

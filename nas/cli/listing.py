@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from nas.errors import NasError
 from nas.resources import resource_folder, resource_names
@@ -70,7 +71,9 @@ def _published_page() -> str:
     ]
     formats = {"params": "{:,}", "mparams": "{:.9g}", "params_ratio": "{:.3f}"}
     formats |= {"macs": "{:,}", "gmacs": "{:.10g}", "macs_ratio": "{:.3f}"}
-    for row in reference_table().to_dict("records"):
+    with Console(stderr=True).status("pricing the reference networks"):
+        table = reference_table()
+    for row in table.to_dict("records"):
         figures = [pattern.format(row[key]) if pd.notna(row[key]) else "" for key, pattern in formats.items()]
         cells = [row["network"], row["source"], row["input"], *figures, row["top1"], row["note"]]
         rows.append(f"| {' | '.join(map(str, cells))} |")

@@ -141,7 +141,9 @@ def profile_command(
     if measure:  # what cannot be measured is refused before anything is counted
         _check(options, batches or [target.batch])
     rows_by = by or ("layer" if target.architecture else "module")
-    figures, module = _cost(target, rows_by)
+    with Console(stderr=True).status("computing the cost"):
+        figures, module = _cost(target, rows_by)
+        _ = figures.layers  # counted when first read
     measured = []
     if measure:
         measured = _measured(
@@ -231,6 +233,7 @@ def _show(
     csv: str | None,
 ) -> None:
     from nas.cli import cost_tables
+    from nas.profiler.units import UNITS
 
     kinds = {path: type(part).__name__ for path, part in module.named_modules()}
     finest = rows_by == "layer" and depth is None
@@ -240,15 +243,7 @@ def _show(
     if html is not None:
         from nas.report.cost_plot import write_cost_page
 
-        write_cost_page(
-            html,
-            title,
-            figures.layers,
-            rows,
-            figures.operators,
-            kinds,
-            [*cost_tables.summary(figures), cost_tables.UNITS],
-        )
+        write_cost_page(html, title, figures, rows, kinds, cost_tables.summary(figures))
         Console(stderr=True).print(f"page  {html}", highlight=False, soft_wrap=True)
     if csv is not None:
         text = cost_tables.as_csv(figures.operators if rows_by == "operator" else rows)
@@ -273,7 +268,7 @@ def _show(
         console.print(cost_tables.operator_table(figures.operators, figures, title))
     else:
         console.print(cost_tables.layer_table(rows, figures, title))
-    for line in (*cost_tables.summary(figures), cost_tables.UNITS):
+    for line in (*cost_tables.summary(figures), UNITS):
         console.print(line, highlight=False, soft_wrap=not console.is_terminal)
     for measurement in measured:
         cost_tables.print_measurement(measurement, console)

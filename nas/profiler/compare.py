@@ -35,6 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from nas.errors import NasError
 from nas.profiler.target import one_line
 from nas.profiler.tracing import trace
+from nas.profiler.units import quantity
 
 _PRODUCT = re.compile(r"conv|linear|matmul|mm(_|$)|mv$|(^|_)dot$|einsum|attention|bilinear|RNN|GRU|LSTM", re.IGNORECASE)
 _NO_PRODUCT = re.compile(r"upsample|grid", re.IGNORECASE)
@@ -68,11 +69,11 @@ class Reason:
 
     def __str__(self) -> str:
         if self.macs:
-            text = f"{self.operator}: {_giga(self.macs)} GMACs counted as {_giga(self.counted)}"
+            text = f"{self.operator}: {quantity(self.macs, 'MACs')} counted as {quantity(self.counted)}"
         elif self.counted > 0:
-            text = f"{self.operator}: {_giga(self.counted)} G counted that are no multiply-adds"
+            text = f"{self.operator}: {quantity(self.counted)} counted that are no multiply-adds"
         else:
-            text = f"{self.operator}: {_giga(-self.counted)} G taken off"
+            text = f"{self.operator}: {quantity(-self.counted)} taken off"
         if self.modules > 1:
             text += f", in {self.modules} modules"
         return text + (f" ({self.note})" if self.note else "")
@@ -141,10 +142,6 @@ def compare(
 
 def _is_tensor(x: Any) -> bool:
     return isinstance(x, Tensor)
-
-
-def _giga(count: float) -> str:
-    return f"{count / 1e9:.4g}"
 
 
 # ------------------------------------------------------------------------------------------------ our own count

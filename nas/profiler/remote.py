@@ -8,8 +8,11 @@ whole networks as well predicts with a fitted overhead and an interval that is k
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,7 +119,8 @@ def write_onnx(
             module, arguments = make()
             draft = path.with_suffix(".part")
             try:
-                torch.onnx.export(module.eval(), arguments, draft, dynamo=True, external_data=False, verbose=False)
+                with _quiet_exporter():
+                    torch.onnx.export(module.eval(), arguments, draft, dynamo=True, external_data=False, verbose=False)
             except OSError:  # of the folder, not of the layer
                 raise
             except Exception as error:  # the exporter raises types of many packages
@@ -127,6 +131,20 @@ def write_onnx(
         if progress:
             progress(piece)
     return written, skipped
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Hides what the exporter says on every export about torchvision's operators and torch's own old calls."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _reason(error: BaseException) -> str:

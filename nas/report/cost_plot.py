@@ -6,19 +6,13 @@ import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-_TEMPLATE = Path(__file__).with_name("cost.html.j2")
+from nas.profiler.units import COLUMNS, LIVE, OPERATOR_COLUMNS, SUMS, UNITS, Column, Unit, quantity
+from nas.report.template import render
 
-# Name of a figure that adds up over modules, its column, and the unit of both.
-METRICS = (
-    ("macs", "multiply-adds", "GFLOPs", 1e9, ".4f"),
-    ("elementwise", "other operations", "other (G)", 1e9, ".4f"),
-    ("params", "parameters", "params (M)", 1e6, ".4f"),
-    ("bytes_moved", "bytes moved", "moved (MB)", 1e6, ".2f"),
-    ("activation_bytes", "activations kept", "kept (MB)", 1e6, ".2f"),
-)
-LIVE = "live (MB)"
+if TYPE_CHECKING:
+    from nas.profiler.cost import Cost, LayerCost
 
 # Okabe and Ito's palette without black and yellow, on which white text cannot be read.
 _COLORS = ("#0072B2", "#B35000", "#00795A", "#A3527F", "#2A7FB0", "#8A6D00", "#5C5C8A", "#6B6B6B")
@@ -26,45 +20,11 @@ _CONTAINER = "#4A5058"
 _ROOT = "all"
 
 
-class Row(Protocol):
-    """A part or module: `nas.profiler.cost.LayerCost` is one."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def op(self) -> str: ...
-    @property
-    def shape(self) -> str: ...
-    @property
-    def macs(self) -> int: ...
-    @property
-    def params(self) -> int: ...
-    @property
-    def elementwise(self) -> int: ...
-    @property
-    def bytes_moved(self) -> int: ...
-    @property
-    def activation_bytes(self) -> int: ...
-    @property
-    def inference_bytes(self) -> int: ...
-
-
-class OperatorRow(Protocol):
-    """An operator: `nas.profiler.cost.OperatorCost` is one."""
-
-    op: str
-    calls: int
-    macs: int
-    elementwise: int
-    bytes_moved: int
-
-
 def write_cost_page(
     path: str | Path,
     title: str,
-    leaves: Sequence[Row],
-    rows: Sequence[Row],
-    operators: Sequence[OperatorRow],
+    figures: Cost,
+    rows: Sequence[LayerCost],
     kinds: Mapping[str, str],
     notes: Sequence[str],
 ) -> None:
@@ -73,51 +33,55 @@ def write_cost_page(
     Args:
         path: The file.
         title: What was profiled.
-        leaves: All rows of the cost, for the treemap.
+        figures: The cost; all of its rows are in the treemap.
         rows: Those of the table, which may be sums.
-        operators: Rows by operator.
         kinds: Types of modules by path, for those without a row.
         notes: Sentences above the treemap.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    totals = {name: sum(getattr(row, name) for row in leaves) for name, *_ in METRICS}
-    peak = max((row.inference_bytes for row in leaves), default=0)
-    page = environment.get_template(_TEMPLATE.name).render(
+    units = [column.unit(figures) for column in COLUMNS]
+    of_operators = [column.unit(figures) for column in OPERATOR_COLUMNS]
+    page = render(
+        "cost.html.j2",
         title=title,
-        notes=notes,
-        metrics=[words for _, words, *_ in METRICS],
-        columns=[*(column for _, _, column, *_ in METRICS), LIVE],
-        rows=[{"path": row.path, "op": row.op, "shape": row.shape, "cells": _cells(row, totals)} for row in rows],
-        total=[
-            *(format(totals[name] / scale, pattern) for name, _, _, scale, pattern in METRICS),
-            f"{peak / 1e6:.2f}",
+        notes=[*notes, UNITS],
+        metrics=[column.words for column in SUMS],
+        columns=_heads(COLUMNS, units),
+        rows=[
+            {"path": row.path, "op": row.op, "shape": row.shape, "cells": _cells(row, figures, units)} for row in rows
         ],
-        operators=operators,
-        tree=treemap(leaves, kinds),
-        plotly_js=get_plotlyjs(),
+        total=[unit.text(getattr(figures, column.name)) for column, unit in zip(COLUMNS, units, strict=True)],
+        operator_columns=_heads(OPERATOR_COLUMNS, of_operators),
+        operators=[
+            {
+                "op": row.op,
+                "calls": row.calls,
+                "cells": [
+                    unit.text(getattr(row, column.name))
+                    for column, unit in zip(OPERATOR_COLUMNS, of_operators, strict=True)
+                ],
+            }
+            for row in figures.operators
+        ],
+        tree=treemap(figures.layers, kinds),
     )
     Path(path).write_text(page, encoding="utf-8")
 
 
-def _cells(row: Row, totals: Mapping[str, int]) -> list[tuple[str, float | None]]:
+def _heads(columns: Sequence[Column], units: Sequence[Unit]) -> list[str]:
+    return [unit.head(column.head) for column, unit in zip(columns, units, strict=True)]
+
+
+def _cells(row: LayerCost, figures: Cost, units: Sequence[Unit]) -> list[tuple[str, float | None]]:
     """Texts of a row's figures, with the share of the total of those that add up."""
     cells: list[tuple[str, float | None]] = []
-    for name, _, _, scale, pattern in METRICS:
-        value = getattr(row, name)
-        cells.append((format(value / scale, pattern), round(value / totals[name], 4) if totals[name] else 0.0))
-    return [*cells, (f"{row.inference_bytes / 1e6:.2f}", None)]
+    for column, unit in zip(COLUMNS, units, strict=True):
+        value, total = getattr(row, column.name), getattr(figures, column.name)
+        share = None if column is LIVE else round(value / total, 4) if total else 0.0
+        cells.append((unit.text(value), share))
+    return cells
 
 
-def treemap(leaves: Sequence[Row], kinds: Mapping[str, str]) -> dict[str, Any]:
+def treemap(leaves: Sequence[LayerCost], kinds: Mapping[str, str]) -> dict[str, Any]:
     """The nodes of the treemap: every row, and the paths above rows where they branch.
 
     What a module with parts does itself is a node of its own among them.
@@ -126,7 +90,7 @@ def treemap(leaves: Sequence[Row], kinds: Mapping[str, str]) -> dict[str, Any]:
         Plain lists by node (`ids`, `labels`, `parents`, `hovers`, `colors`), and by metric and node (`values`,
         `texts`).
     """
-    names = [name for name, *_ in METRICS]
+    names = [column.name for column in SUMS]
     by_path = {row.path: row for row in leaves}
     ops = {**kinds, **{row.path: row.op for row in leaves}}
     sums: dict[str, dict[str, int]] = {"": dict.fromkeys(names, 0)}
@@ -168,7 +132,7 @@ def treemap(leaves: Sequence[Row], kinds: Mapping[str, str]) -> dict[str, Any]:
         # One colour for each type, the same wherever it occurs.
         "colors": [_CONTAINER if node["inner"] else _COLORS[ranks.index(node["op"]) % len(_COLORS)] for node in nodes],
         "values": [[node["sums"][name] for node in nodes] for name in names],
-        "texts": [[_text(name, node["sums"]) for node in nodes] for name in names],
+        "texts": [[quantity(node["sums"][column.name], column.base) for node in nodes] for column in SUMS],
     }
 
 
@@ -176,13 +140,7 @@ def _parent(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def _text(name: str, sums: Mapping[str, int]) -> str:
-    _, _, column, scale, _ = next(metric for metric in METRICS if metric[0] == name)
-    unit = {"other (G)": "G", "params (M)": "M"}.get(column, column.rpartition("(")[2].rstrip(")"))
-    return f"{sums[name] / scale:.4g} {unit}"
-
-
 def _hover(path: str, op: str, shape: str, sums: Mapping[str, int]) -> str:
     lines = [f"<b>{html.escape(path or _ROOT)}</b>", html.escape(" ".join(filter(None, (op, shape))))]
-    lines += [f"{words} {_text(name, sums)}" for name, words, *_ in METRICS]
+    lines += [f"{column.words} {quantity(sums[column.name], column.base)}" for column in SUMS]
     return "<br>".join(line for line in lines if line)

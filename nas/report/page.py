@@ -11,9 +11,8 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.report import plots, tables
+from nas.report.template import render
 from nas.search.run_folder import Run
-
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def write(run: Run, out: Path | None = None) -> list[Path]:
@@ -196,20 +195,11 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _html(run: Run, pareto: list[plots.ParetoPlot], texts: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
-
     figures = {plot.name: plots.pareto_figure(plot) for plot in pareto if not plot.empty}
     if len(tables.trained(run)):
         figures |= {"progress": plots.progress_figure(run), "operators": plots.operators_figure(run)}
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(_TEMPLATE.name).render(
+    return render(
+        "report.html.j2",
         **texts,
         nothing=plots.NOTHING,
         gflops_note=tables.GFLOPS_NOTE,
@@ -218,7 +208,6 @@ def _html(run: Run, pareto: list[plots.ParetoPlot], texts: dict[str, Any]) -> st
         front=tables.front_table(run),
         counts=tables.counts_rows(run),
         settings=tables.settings_rows(run),
-        plotly_js=get_plotlyjs(),
     )
 
 

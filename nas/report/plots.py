@@ -103,13 +103,13 @@ class ParetoPlot:
 
     @property
     def x_range(self) -> tuple[float, float]:
-        """Ends of the x axis, with room on the left for the labels, which stand to the left of their points."""
+        """Ends of the x axis."""
         low, high = self._ends
         if self.log:
-            ratio = high / low
-            return low / ratio**0.18, high * ratio**0.06
+            room = (high / low) ** 0.06
+            return low / room, high * room
         span = (high - low) or abs(high) or 1.0
-        return low - 0.18 * span, high + 0.06 * span
+        return low - 0.06 * span, high + 0.06 * span
 
     @property
     def ticks(self) -> list[float]:
@@ -238,9 +238,14 @@ def _hover(run: Run, row: pd.Series[Any]) -> str:
 
 
 def _label_places(plot: ParetoPlot) -> list[str]:
-    """No point lies above and to the left of the line, so labels find room there; of the points under it, below."""
+    """Labels stand towards the middle, where there is room; no point lies above and to the left of the line."""
+    low, high = plot.x_range
+    middle = math.sqrt(low * high) if plot.log else (low + high) / 2
     on_line = plot.front["trial"].isin(plot.line["trial"])
-    return ["top left" if on else "bottom right" for on in on_line]
+    return [
+        "bottom right" if x < middle else "top left" if on else "bottom left"
+        for x, on in zip(plot.front["x"], on_line, strict=True)
+    ]
 
 
 def _limit_text(plot: ParetoPlot, limit: float) -> str:
@@ -337,9 +342,10 @@ def save_png(plot: ParetoPlot, path: Path) -> None:
             plot.front["x"], y, yerr=error, fmt="o", ms=7, color=_BLUE, elinewidth=1, capsize=2, label="front"
         )
         for (_, row), place in zip(plot.front.iterrows(), _label_places(plot), strict=True):
-            offset, side = ((-7, 5), "right") if place == "top left" else ((7, -12), "left")
-            point = (row["x"], 100 * row["accuracy"])
-            axes.annotate(row["label"], point, xytext=offset, textcoords="offset points", ha=side, color=_INK)
+            vertical, side = place.split()
+            offset = (-7 if side == "left" else 7, 5 if vertical == "top" else -12)
+            point, end = (row["x"], 100 * row["accuracy"]), "right" if side == "left" else "left"
+            axes.annotate(row["label"], point, xytext=offset, textcoords="offset points", ha=end, color=_INK)
     for limit in plot.limits:
         axes.axvline(limit, color=_VERMILION, linestyle="--")
         axes.annotate(

@@ -30,6 +30,13 @@ def test_help_is_printed(command: str) -> None:
     assert done.returncode == 0 and "Example" in done.stdout
 
 
+def test_help_of_search_says_when_it_ends() -> None:
+    words = " ".join(nas("search", "--help").stdout.replace("│", " ").split())
+    assert "with --time too, the search ends at whichever comes first" in words
+    assert "without --trials and --time 6.5m, with --trials alone no limit" in words
+    assert "motion:DIFFICULTY" in words
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -42,6 +49,19 @@ def test_help_is_printed(command: str) -> None:
         (["export", "."], "is not a run"),
         (["profile", "nonet"], "architecture 'nonet' is neither"),
         (["space", "tiny", "--budget", "2..1ms"], "budget '2..1ms' is an empty range"),
+        (
+            ["profile", "hybird"],
+            "nearest: hybrid (a search space, for nas search hybrid and nas profile --space hybrid)",
+        ),
+        (["profile", "vov3dl"], "a name that nas list prints; nearest: vov3d_l, vov3d_m"),
+        (
+            ["profile", "tiny"],
+            "'tiny' is the name of a search space; allowed: a path, a reference network, or the search",
+        ),
+        (["profile", "--space", "vov3d_l"], "search space 'vov3d_l' is the name of a reference network"),
+        (["search", "vov3d_l"], "or the reference network in nas search --around vov3d_l and nas profile vov3d_l"),
+        (["search", "hybird"], "one of conv, hybrid, swin, tiny, vit; nearest: hybrid"),
+        (["search", "--around", "tiny"], "or the search space in nas search tiny and nas profile --space tiny"),
     ],
 )
 def test_bad_input_gets_a_sentence_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:

@@ -88,8 +88,9 @@ def test_factory_is_made_once_and_printed_by_module(
     assert (folder / "made.txt").read_text() == "made\n"
     assert "profiled_nets:build, input 1x5x8 ids=1x5:int64" in out
     (body,) = [line for line in out.splitlines() if "body" in line]
-    assert "Sequential" in body and "0.0001" in body  # 96 parameters
-    assert "intensity" in out and "GFLOPs are 10^9 multiply-adds" in out and "AdamW" in out
+    assert [cell.strip() for cell in body.split("│")[1:6]] == ["body", "Sequential", "", "480", "40"]
+    assert " 96 " in body  # parameters
+    assert "intensity" in out and "MACs are multiply-adds" in out and "AdamW" in out
     assert "torch counter, meta" in out and "counting with fvcore" in err
 
 
@@ -119,8 +120,11 @@ def test_page_needs_no_network_and_escapes_names(
 ) -> None:
     nas("profile", "vov3d_l", "--no-measure", "--html", "cost.html", monkeypatch=monkeypatch)
     page = (folder / "cost.html").read_text()
+    assert all(f'<th scope="col">{head}</th>' in page for head in ("MACs (G)", "params (M)", "live (MB)"))
+    assert "<td>0.1541</td>" in page.replace(' data-share="0.0166"', "")  # the stem, as the terminal shows it
+    out, err = capsys.readouterr()
+    assert "0.1541" in out and "page  cost.html" in err
     assert "Plotly.react" in page and "<script src" not in page and "stages.2.layers" in page
-    assert "page  cost.html" in capsys.readouterr().err
 
 
 def test_batches_are_measured_one_by_one(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -383,6 +385,23 @@ def test_onnx_files_are_named_by_key_and_written_once(tmp_path: Path) -> None:
     seen: list[Piece] = []
     assert write_onnx([architecture()], tmp_path / "onnx", networks=1, progress=seen.append) == ([], {})
     assert seen == listed
+
+
+def test_what_the_exporter_says_about_itself_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = []
+
+    def export(module: nn.Module, arguments: Any, path: Path, **options: Any) -> None:
+        warnings.warn("old call", FutureWarning, stacklevel=1)
+        heard.append(logging.getLogger("torch.onnx._internal.exporter").isEnabledFor(logging.WARNING))
+        path.write_bytes(b"graph")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    level = logging.getLogger("torch.onnx").level
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        written, skipped = write_onnx([architecture()], tmp_path / "onnx", networks=1)
+    assert written and not skipped and not any(heard)
+    assert logging.getLogger("torch.onnx").level == level
 
 
 def refuse(error: Exception) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.errors import NasError
-from nas.report import write
+from nas.report import plots, write
 from nas.search.run_folder import Run
 
 
@@ -97,3 +97,12 @@ def test_one_trial(run: Run) -> None:
 def test_output_is_a_file(run: Run) -> None:
     with pytest.raises(NasError, match="is a file; allowed: a folder"):
         write(run, run.path / "run.json")
+
+
+def test_templates_repeat_nothing_of_their_base() -> None:
+    def rules(template: str) -> set[str]:
+        text = (Path(plots.__file__).parent / template).read_text(encoding="utf-8")
+        return {line.strip() for line in text.splitlines() if re.match(r"\s*[\w.:*#,> ]+\{[^%].*\}$", line)}
+
+    for template in ("report.html.j2", "cost.html.j2"):
+        assert rules(template) and not rules(template) & rules("base.html.j2")

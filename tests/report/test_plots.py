@@ -38,7 +38,7 @@ def test_line_is_not_dominated_in_its_own_cost(run: Run) -> None:
 def test_ticks_stay_inside_the_axis(run: Run) -> None:
     plot = plots.pareto_plots(run)[0]
     assert plot.log
-    assert plot.ticks == [1, 2, 5, 10, 20, 50, 100]
+    assert plot.ticks == [2, 5, 10, 20, 50, 100]
 
 
 def test_narrow_costs_are_linear(run: Run) -> None:
@@ -47,7 +47,15 @@ def test_narrow_costs_are_linear(run: Run) -> None:
     run.front["macs"] = np.linspace(50e9, 60e9, len(run.front))
     plot = plots.pareto_plots(run)[0]
     assert not plot.log
-    assert plot.x_range == pytest.approx((48.2, 60.6))
+    assert plot.x_range == pytest.approx((49.4, 60.6))
+
+
+def test_labels_stand_towards_the_middle(run: Run) -> None:
+    run.settings["budget"] = None
+    run.trials = run.trials[run.trials["trial"] < 0]
+    run.front = run.front.iloc[:3].assign(macs=[10e9, 19e9, 20e9], accuracy=[0.5, 0.9, 0.8])
+    (plot, *_) = plots.pareto_plots(run)
+    assert plots.pareto_figure(plot)["data"][-1]["textposition"] == ["bottom right", "top left", "bottom left"]
 
 
 def test_figures_are_valid_plotly(run: Run) -> None:
