@@ -1,30 +1,43 @@
 """Strategies of search replayed on public tables, where every network has been trained already.
 
-    python benchmarks/search_quality.py [--seeds 15] [--data ../shared/data/nas_tables] [STRATEGY ...]
+    python benchmarks/search_quality.py [--seeds 15] [--workers 2] [--data ../shared/data/nas_tables] [STRATEGY ...]
 
 Objectives: the error of one randomly drawn training seed, and the logarithm of the cost, which is known. Score:
 hypervolume of the true mean errors of everything trained, as a share of that of the whole table; regret is 100 minus
 the share. Reference point: median error of the table, maximum cost. Printed: mean regret in % over all tables and
 seeds after 50, 100 and 200 trainings, distinct networks among 200, and the mean of each table.
+
+Then the same under a hard limit at the 10th percentile of cost, for 100 trainings: the share of them that is inside,
+proposals needed, and by how much the best true mean accuracy inside that was trained lies below the table's best.
+Soft: what is outside is trained and told with its violation. Gate: it is told as completed and infeasible instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
 
-from nas.search.surrogate import Surrogate, expected_gain
+from nas.search.parameters import Params
+from nas.search.sampler import ParetoSampler
+from nas.search.surrogate import Belief, expected_gain
 
 MARKS = (50, 100, 200)
+LIMITED, MOST = 100, 1000  # trainings under a limit, and proposals after which they are given up
 Array = NDArray[np.float64]
 
 
@@ -58,6 +71,28 @@ class Table:
         self.whole = hypervolume(self.mean, self.costs, self.reference)
         self.row = {tuple(choice): i for i, choice in enumerate(self.choices)}
         self.values = int(self.choices.max()) + 1
+        self.limit = float(np.quantile(self.costs, 0.1))
+        # Counts of each value and the exact cost, each of unit deviation.
+        features = np.column_stack([self.counts(range(len(self.choices))), self.costs])
+        self.features = (features - features.mean(0)) / features.std(0)
+
+    def counts(self, rows: Sequence[int]) -> Array:
+        return np.stack([(self.choices[rows] == value).sum(1) for value in range(self.values)], 1).astype(float)
+
+    def suggested(self, trial: optuna.Trial) -> int:
+        choices = [trial.suggest_categorical(name, d.choices) for name, d in self.distributions.items()]
+        return self.row[tuple(choices)]
+
+    @property
+    def distributions(self) -> dict[str, CategoricalDistribution]:
+        return {str(i): CategoricalDistribution(range(self.values)) for i in range(self.choices.shape[1])}
+
+    def rows(self, candidates: Sequence[Params]) -> list[int]:
+        return [self.row[tuple(params[name] for name in self.distributions)] for params in candidates]
+
+    def outside(self, rows: Sequence[int]) -> Array:
+        """By what share of the limit each cost is above it."""
+        return np.maximum(np.exp(self.costs[rows] - self.limit) - 1, 0)
 
     def train(self, row: int, rng: np.random.Generator) -> float:
         known = self.errors[row][~np.isnan(self.errors[row])]
@@ -85,26 +120,41 @@ def tables(folder: Path) -> dict[str, Table]:
 
 
 # A strategy: from a table and a random generator to rows to train; each is sent the error of the one before.
-Strategy = Callable[[Table, np.random.Generator], Iterator[int]]
+Strategy = Callable[[Table, np.random.Generator], Generator[int, float, None]]
 
 
-def random_search(table: Table, rng: np.random.Generator) -> Iterator[int]:
+def random_search(table: Table, rng: np.random.Generator) -> Generator[int, float, None]:
     yield from (int(row) for row in rng.permutation(len(table.choices)))
 
 
-def by_optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Strategy:
-    def strategy(table: Table, rng: np.random.Generator) -> Iterator[int]:
-        study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler(int(rng.integers(2**31))))
+Sampler = Callable[[Table, int], optuna.samplers.BaseSampler]
+
+
+def by_optuna(sampler: Sampler) -> Strategy:
+    def strategy(table: Table, rng: np.random.Generator) -> Generator[int, float, None]:
+        study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler(table, int(rng.integers(2**31))))
         while True:
             trial = study.ask()
-            choice = tuple(
-                trial.suggest_categorical(str(i), list(range(table.values))) for i in range(table.choices.shape[1])
-            )
-            row = table.row[choice]
+            row = table.suggested(trial)
             error = yield row
             study.tell(trial, [error, table.costs[row]])
 
     return strategy
+
+
+def ours(table: Table, seed: int, limited: bool = False) -> ParetoSampler:
+    return ParetoSampler(
+        table.distributions,
+        cost=lambda candidates: table.costs[table.rows(candidates)],
+        violation=(lambda candidates: table.outside(table.rows(candidates))) if limited else None,
+        features=lambda candidates: table.counts(table.rows(candidates)),
+        ideal=[0.0],
+        seed=seed,
+    )
+
+
+def tpe(table: Table, seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True)
 
 
 def changed(table: Table, row: int, edits: int, rng: np.random.Generator) -> int:
@@ -114,7 +164,7 @@ def changed(table: Table, row: int, edits: int, rng: np.random.Generator) -> int
     return table.row[tuple(choice)]
 
 
-def mutation(table: Table, rng: np.random.Generator) -> Iterator[int]:
+def mutation(table: Table, rng: np.random.Generator) -> Generator[int, float, None]:
     """Each member of the front is changed in one place, in turn; nothing is trained twice."""
     rows: list[int] = []
     errors: list[float] = []
@@ -130,11 +180,12 @@ def mutation(table: Table, rng: np.random.Generator) -> Iterator[int]:
         errors.append((yield row))
 
 
-def ours(table: Table, rng: np.random.Generator) -> Iterator[int]:
-    """Random first; then the largest expected gains of a pool of random and changed networks, four at a time."""
-    counts = np.stack([(table.choices == value).sum(1) for value in range(table.values)], 1)
-    features = np.column_stack([counts, table.costs])
-    features = (features - features.mean(0)) / features.std(0)
+def forest(table: Table, rng: np.random.Generator) -> Generator[int, float, None]:
+    """16 random ones, then batches of 4: half mutation of the front, half a random forest's expected gain."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    one_hot = np.concatenate([table.choices == value for value in range(table.values)], 1)
+    features = np.column_stack([one_hot, table.costs, table.counts(range(len(table.choices)))])
     rows: list[int] = []
     errors: list[float] = []
     for row in random_search(table, rng):
@@ -143,39 +194,41 @@ def ours(table: Table, rng: np.random.Generator) -> Iterator[int]:
         rows.append(row)
         errors.append((yield row))
     while True:
-        surrogate = Surrogate.fit(table.choices[rows], features[rows], np.array(errors))
-        believed = np.exp(surrogate.predict(table.choices[rows], features[rows])[0])
-        costs = table.costs[rows]
-        reference = np.array([np.median(believed[:16]), table.costs.max()])
+        model = RandomForestRegressor(100, min_samples_leaf=2, random_state=int(rng.integers(2**31)))
+        model.fit(features[rows], np.log(errors))
+        members = front(np.array(errors), table.costs[rows])
         pool = {int(row) for row in rng.integers(len(table.choices), size=400)}
-        for member in front(believed, costs):
-            pool |= {changed(table, rows[member], edits, rng) for edits in (1,) * 25 + (2,) * 15 + (3,) * 10}
+        pool |= {changed(table, rows[member], edits, rng) for member in members for edits in (1,) * 25 + (2,) * 25}
         candidates = np.array(sorted(pool - {*rows}))
-        mean, deviation = surrogate.predict(table.choices[candidates], features[candidates])
-        chosen: list[int] = []
-        for _ in range(4):
-            known = front(believed, costs)
-            staircase = np.column_stack([believed[known], costs[known]])
-            gain = expected_gain(mean, deviation, table.costs[candidates], staircase, reference)
-            gain[chosen] = -1
-            chosen.append(int(gain.argmax()))
-            # In training: it counts as what it is predicted to be.
-            believed = np.append(believed, np.exp(mean[chosen[-1]]))
-            costs = np.append(costs, table.costs[candidates[chosen[-1]]])
-        for i in chosen:
-            rows.append(int(candidates[i]))
-            errors.append((yield rows[-1]))
+        trees = np.array([tree.predict(features[candidates]) for tree in model.estimators_])
+        belief = Belief(trees.mean(0), np.maximum(trees.std(0), 0.01), logarithmic=True)
+        known = np.column_stack([errors, table.costs[rows]])
+        reference = np.array([np.median(errors), table.costs.max()])
+        gain = expected_gain([belief], table.costs[candidates][:, None], known, reference)
+        chosen = [int(row) for row in candidates[np.argsort(-gain)[:2]]]
+        for member in rng.permutation(members):
+            tried = (changed(table, rows[member], 1, rng) for _ in range(20))
+            chosen += [row for row in tried if row not in {*rows, *chosen}][:1]
+        for row in chosen[:4]:
+            rows.append(row)
+            errors.append((yield row))
 
 
 STRATEGIES: dict[str, Strategy] = {
     "random": random_search,
     "Optuna NSGA-II, population 20": by_optuna(
-        lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+        lambda table, seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
     ),
-    "Optuna TPE, multi-objective default": by_optuna(lambda seed: optuna.samplers.TPESampler(seed=seed)),
-    "Optuna TPE, multivariate": by_optuna(lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True)),
+    "Optuna TPE, multi-objective default": by_optuna(lambda table, seed: optuna.samplers.TPESampler(seed=seed)),
+    "Optuna TPE, multivariate": by_optuna(tpe),
     "mutate every member of the front": mutation,
-    "ours": ours,
+    "mutation and random forest": forest,
+    "ours": by_optuna(ours),
+}
+LIMITS: dict[str, tuple[Sampler, bool]] = {
+    "Optuna TPE, soft": (tpe, False),
+    "Optuna TPE, gate": (tpe, True),
+    "ours": (lambda table, seed: ours(table, seed, limited=True), True),
 }
 
 
@@ -192,34 +245,84 @@ def replay(table: Table, strategy: Strategy, seed: int) -> tuple[list[float], in
             regrets.append(table.regret(rows))
         if len(rows) == MARKS[-1]:
             return regrets, len(set(rows))
-        row = proposals.send(table.train(row, rng))  # type: ignore[attr-defined]
+        row = proposals.send(table.train(row, rng))
+
+
+def limited(table: Table, sampler: Sampler, gate: bool, seed: int) -> tuple[float, int, float]:
+    """Share of trainings inside the limit in %, proposals, and regret in the best accuracy inside in points."""
+    rng = np.random.default_rng(seed)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler(table, int(rng.integers(2**31))))
+    trained: list[int] = []
+    proposals = 0
+    while len(trained) < LIMITED and proposals < MOST:
+        trial = study.ask()
+        row = table.suggested(trial)
+        proposals += 1
+        violation = float(table.outside([row])[0])
+        if gate and not violation and row in trained:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
+        trial.set_constraint("limit", violation)
+        if not gate or not violation:
+            trained.append(row)
+        study.tell(trial, [100.0 if gate and violation else table.train(row, rng), table.costs[row]])
+    inside = [row for row in trained if table.costs[row] <= table.limit]
+    best = table.mean[table.costs <= table.limit].min()
+    return 100 * len(inside) / len(trained), proposals, float(table.mean[inside].min() - best)
+
+
+@cache
+def loaded(folder: Path) -> dict[str, Table]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return tables(folder)
+
+
+def run(folder: Path, space: str, name: str, seed: int) -> tuple[list[float], int]:
+    return replay(loaded(folder)[space], STRATEGIES[name], seed)
+
+
+def run_limited(folder: Path, space: str, name: str, seed: int) -> tuple[float, int, float]:
+    return limited(loaded(folder)[space], *LIMITS[name], seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("strategies", nargs="*", help=f"some of: {', '.join(STRATEGIES)}")
     parser.add_argument("--seeds", type=int, default=15)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/nas_tables")
     options = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    spaces = tables(options.data)
-    print(f"{'strategy':38}{'50':>7}{'100':>7}{'200':>7}{'distinct':>10}   at 100 / 200: {', '.join(spaces)}")
-    for name in options.strategies or STRATEGIES:
-        begin = perf_counter()
-        runs = {
-            space: [replay(table, STRATEGIES[name], seed) for seed in range(options.seeds)]
-            for space, table in spaces.items()
-        }
-        regrets = {space: np.mean([run[0] for run in found], 0) for space, found in runs.items()}
-        mean = np.mean(list(regrets.values()), 0)
-        distinct = np.mean([run[1] for found in runs.values() for run in found])
-        each = ", ".join(f"{row[1]:.1f} / {row[2]:.1f}" for row in regrets.values())
-        print(
-            f"{name:38}{mean[0]:7.1f}{mean[1]:7.1f}{mean[2]:7.1f}{distinct:10.0f}   {each}   "
-            f"({perf_counter() - begin:.0f} s)",
-            flush=True,
-        )
+    spaces = list(tables(options.data))
+    jobs = list(product(spaces, range(options.seeds)))
+
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+
+        def each(function: Callable[[Path, str, str, int], Any], name: str) -> tuple[dict[str, list[Any]], float]:
+            begin = perf_counter()
+            found: dict[str, list[Any]] = {space: [] for space in spaces}
+            columns = zip(*((options.data, space, name, seed) for space, seed in jobs), strict=True)
+            for (space, _), result in zip(jobs, pool.map(function, *columns), strict=True):
+                found[space].append(result)
+            return found, perf_counter() - begin
+
+        print(f"{'strategy':38}{'50':>7}{'100':>7}{'200':>7}{'distinct':>10}   at 100 / 200: {', '.join(spaces)}")
+        for name in options.strategies or STRATEGIES:
+            runs, seconds = each(run, name)
+            regrets = {space: np.mean([regret for regret, _ in found], 0) for space, found in runs.items()}
+            mean = np.mean(list(regrets.values()), 0)
+            distinct = np.mean([count for found in runs.values() for _, count in found])
+            shown = ", ".join(f"{row[1]:.1f} / {row[2]:.1f}" for row in regrets.values())
+            print(
+                f"{name:38}{mean[0]:7.1f}{mean[1]:7.1f}{mean[2]:7.1f}{distinct:10.0f}   {shown}   ({seconds:.0f} s)",
+                flush=True,
+            )
+        print(f"\n{'hard limit':38}{'inside':>8}{'proposals':>11}{'regret':>8}   regret of each")
+        for name in LIMITS:
+            limits, seconds = each(run_limited, name)
+            mean = np.mean([row for found in limits.values() for row in found], 0)
+            shown = ", ".join(f"{np.mean([row[2] for row in found]):.2f}" for found in limits.values())
+            print(f"{name:38}{mean[0]:7.0f}%{mean[1]:11.0f}{mean[2]:8.2f}   {shown}   ({seconds:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,19 +22,43 @@ def search_command(
         str, typer.Option(help="Hard limits at the space's input: 100gflops, 80..100gflops, 30ms, 4gb, 30mparams.")
     ] = "100gflops",
     data: Annotated[
-        str, typer.Option(help="motion (embedded), a folder per class, a CSV, or a list of `path label`.")
+        str,
+        typer.Option(
+            help="motion or motion:DIFFICULTY (embedded task; 0 to 1, 0.2 by default), a folder per class, a CSV, or "
+            "a list of `path label`."
+        ),
     ] = "motion",
-    trials: Annotated[int | None, typer.Option(help="Networks to train.")] = None,
-    time: Annotated[str | None, typer.Option(help="Time to train, such as 30m; 6.5m if no trials are given.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Networks to train; with --time too, the search ends at whichever comes first.")
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Time to train, such as 30m; without --trials and --time 6.5m, with --trials alone no limit."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; runs/SPACE-DATA-N by default.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Run folder to go on with.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Run folder to go on with; --trials counts its networks too.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of proposals, data and training.")] = 0,
-    sampler: Annotated[str, typer.Option(help="tpe, nsga2 or random.")] = "tpe",
+    sampler: Annotated[str, typer.Option(help="pareto, which knows cost, or tpe, nsga2, gp, random.")] = "pareto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
-    workers: Annotated[int | None, typer.Option(help="Trials in parallel; one per core or GPU by default.")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(help="Share of a GPU per trial, such as 0.25.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of a proxy; by default set by computing.")] = None,
-    proxy: Annotated[str | None, typer.Option(help="Frames x size of a proxy's clips, such as 8x32.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Networks trained in parallel; one per core or GPU by default.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        str | None, typer.Option(help="Share of a GPU per trial, such as 0.25, or auto: by predicted memory.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of a proxy; by default 3 to 30, the fewer the costlier the space.")
+    ] = None,
+    rungs: Annotated[
+        str, typer.Option(help="When a proxy is judged: epochs, or the training time to the first time, such as 20s.")
+    ] = "epochs",
+    proxy: Annotated[
+        str | None, typer.Option(help="Frames x size of the clips trained on, such as 8x32; small by default.")
+    ] = None,
     train_clips: Annotated[int, typer.Option(help="Training clips per proxy at most.")] = 512,
     val_clips: Annotated[int, typer.Option(help="Clips to select on, and to test on, at most.")] = 256,
     measure_seconds: Annotated[
@@ -69,8 +93,9 @@ def search_command(
             "sampler": sampler,
             "device": device,
             "workers": workers,
-            "gpus_per_trial": gpus_per_trial,
+            "gpus_per_trial": _share(gpus_per_trial),
             "epochs": epochs,
+            "rung_seconds": None if rungs == "epochs" else seconds(rungs),
             "proxy_frames": frames,
             "proxy_size": size,
             "train_clips": train_clips,
@@ -86,3 +111,11 @@ def search_command(
     page = write(run)[0]
     console.print(front_summary(run))
     console.print(f"report  {page}\nbest    {run.path / 'best.yaml'}", highlight=False, soft_wrap=True)
+
+
+def _share(text: str | None) -> float | str | None:
+    """A share as the settings take it; what is neither a number nor `auto` is left for them to refuse."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

@@ -65,6 +65,7 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
         ("parameters (M)", "params", 1e6),
         ("activations kept for backward (MB)", "activation_bytes", 1e6),
         ("training memory (MB)", "memory_bytes", 1e6),
+        ("inference memory (MB)", "inference_memory_bytes", 1e6),
     ):
         values = figures[column] / scale
         table.add_row(title, *(f"{value:.3g}" for value in (values.min(), values.median(), values.max())))

@@ -126,15 +126,23 @@ class Cost(ABC):
         """Multiply-adds and other operations per byte moved."""
         return (self.macs + self.elementwise) / self.bytes_moved if self.bytes_moved else 0.0
 
-    def training_bytes(self, optimizer: str = "adamw") -> int:
-        """Memory of a training step of one input: parameters, what the optimizer keeps, and the step's peak.
+    def step_peak(self, batch: int) -> int:
+        """`step_bytes` of so many such inputs: exact for the parts of an architecture, a bound for what is one piece."""
+        return batch * self.step_bytes
+
+    def training_bytes(self, optimizer: str = "adamw", batch: int = 1) -> int:
+        """Memory of a training step: parameters, what the optimizer keeps, and the step's peak.
+
+        Args:
+            optimizer: One of `STATES`.
+            batch: How many such inputs it takes.
 
         Raises:
             NasError: An optimizer that is not known.
         """
         if optimizer not in STATES:
             raise NasError(f"optimizer {optimizer!r} is unknown; allowed: {', '.join(STATES)}")
-        return self.step_bytes + (1 + STATES[optimizer]) * self.parameter_bytes
+        return self.step_peak(batch) + (1 + STATES[optimizer]) * self.parameter_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain numbers, lists and mappings."""
@@ -235,13 +243,13 @@ def kind_of(part: Part) -> Kind:
     return part.config, part.input, part.output, part.stride, part.path == "stem"
 
 
-def _example(kind: Kind) -> tuple[nn.Module, Tensor]:
+def _example(kind: Kind, batch: int = 1) -> tuple[nn.Module, Tensor]:
     config, shape_in, shape_out, stride, entry = kind
     with torch.device("meta"), Uninitialised():  # type: ignore[no-untyped-call]
         module = build_part(Part("part", config, shape_in, shape_out, stride))
         if entry:
-            return module, torch.empty(1, shape_in.channels, *shape_in.extent).permute(0, 2, 3, 4, 1)
-        return module, torch.empty(1, *shape_in.stored, shape_in.channels, requires_grad=True)
+            return module, torch.empty(batch, shape_in.channels, *shape_in.extent).permute(0, 2, 3, 4, 1)
+        return module, torch.empty(batch, *shape_in.stored, shape_in.channels, requires_grad=True)
 
 
 @cache
@@ -260,10 +268,14 @@ def record(kind: Kind) -> Record:
     )
 
 
+def step_record(kind: Kind, batch: int = 1) -> StepRecord:
+    """Traces a part forward and backward on so many clips, once per process."""
+    return _step_record(kind, batch)
+
+
 @cache
-def step_record(kind: Kind) -> StepRecord:
-    """Traces a part forward and backward, once per process."""
-    module, x = _example(kind)
+def _step_record(kind: Kind, batch: int) -> StepRecord:
+    module, x = _example(kind, batch)
     step = trace(module, (x,), training=True, backward=True, part=True)
     source, sink = _only(step.inputs), _only(step.outputs)
     keeps_input, keeps_output = source[0] in step.saved, sink[0] in step.saved
@@ -361,7 +373,10 @@ class PartsCost(Cost):
 
     @cached_property
     def step_bytes(self) -> int:
-        steps, kept = self._steps, self._kept
+        return self.step_peak(1)
+
+    def step_peak(self, batch: int) -> int:
+        steps, kept = [step_record(kind_of(part), batch) for part in self.parts], self._kept
         logits = 0 if kept[-1] else steps[-1].output_bytes  # whoever computes the loss keeps them
         earlier = steps[0].input_bytes  # the clip lives throughout
         later = sum(step.gradient_bytes for step in steps)

@@ -192,6 +192,15 @@ def available_cores() -> int:
     return min(cores, math.ceil(int(quota) / int(period))) if quota.isdigit() else cores
 
 
+def memory_bytes(device: torch.device) -> int:
+    """Returns the memory of a GPU, or the main memory that this process may use: the machine's, or its cgroup's."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limit = _read("/sys/fs/cgroup/memory.max")
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
 def pin(threads: int) -> list[int] | None:
     """Binds this process to as many cores as it computes with, and returns their numbers.
 

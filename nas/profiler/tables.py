@@ -28,7 +28,7 @@ import numpy as np
 
 from nas.architecture import Architecture, Config, LayerConfig, Part, Shape
 from nas.errors import NasError
-from nas.profiler.cost import cost
+from nas.profiler.cost import LayerCost, PartsCost, Record, cost
 from nas.profiler.device import Conditions, environment
 from nas.profiler.prediction import Array, LayerRegression, Overhead, Prediction
 from nas.resources import resource_folder
@@ -106,7 +106,9 @@ def describe(part: Part) -> Piece:
 
 def pieces(architecture: Architecture) -> list[Piece]:
     """Returns the parts of an architecture, in order, as a table knows them."""
-    rows = cost(architecture).layers
+    priced = cost(architecture)
+    # Rows of layers trace training as well.
+    rows: Sequence[Record | LayerCost] = priced.records if isinstance(priced, PartsCost) else priced.layers
     described = [describe(part) for part in architecture.parts()]
     return [replace(piece, macs=row.macs, params=row.params) for piece, row in zip(described, rows, strict=True)]
 

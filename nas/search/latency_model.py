@@ -1,4 +1,7 @@
-"""Latency from computed cost: a plain regression on what was measured."""
+"""Latency from computed cost: a plain regression on the measured front, for runs whose budget does not limit latency.
+
+It draws the trials that were not measured beside the front; no decision hangs on it.
+"""
 
 from __future__ import annotations
 

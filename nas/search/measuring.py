@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,57 +13,91 @@ from rich.progress import track
 
 from nas.architecture import Architecture
 from nas.errors import NasError
-from nas.profiler.cost import cost
+from nas.profiler.device import Conditions, available_cores
+from nas.profiler.growth import grow
 from nas.profiler.measure import Measurement, measure
+from nas.profiler.tables import Predictor, Table, describe
 from nas.search.front import non_dominated
 from nas.search.latency_model import LatencyModel
 from nas.search.plan import Plan
-from nas.search.proposer import Proposer
+from nas.search.proposer import Candidate, Proposer
 from nas.search.record import trials_table
 from nas.search.run_folder import PICKS, choose
 
-CALIBRATED = 6  # measured candidates that a latency limit is predicted from
-DRAWN = 32
+TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
+DRAFT = "latency_table.growing.csv"
+NETWORKS = 12  # measured whole, from which the overhead of a network and the interval of a prediction are known
+GROWN = 12  # a table grows for so many times as long as one network of the front is measured
+DRAWN = 32  # candidates that tell whether a table is one of this space
+COVERED = 0.1  # of their layers are in a table that is: the others can be interpolated from those
 
 
-def calibrated(plan: Plan, folder: Path) -> LatencyModel | None:
-    """A latency model from a few measured candidates of all sizes, where the budget limits latency.
+def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
+    """Predicts latencies from measured layers, where the budget limits latency.
 
-    The measurements are kept in the run folder, so that a resumed search rejects what it rejected before.
+    The table of this device is used if it holds layers of this space at this clip shape: the one in `profiles/`, where
+    `nas profile --space` puts it, with the one that ships. Else layers of the space are measured for a limited time.
+    What is predicted from is kept in the run folder, so that a resumed search rejects what it rejected before; growth
+    that was cut short goes on. Layers that no table holds are interpolated from measured ones of the same operator.
     """
     if "latency_ms" not in plan.budget.metrics():
         return None
-    stored = folder / "calibration.json"
+    stored, draft = folder / TABLE, folder / DRAFT
     if not stored.exists():
-        rng = np.random.default_rng(plan.settings.seed)
-        drawn = [plan.space.decode(plan.space.sample_params(rng)) for _ in range(DRAWN)]
-        drawn.sort(key=lambda architecture: cost(architecture).macs)
-        chosen = [drawn[i] for i in np.linspace(0, DRAWN - 1, CALIBRATED).astype(int)]
-        rows = [
-            {"architecture": architecture.document(), "latency_ms": _measured(plan, architecture).latency_ms.median}
-            for architecture in track(chosen, "measuring", console=plan.console, disable=plan.console.quiet)
-        ]
-        stored.write_text(json.dumps(rows) + "\n")
-    rows = json.loads(stored.read_text())
-    costs = [cost(Architecture.parse(row["architecture"])) for row in rows]
-    return LatencyModel.fit(costs, [row["latency_ms"] for row in rows])
+        conditions = Conditions(str(plan.device), "fp32", batch=1, threads=available_cores())
+        table = Table.find(conditions)
+        if not _is_of_space(table, plan):
+            table = Table.load(draft) if draft.exists() else Table.under(conditions)
+            seconds = GROWN * plan.settings.measure_seconds
+            with plan.console.status("measuring layers"):
+                grow(plan.space, table, draft, conditions, max_seconds=seconds, networks=NETWORKS)
+        table.save(draft)
+        os.replace(draft, stored)
+    table = Table.load(stored)
+    predictor = Predictor(table)
+    plan.console.print(
+        f"Latency is predicted from {len(table.layers)} measured layers and {len(table.networks)} networks of "
+        f"{table.device}",
+        highlight=False,
+    )
+    return predictor
+
+
+def predicted(predictor: Predictor | None) -> Callable[[Candidate], dict[str, float]]:
+    """The columns of `trials.csv` that a predictor fills; none without one."""
+
+    def columns(candidate: Candidate) -> dict[str, float]:
+        if predictor is None:
+            return {}
+        found = predictor.predict(candidate.architecture)
+        return {"latency_ms_predicted": found.ms, "latency_ms_low": found.low, "latency_ms_high": found.high}
+
+    return columns
+
+
+def _is_of_space(table: Table, plan: Plan) -> bool:
+    rng = np.random.default_rng(plan.settings.seed)
+    drawn = [plan.space.decode(plan.space.sample_params(rng)) for _ in range(DRAWN)]
+    keys = [describe(part).key for architecture in drawn for part in architecture.parts()]
+    covered = sum(key in table.rows for key in keys) / len(keys)
+    return covered >= COVERED and len(table.networks) >= NETWORKS
 
 
 def _measured(plan: Plan, architecture: Architecture) -> Measurement:
     return measure(architecture, str(plan.device), max_seconds=plan.settings.measure_seconds)
 
 
-def measure_front(plan: Plan, folder: Path, proposer: Proposer) -> None:
+def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predictor | None) -> None:
     """Measures the front, and what takes the place of networks that break a latency limit as measured.
 
-    Writes `front.csv`, `trials.csv` with latencies predicted from what was measured, `measurements.json` and
-    `best.yaml`, the front's most accurate network.
+    Writes `front.csv`, `trials.csv` with predicted latencies (without a predictor from what was measured here),
+    `measurements.json` and `best.yaml`, the front's most accurate network.
 
     Raises:
         NasError: No trained candidate keeps the limits as measured.
     """
     measured: dict[int, Measurement] = {}
-    trials = trials_table(proposer, None)
+    trials = trials_table(proposer)
     eligible = trials[trials["state"] != "failed"]
     # A cheap network at chance is dominated by nothing and worth nothing; only if all are, the front shows them.
     learnt = eligible[eligible["accuracy"] > plan.data.chance]
@@ -82,10 +117,13 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer) -> None:
                 f"budget {str(plan.budget)!r} is kept by none of the trained candidates as measured; "
                 f"allowed: a wider limit, or more trials with nas search --resume {folder}"
             )
-    model = LatencyModel.fit(
-        [proposer.candidates[i].cost for i in measured], [m.latency_ms.median for m in measured.values()]
+    if not predictor:
+        costs = [proposer.candidates[i].cost for i in measured]
+        model = LatencyModel.fit(costs, [m.latency_ms.median for m in measured.values()])
+    table = trials_table(
+        proposer,
+        predicted(predictor) if predictor else lambda one: {"latency_ms_predicted": model.predict(one.cost)},
     )
-    table = trials_table(proposer, model)
     front = _with_measurements(table[table["trial"].isin(front["trial"])].sort_values("macs"), measured)
     picks = {pick: choose(front, pick) for pick in PICKS}
     front["pick"] = [",".join(pick for pick, chosen in picks.items() if chosen == i) for i in front["trial"]]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,8 +18,8 @@ from nas.data.datasets import VideoData, open_data
 from nas.errors import NasError
 from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.cost import cost
-from nas.profiler.device import available_cores, resolve_device
-from nas.search.budget import Budget
+from nas.profiler.device import available_cores, memory_bytes, resolve_device
+from nas.search.budget import Budget, gpu_share, training_step_memory, trial_memory
 from nas.search.proposer import SAMPLERS
 from nas.search.scheduler import rungs
 from nas.search.survey import nearest
@@ -36,6 +39,7 @@ _POSITIVE = (
     "time",
     "workers",
     "epochs",
+    "rung_seconds",
     "proxy_frames",
     "proxy_size",
     "train_clips",
@@ -55,16 +59,17 @@ class Settings:
         trials: How many candidates to train, or None.
         time: How many seconds to train, or None.
         seed: Of proposals, data and training.
-        sampler: tpe, nsga2 or random.
+        sampler: One of `SAMPLERS`.
         device: auto, cpu, cuda or cuda:0.
         workers: Trials in parallel; by default one per CPU core, or as many as fit the GPU's fractions.
-        gpus_per_trial: Share of a GPU per trial; 1 by default on a GPU.
+        gpus_per_trial: Share of a GPU per trial; 1 by default; `auto`: what nine of ten candidates need to train.
         epochs: Of a proxy that is never stopped; by default as many as the proxies' share of computing allows.
         proxy_frames, proxy_size: Input of a proxy.
         train_clips, val_clips: At most so many clips per proxy.
         measure_seconds: Time for measuring each network of the front.
         around: Name or path of the architecture whose neighbourhood is searched in place of the space, or None.
         edits: How many edits away the neighbourhood ends.
+        rung_seconds: Seconds of training to the first rung, or None where rungs are epochs.
     """
 
     space: str
@@ -76,7 +81,7 @@ class Settings:
     sampler: str
     device: str
     workers: int | None
-    gpus_per_trial: float | None
+    gpus_per_trial: float | Literal["auto"] | None
     epochs: int | None
     proxy_frames: int | None
     proxy_size: int | None
@@ -85,6 +90,7 @@ class Settings:
     measure_seconds: float
     around: str | None = None
     edits: int = DEFAULT_EDITS
+    rung_seconds: float | None = None
 
     def checked(self) -> Settings:
         """Returns the settings.
@@ -98,10 +104,13 @@ class Settings:
                 raise NasError(f"{name} {value} is not allowed; allowed: numbers above 0")
         if self.seed < 0:
             raise NasError(f"seed {self.seed} is not allowed; allowed: whole numbers from 0")
-        if self.gpus_per_trial is not None and not 0 < self.gpus_per_trial <= 1:
-            raise NasError(f"gpus_per_trial {self.gpus_per_trial} is not allowed; allowed: above 0, up to 1")
+        share = self.gpus_per_trial
+        if not (share is None or share == "auto" or (isinstance(share, int | float) and 0 < share <= 1)):
+            raise NasError(f"gpus_per_trial {share!r} is not allowed; allowed: above 0, up to 1, or auto")
         if self.sampler not in SAMPLERS:
             raise NasError(f"sampler {self.sampler!r} is unknown; allowed: {', '.join(SAMPLERS)}")
+        if self.sampler == "gp" and find_spec("scipy") is None:
+            raise NasError("sampler 'gp' needs scipy; allowed: another sampler, or pip install 'video-nas[gp]'")
         return self
 
 
@@ -118,6 +127,7 @@ class Plan:
     device: torch.device
     proxy: Proxy
     workers: int
+    gpus_per_trial: float
 
     @classmethod
     def of(cls, settings: Settings, console: Console, stored: Path | None = None) -> Plan:
@@ -135,26 +145,27 @@ class Plan:
         device = resolve_device(settings.device)
         data = open_data(settings.data, seed=settings.seed)
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
-        _check_budget(space, budget)
+        check_budget(space, budget)
         on_gpu = device.type == "cuda"
-        workers = settings.workers or (
-            int(torch.cuda.device_count() / (settings.gpus_per_trial or 1)) if on_gpu else available_cores()
-        )
         sample = [space.sample(settings.seed + i) for i in range(SURVEYED)]
         frames, size = _proxy_input(sample, settings, on_gpu)
+        gpus = _gpus_per_trial(settings, [each.resized(frames, size) for each in sample], device)
+        workers = settings.workers or (int(torch.cuda.device_count() / gpus) if on_gpu else available_cores())
         clips = min(settings.train_clips, len(data.train))
         epochs = settings.epochs or _proxy_epochs(sample, frames * size[0] * size[1], clips, on_gpu)
         proxy = Proxy(
             frames=frames,
             size=size,
             rungs=rungs(epochs),
+            rung_seconds=settings.rung_seconds,
             train_clips=settings.train_clips,
             val_clips=settings.val_clips,
             recipe=Recipe(epochs=epochs, seed=settings.seed),
             threads=max(1, available_cores() // workers),
             device=device.type,
+            memory_bytes=trial_memory(memory_bytes(device), int(1 / gpus) if on_gpu else workers),
         )
-        return cls(settings, console, space, budget, data, sample[0].input, device, proxy, max(1, workers))
+        return cls(settings, console, space, budget, data, sample[0].input, device, proxy, max(1, workers), gpus)
 
     def describe(self) -> str:
         """What is going to be searched, in a sentence."""
@@ -194,6 +205,17 @@ def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -
     return frames, target.size
 
 
+def _gpus_per_trial(settings: Settings, proxies: list[Architecture], device: torch.device) -> float:
+    """The share of a GPU that a trial takes; that of a CPU is not asked for."""
+    asked = settings.gpus_per_trial
+    if asked != "auto":
+        return asked or 1.0
+    if device.type == "cpu":
+        return 1.0
+    batch = Recipe(epochs=1).batch_size
+    return gpu_share([training_step_memory(cost(proxy), batch, batch) for proxy in proxies], memory_bytes(device))
+
+
 def _proxy_epochs(sample: list[Architecture], pixels: int, clips: int, on_gpu: bool) -> int:
     """Epochs that spend the proxies' share of computing on the median candidate; backward costs twice forward."""
     target = sample[0].input
@@ -202,11 +224,19 @@ def _proxy_epochs(sample: list[Architecture], pixels: int, clips: int, on_gpu: b
     return int(np.clip(round(PROXY_MACS[on_gpu] / per_epoch), 3, 30))
 
 
-def _check_budget(space: SearchSpace, budget: Budget) -> None:
-    """Refuses a budget that nothing in the space meets, naming the cheapest candidate and how far it is off."""
-    _, figures, violation = nearest(space, budget)
+def check_budget(space: SearchSpace, budget: Budget, latency: Callable[[Architecture], float] | None = None) -> None:
+    """Refuses a budget that nothing in the space meets, naming the nearest candidate and how far it is off.
+
+    Args:
+        space: The space.
+        budget: Its limits; one of latency counts only with `latency`.
+        latency: Predicts the milliseconds of a candidate.
+
+    Raises:
+        NasError: Nothing was found inside the budget.
+    """
+    _, known, violation = nearest(space, budget, latency=latency)
     if violation > 0:
-        known = budget.computed(figures)
         missed = [limit for limit in budget.limits if limit.metric in known and limit.violation(known[limit.metric])]
         misses = " and ".join(
             f"{_shown(known[limit.metric], limit.metric)}, which misses {limit.text} by "
@@ -224,5 +254,7 @@ def _shown(value: float, metric: str) -> str:
         "macs": (1e9, "GFLOPs"),
         "params": (1e6, "M params"),
         "memory_bytes": (1e9, "GB of training memory"),
+        "inference_memory_bytes": (1e9, "GB of inference memory"),
+        "latency_ms": (1.0, "ms as predicted"),
     }[metric]
     return f"{value / scale:.3g} {unit}"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import Trial, TrialState
@@ -26,6 +26,8 @@ from ray.tune.search import Searcher
 from nas.architecture import Architecture, ArchitectureError
 from nas.profiler.cost import Cost, cost
 from nas.search.budget import Budget
+from nas.search.gate import Gate
+from nas.search.sampler import ParetoSampler
 from nas.space import SearchSpace
 
 STUDY = "study.log"
@@ -34,12 +36,15 @@ PATIENCE = 25  # such proposals in a row, after which every second one is drawn 
 Result = dict[str, Any]
 _KEPT = ("accuracy", "test_accuracy", "epochs", "seconds", "curve")
 
+# Samplers of Optuna's, which take a cost for something to be learnt.
 _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
+    "gp": lambda seed: GPSampler(seed=seed),
     "random": lambda seed: RandomSampler(seed=seed),
 }
-SAMPLERS = tuple(_SAMPLERS)
+SAMPLERS = ("pareto", *_SAMPLERS)
+INITIAL, CHANGED = 10, 64  # of the Pareto sampler: trainings are few, and an unseen candidate takes a while to price
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Proposer:
         budget: Hard limits at the space's input.
         folder: Where the journal is, or will be.
         seed: Together with the results it decides every proposal.
-        sampler: tpe, nsga2 or random.
+        sampler: One of `SAMPLERS`.
         lag: How many candidates may be in training when the next is proposed, at least 1.
         figures: Further figures that the budget may limit, such as a predicted latency.
     """
@@ -71,14 +76,25 @@ class Proposer:
         folder: Path,
         *,
         seed: int,
-        sampler: str = "tpe",
+        sampler: str = "pareto",
         lag: int = 1,
-        figures: Callable[[Cost], Mapping[str, float]] = lambda _: {},
+        figures: Callable[[Architecture], Mapping[str, float]] = lambda _: {},
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self.space, self.budget, self.seed, self.lag, self._figures = space, budget, seed, lag, figures
-        self._sampler = _SAMPLERS[sampler]
+        self.space, self.seed, self.lag = space, seed, lag
+        self._gate = Gate(space, budget, figures)
+        self._sampler = _SAMPLERS.get(sampler)
+        self._pareto = ParetoSampler(
+            self._gate,
+            cost=self._gate.costs,
+            violation=self._gate.violations,
+            ideal=[1.0],
+            curve=lambda trial: trial.user_attrs["result"]["curve"],
+            initial=INITIAL,
+            changes=CHANGED,
+            seed=seed,
+        )
         path = str(folder / STUDY)
         self.study = optuna.create_study(
             study_name="nas",
@@ -154,42 +170,43 @@ class Proposer:
             candidate = self._ask()
             if candidate:
                 return candidate
+            if self._pareto.exhausted:
+                break
         raise StopIteration
 
     def _ask(self) -> Candidate | None:
-        # A sampler per proposal: its random numbers depend on the seed and the number alone, also after a restart.
-        number = self.proposed
-        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
-        # A sampler that has converged proposes what is known for ever; what it learns from, it is shown by chance.
-        fruitless = number - self._last_fruitful
-        self.study.sampler = (RandomSampler if fruitless > PATIENCE and fruitless % 2 else self._sampler)(seed)
+        self.study.sampler = self._next_sampler()
         trial = self.study.ask()
         try:
-            _, architecture = self.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
+            params, _ = self.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
         except ArchitectureError as error:
             self._reject(trial, 1.0, 0.0, str(error))
             return None
-        if architecture.hash in self._seen:
+        priced = self._gate.candidate(params)
+        if priced.hash in self._seen:
             self.duplicates += 1
-            trial.set_user_attr("duplicate", architecture.hash)
+            trial.set_user_attr("duplicate", priced.hash)
             self.study.tell(trial, state=TrialState.FAIL)
             return None
-        figures = cost(architecture)
-        violation = self.budget.violation({**self.budget.computed(figures), **self._figures(figures)})
-        if violation > 0:
-            self._reject(trial, violation, float(np.log10(figures.macs)), "over budget")
+        if priced.violation > 0:
+            self._reject(trial, priced.violation, float(np.log10(priced.cost.macs)), "over budget")
             return None
-        candidate = Candidate(len(self._candidates), architecture, figures)
-        trial.set_user_attr("architecture", architecture.document())
+        candidate = Candidate(len(self._candidates), priced.architecture, priced.cost)
+        trial.set_user_attr("architecture", priced.architecture.document())
         trial.set_user_attr("index", candidate.index)
         trial.set_constraint("budget", 0.0)
         self._remember(trial, candidate)
         return candidate
 
-    @property
-    def _last_fruitful(self) -> int:
-        """Number of proposals when the last candidate was found, as the journal tells after a restart too."""
-        return self._trials[-1].number if self._trials else 0
+    def _next_sampler(self) -> BaseSampler:
+        """The sampler of the next proposal, whose random numbers follow from the seed and the number of proposals."""
+        if self._sampler is None:
+            return self._pareto
+        number = self.proposed
+        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+        # A sampler that has converged proposes what is known for ever; what it learns from, it is shown by chance.
+        fruitless = number - (self._trials[-1].number if self._trials else 0)
+        return RandomSampler(seed) if fruitless > PATIENCE and fruitless % 2 else self._sampler(seed)
 
     def _reject(self, trial: Trial, violation: float, log_macs: float, reason: str) -> None:
         """Told as completed and infeasible: samplers learn from a violation, and ignore a failure."""
@@ -205,11 +222,14 @@ class Proposer:
 
     def _tell(self, index: int) -> None:
         result = self._results[index]
-        if result["state"] == "failed":
-            self.study.tell(self._trials[index], state=TrialState.FAIL)
+        trial, log_macs = self._trials[index], float(np.log10(self._candidates[index].cost.macs))
+        if "violation" in result:  # no machine here can train it: infeasible, as what the gate rejects
+            trial.set_constraint("memory", result["violation"])
+            self.study.tell(trial, [0.0, log_macs])
+        elif result["state"] == "failed":
+            self.study.tell(trial, state=TrialState.FAIL)
         else:
-            values = [result["accuracy"], float(np.log10(self._candidates[index].cost.macs))]
-            self.study.tell(self._trials[index], values)
+            self.study.tell(trial, [result["accuracy"], log_macs])
 
     def finish(self) -> None:
         """Tells the study every result that it has not been told yet, in order."""
@@ -247,7 +267,8 @@ class ProposerSearcher(Searcher):
         if error:
             self.proposer.record(index, {"state": "failed", "error": "its process ended, perhaps for lack of memory"})
         elif result and "error" in result:
-            self.proposer.record(index, {"state": "failed", "error": result["error"]})
+            kept: Result = {key: result[key] for key in ("error", "violation") if key in result}
+            self.proposer.record(index, {"state": "failed", **kept})
         elif result and "accuracy" in result:
             record: Result = {key: result[key] for key in _KEPT if key in result}
             record["state"] = "finished" if result["last"] else "stopped"

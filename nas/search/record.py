@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,6 @@ import pandas as pd
 
 from nas.profiler.device import available_cores, device_name
 from nas.search.budget import training_memory
-from nas.search.latency_model import LatencyModel
 from nas.search.plan import Plan
 from nas.search.proposer import Candidate, Proposer, Result
 from nas.search.run_folder import NUMBERS
@@ -65,13 +64,23 @@ def counts(proposer: Proposer) -> dict[str, int]:
     }
 
 
-def trials_table(proposer: Proposer, latency: LatencyModel | None) -> pd.DataFrame:
-    """A row per candidate whose result is known, by number; the columns of `trials.csv`."""
-    rows = [_row(proposer.candidates[i], proposer.results[i], latency) for i in sorted(proposer.results)]
+def trials_table(
+    proposer: Proposer, predicted: Callable[[Candidate], Mapping[str, float]] = lambda _: {}
+) -> pd.DataFrame:
+    """A row per candidate whose result is known, by number; the columns of `trials.csv`.
+
+    Args:
+        proposer: Of the search.
+        predicted: The columns of a candidate's predicted latency, as far as it can be predicted.
+    """
+    rows = [
+        {**_row(proposer.candidates[i], proposer.results[i]), **predicted(proposer.candidates[i])}
+        for i in sorted(proposer.results)
+    ]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
-def _row(candidate: Candidate, result: Result, latency: LatencyModel | None) -> dict[str, Any]:
+def _row(candidate: Candidate, result: Result) -> dict[str, Any]:
     architecture, figures = candidate.architecture, candidate.cost
     return {
         **{name: result.get(name) for name in ("state", "accuracy", "test_accuracy", "epochs", "seconds", "error")},
@@ -80,7 +89,6 @@ def _row(candidate: Candidate, result: Result, latency: LatencyModel | None) -> 
         "params": figures.params,
         "activation_bytes": figures.activation_bytes,
         "memory_bytes": training_memory(figures),
-        "latency_ms_predicted": latency.predict(figures) if latency else None,
         "operators": " ".join(f"{op}*{n}" for op, n in architecture.operators.items()),
         "hash": architecture.hash,
     }

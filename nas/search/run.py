@@ -9,6 +9,7 @@ import tempfile
 import time as clock
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -17,8 +18,8 @@ from nas.data.datasets import Clips, Split, load_clips
 from nas.errors import NasError
 from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.device import available_cores
-from nas.search.measuring import calibrated, measure_front
-from nas.search.plan import DEFAULT_SECONDS, Plan, Settings
+from nas.search.measuring import latency_predictor, measure_front, predicted
+from nas.search.plan import DEFAULT_SECONDS, Plan, Settings, check_budget
 from nas.search.progress import SearchProgress
 from nas.search.proposer import Proposer, ProposerSearcher
 from nas.search.record import counts, trials_table, write_settings
@@ -44,11 +45,12 @@ def search(
     time: float | None = None,
     out: str | Path | None = None,
     seed: int = 0,
-    sampler: str = "tpe",
+    sampler: str = "pareto",
     device: str = "auto",
     workers: int | None = None,
-    gpus_per_trial: float | None = None,
+    gpus_per_trial: float | Literal["auto"] | None = None,
     epochs: int | None = None,
+    rung_seconds: float | None = None,
     proxy_frames: int | None = None,
     proxy_size: int | None = None,
     train_clips: int = 512,
@@ -69,12 +71,13 @@ def search(
         time: How many seconds to train; six and a half minutes if neither is given.
         out: The run folder, which must not hold a run yet; `runs/<space>-<data>-<number>` by default.
         seed: Of proposals, data and training.
-        sampler: tpe, nsga2 or random.
+        sampler: pareto, which knows cost, or one of Optuna's: tpe, nsga2, gp or random.
         device: auto, cpu, cuda or cuda:0.
         workers: Trials in parallel.
-        gpus_per_trial: Share of a GPU per trial.
+        gpus_per_trial: Share of a GPU per trial; `auto`: what nine of ten candidates need to train.
         epochs: Of a proxy that is never stopped; by default as many as let the median candidate train for 300 giga
             multiply-adds (15000 on a GPU), 3 to 30.
+        rung_seconds: Judge proxies after so many seconds of training and every doubling; by default after epochs.
         proxy_frames: Frames of a proxy's clips.
         proxy_size: Height and width of a proxy's clips; by default the smallest that leaves stems a map of 4x4 cells.
         train_clips: At most so many training clips per proxy.
@@ -100,6 +103,7 @@ def search(
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         epochs=epochs,
+        rung_seconds=rung_seconds,
         proxy_frames=proxy_frames,
         proxy_size=proxy_size,
         train_clips=train_clips,
@@ -163,7 +167,9 @@ def _run(plan: Plan, folder: Path) -> Run:
     facts = json.loads(file.read_text()) if file.exists() else {}
     spent = facts.get("wall_s", 0.0)
     write_settings(plan, folder, facts)
-    latency = calibrated(plan, folder)
+    latency = latency_predictor(plan, folder)
+    if latency:
+        check_budget(plan.space, plan.budget, lambda architecture: latency.predict(architecture).ms)
     proposer = Proposer(
         plan.space,
         plan.budget,
@@ -171,13 +177,13 @@ def _run(plan: Plan, folder: Path) -> Run:
         seed=settings.seed,
         sampler=settings.sampler,
         lag=plan.lag,
-        figures=(lambda cost: {"latency_ms": latency.predict(cost)}) if latency else (lambda cost: {}),
+        figures=(lambda architecture: {"latency_ms": latency.predict(architecture).ms}) if latency else (lambda _: {}),
     )
     interrupted = _train(plan, proposer, data)
     proposer.finish()
     for index in proposer.results:
         proposer.candidates[index].architecture.save(folder / "architectures" / f"{index}.yaml")
-    trials = trials_table(proposer, latency)
+    trials = trials_table(proposer, predicted(latency))
     trials.to_csv(folder / "trials.csv", index=False)
     sizes = {"train": data.train, "val": data.val, "test": data.test}
     facts |= {
@@ -193,7 +199,7 @@ def _run(plan: Plan, folder: Path) -> Run:
     if (trials["state"] == "failed").all():
         reason = trials["error"].iloc[0] if len(trials) else "the time was too short for the first one"
         raise NasError(f"no candidate was trained: {reason}; allowed: nas search --resume {folder} --time 10m")
-    measure_front(plan, folder, proposer)
+    measure_front(plan, folder, proposer, latency)
     write_settings(plan, folder, facts | {"wall_s": spent + clock.monotonic() - started})
     return Run(folder)
 
@@ -231,7 +237,7 @@ def _train(plan: Plan, proposer: Proposer, data: ProxyData) -> bool:
     left = None if settings.trials is None else settings.trials - len(proposer.results)
     if left is not None and left <= 0:
         return False
-    gpus = (settings.gpus_per_trial or 1.0) if plan.device.type == "cuda" else 0.0
+    gpus = plan.gpus_per_trial if plan.device.type == "cuda" else 0.0
     own = not ray.is_initialized()
     if own:
         ray.init(
@@ -241,7 +247,7 @@ def _train(plan: Plan, proposer: Proposer, data: ProxyData) -> bool:
             logging_level=logging.ERROR,
         )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    known = {i: (r["curve"], proposer.candidates[i].cost.macs) for i, r in proposer.results.items() if "curve" in r}
+    known = {i: (r["curve"], [proposer.candidates[i].cost.macs]) for i, r in proposer.results.items() if "curve" in r}
     progress = SearchProgress(plan.console, settings.trials, settings.time, plan.console.quiet)
     progress.resumed(len(proposer.results))
     interrupted = False
@@ -252,7 +258,7 @@ def _train(plan: Plan, proposer: Proposer, data: ProxyData) -> bool:
             ),
             tune_config=tune.TuneConfig(
                 search_alg=ProposerSearcher(proposer, lambda: progress.update(proposer)),
-                scheduler=ParetoRungs(plan.lag, known=known),
+                scheduler=ParetoRungs(known=known),
                 num_samples=-1 if left is None else left,
                 time_budget_s=settings.time,
                 reuse_actors=True,

@@ -28,6 +28,8 @@ NUMBERS = (
     "activation_bytes",
     "memory_bytes",
     "latency_ms_predicted",
+    "latency_ms_low",
+    "latency_ms_high",
 )
 _MEASUREMENTS = ("latency_ms", "latency_iqr_ms", "latency_p95_ms", "peak_memory_bytes")
 _REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")

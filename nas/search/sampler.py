@@ -35,6 +35,7 @@ FRESH = 4  # candidates drawn for each further proposal
 DRAWS = 500  # without one that is new, after which the space counts as exhausted
 REPAIRS, CHANGES = 24, 8  # steps of a drawn candidate towards its limits, and changes that are tried in each
 EDITS = (0.5, 0.3, 0.2)  # how often a network on the front is changed in one, two or three places
+DOUBTED = 4  # one in so many proposals is any change of the front, whatever the surrogate says of it
 GROWTH = 1.1  # of the number of results, after which the kernel is chosen again
 MARGIN = 0.1  # of the range of a known objective, beyond the largest: the largest network counts too
 
@@ -74,9 +75,9 @@ class ParetoSampler(BaseSampler):
 
     The first proposals spread over the known objective. Then every proposal fits a Gaussian process to each objective
     that training tells, and is the candidate of largest expected gain of hypervolume (Emmerich et al., 2006) among
-    random ones and changes of those on the front. Trials that are running count as what is predicted of them. A result
-    of a training that was stopped at a rung counts as the final value that is expected from there, and as less certain,
-    by what other results have gained beyond that rung.
+    random ones and changes of those on the front. One in four is any such change, as a surrogate may be wrong. Trials
+    that are running count as what is predicted of them. A result of a training that was stopped at a rung counts as the
+    final value that is expected from there, and as less certain, by what other results have gained beyond that rung.
 
     A proposal follows from the seed, the number of its trial and the results in the study alone.
 
@@ -129,7 +130,7 @@ class ParetoSampler(BaseSampler):
     def _forget(self) -> None:
         self._drawn: dict[Hashable, Params] = {}
         self._draws = 0
-        self._kernels: dict[tuple[int, int], Kernel] = {}
+        self._kernels: dict[tuple[int, int], dict[Kernel, float]] = {}
         self._rows: dict[Hashable, tuple[Array, Array, Array]] = {}
         self._scale: tuple[Array, Array] | None = None
 
@@ -193,7 +194,10 @@ class ParetoSampler(BaseSampler):
         there = np.column_stack([*(belief.middle for belief in beliefs), known])
         front = np.flatnonzero(non_dominated(there[:told], [False] * there.shape[1]))
         parents = [results.trained[i] for i in front]
-        pool = fresh + self._changed(space, results, rng, parents) or self._searched(space, results, rng)
+        changed = self._changed(space, results, rng, parents)
+        if changed and number % DOUBTED == DOUBTED - 1:
+            return changed[int(rng.integers(len(changed)))]
+        pool = fresh + changed or self._searched(space, results, rng)
         facts = self._facts(space, pool)
         beliefs = self._beliefs(surrogates, facts)
         costs = self._turned(facts.known, results)
@@ -289,7 +293,7 @@ class ParetoSampler(BaseSampler):
         """A candidate from the middle of the widest gap that earlier ones have left in the first known objective."""
         known = self._facts(space, candidates).known
         order = np.argsort(known[:, 0], kind="stable") if known.shape[1] else np.arange(len(candidates))
-        return candidates[order[int(len(candidates) * _radical_inverse(count + 1))]]
+        return candidates[int(order[int(len(candidates) * _radical_inverse(count + 1))])]
 
     def _surrogates(self, results: _Results, facts: _Facts) -> list[Surrogate]:
         told = len(results.trained)
@@ -299,8 +303,7 @@ class ParetoSampler(BaseSampler):
         for objective in range(len(results.signs) - facts.known.shape[1]):
             if (steady, objective) not in self._kernels:
                 values, extra = self._targets(results, objective, steady)
-                kernel = Kernel.likeliest(codes[:steady], features[:steady], values, extra)
-                self._kernels[steady, objective] = kernel
+                self._kernels[steady, objective] = Kernel.likely(codes[:steady], features[:steady], values, extra)
             values, extra = self._targets(results, objective, told)
             surrogates.append(Surrogate.fit(self._kernels[steady, objective], codes, features, values, extra))
         return surrogates
@@ -368,4 +371,4 @@ def _steady(count: int, initial: int) -> int:
 
 def _radical_inverse(number: int) -> float:
     """The binary digits of a number behind the point in reverse: 1/2, 1/4, 3/4, 1/8, ... (van der Corput, 1935)."""
-    return sum(int(digit) / 2 ** (place + 1) for place, digit in enumerate(reversed(f"{number:b}")))
+    return sum(int(digit) / float(2 << place) for place, digit in enumerate(reversed(f"{number:b}")))

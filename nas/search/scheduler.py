@@ -1,4 +1,9 @@
-"""Rungs: which trainings are worth going on with."""
+"""Rungs: which trainings are worth going on with.
+
+A trial is judged whenever it reaches a rung and is stopped or goes on at once (the stopping type of asynchronous
+successive halving): no worker waits, nothing is paused and no weights are kept. `benchmarks/rungs.py` compares the
+decision with Ray's own.
+"""
 
 from __future__ import annotations
 
@@ -6,68 +11,107 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from nas.search.front import pareto_rank
 
+SPACING = 2  # a rung is this many times as far as the one before
+REDUCTION = 2  # one in so many goes on
 
-def rungs(epochs: int, reduction: int = 3, least: int = 1) -> tuple[int, ...]:
-    """The epochs at which a training is judged: `epochs` divided by the reduction while at least `least` remain.
 
-    3 epochs are judged after 1 and 3; 18 after 2, 6 and 18.
+def rungs(epochs: int, spacing: int = SPACING, least: int = 1) -> tuple[int, ...]:
+    """The epochs at which a training is judged: `epochs` divided by the spacing while at least `least` remain.
+
+    3 epochs are judged after 1 and 3; 18 after 1, 2, 4, 9 and 18.
     """
     steps = [epochs]
-    while steps[0] // reduction >= least:
-        steps.insert(0, steps[0] // reduction)
+    while steps[0] // spacing >= least:
+        steps.insert(0, steps[0] // spacing)
     return tuple(steps)
 
 
-def promoted(points: Sequence[tuple[float, float]], point: tuple[float, float], reduction: int) -> bool:
-    """Whether a candidate goes on past a rung.
+def crowding(values: ArrayLike, span: ArrayLike) -> NDArray[np.float64]:
+    """How far apart the neighbours of each point of a front are (Deb et al., 2002), shape (points,).
+
+    The sum over objectives of the distance between the neighbours on either side, in spans; infinite at the ends of
+    an objective. Equal points count once and have equal crowding.
 
     Args:
-        points: (accuracy, multiply-adds) of the others at the rung.
-        point: The candidate's own.
-        reduction: One in so many goes on, counted by non-dominated rank; ties go on, and so does everything while
-            fewer than `reduction` others are known.
+        values: Finite numbers of shape (points, objectives), at least one point.
+        span: What counts as 1 in each objective, shape (objectives,); 0 where nothing differs.
     """
-    if len(points) < reduction:
+    points, place = np.unique(np.asarray(values, dtype=np.float64), axis=0, return_inverse=True)
+    scaled = points / np.where(np.asarray(span) > 0, span, 1.0)
+    distance = np.zeros(len(points))
+    for column in scaled.T:
+        order = np.argsort(column, kind="stable")
+        distance[order[[0, -1]]] = np.inf
+        distance[order[1:-1]] += column[order[2:]] - column[order[:-2]]
+    return distance[place.ravel()]
+
+
+def promoted(others: Sequence[Sequence[float]], point: Sequence[float], reduction: int = REDUCTION) -> bool:
+    """Whether a candidate goes on past a rung: by non-dominated rank, then by spread.
+
+    Args:
+        others: (accuracy, log of each known cost) of the others at the rung.
+        point: The candidate's own.
+        reduction: One in so many goes on, rounded up; everything does while fewer than `reduction` others are known.
+    """
+    if len(others) < reduction:
         return True
-    ranks = pareto_rank([*points, point], (True, False))
-    better = int((ranks < ranks[-1]).sum())
-    return better < math.ceil((len(points) + 1) / reduction)
+    values = np.array([*others, point])
+    ranks = pareto_rank(values, (True, *(False for _ in point[1:])))
+    spread = crowding(values[ranks == ranks[-1]], np.ptp(values, axis=0))
+    better = int((ranks < ranks[-1]).sum() + (spread > spread[-1]).sum())
+    return better < math.ceil(len(values) / reduction)
 
 
 class ParetoRungs(FIFOScheduler):
-    """Asynchronous successive halving by the Pareto front of accuracy and multiply-adds.
+    """Asynchronous successive halving by the whole Pareto front of accuracy at the rung and known costs.
 
-    A trial is compared with the trials that were `lag` or more before it, whose results at the rung are all known: the
-    decision does not depend on the order in which parallel trials report.
+    A trial is compared with all that were at the rung before it. With one worker a resumed search therefore decides as
+    an uninterrupted one; with several, decisions depend on which trial is faster. Waiting until slower ones are known
+    would cost more device time than rungs save (`benchmarks/rungs.py`, "started in order").
+
+    A trial's config holds its number in the search, `index`, and its costs; a result holds `curve`, the accuracy at
+    every rung that it passed, of which the last is judged.
 
     Args:
-        lag: As the proposer's.
         reduction: One in so many is promoted at each rung.
-        known: Of a resumed search, per trial: its accuracy at every rung that it reached, and its multiply-adds.
+        costs: Names of the costs in a trial's config, numbers above 0.
+        known: Of a resumed search, per trial: its accuracy at every rung that it passed, and its costs.
     """
 
     def __init__(
-        self, lag: int, reduction: int = 3, known: Mapping[int, tuple[Sequence[float], float]] | None = None
+        self,
+        reduction: int = REDUCTION,
+        costs: Sequence[str] = ("macs",),
+        known: Mapping[int, tuple[Sequence[float], Sequence[float]]] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._lag, self._reduction = lag, reduction
-        self._reached: dict[int, dict[int, tuple[float, float]]] = {}
-        for index, (curve, macs) in (known or {}).items():
-            for rung, accuracy in enumerate(curve):
-                self._reached.setdefault(rung, {})[index] = (accuracy, macs)
+        self._reduction, self._costs = reduction, tuple(costs)
+        self._reached: dict[int, dict[int, tuple[float, ...]]] = {}
+        for index, (curve, figures) in (known or {}).items():
+            self._remember(index, curve, figures)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        if "error" in result:
-            return str(TrialScheduler.CONTINUE)
-        index, rung = int(trial.config["index"]), int(result["rung"])
-        reached = self._reached.setdefault(rung, {})
-        point = reached[index] = (float(result["accuracy"]), float(trial.config["macs"]))
-        if result["last"]:
-            return str(TrialScheduler.CONTINUE)
-        earlier = [other for at, other in reached.items() if at <= index - self._lag]
-        return str(TrialScheduler.CONTINUE if promoted(earlier, point, self._reduction) else TrialScheduler.STOP)
+        index, curve = int(trial.config["index"]), result["curve"]
+        self._remember(index, curve, [float(trial.config[name]) for name in self._costs])
+        reached = self._reached[len(curve) - 1]
+        others = [point for other, point in reached.items() if other != index]
+        goes_on = promoted(others, reached[index], self._reduction)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Takes note of a training that came to its end; there is nothing to decide any more."""
+        if "curve" in result:
+            costs = [float(trial.config[name]) for name in self._costs]
+            self._remember(int(trial.config["index"]), result["curve"], costs)
+
+    def _remember(self, index: int, curve: Sequence[float], costs: Sequence[float]) -> None:
+        for rung, accuracy in enumerate(curve):
+            self._reached.setdefault(rung, {})[index] = (float(accuracy), *(math.log(cost) for cost in costs))

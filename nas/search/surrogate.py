@@ -9,7 +9,7 @@ others alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -27,6 +27,7 @@ _CHOICES = (0.35, 1.2, 4.0)
 _FEATURES = (0.15, 0.3, 0.6, 1.2)
 _SHARES = (0.05, 0.3, 0.6, 0.95)
 _NOISES = (0.003, 0.02, 0.1)
+_KERNELS = 6  # that are averaged over
 _BOXES = 512  # that are integrated over at once
 
 
@@ -45,20 +46,21 @@ class Kernel:
     noise: float
 
     @classmethod
-    def likeliest(cls, codes: Codes, features: Array, values: Array, extra: Array) -> Kernel:
-        """The kernel of a grid under which results are most likely; for the arguments see `Surrogate.fit`."""
+    def likely(cls, codes: Codes, features: Array, values: Array, extra: Array) -> dict[Kernel, float]:
+        """The kernels of a grid under which results are most likely, and the share of each in their likelihood.
+
+        For the arguments see `Surrogate.fit`.
+        """
         differing, apart = _differing(codes, codes), _apart(features, features)
         means = [max(float(distances.mean()), 1e-12) for distances in (differing, apart)]
-        best, found = -np.inf, None
-        for a, b, share in product(_CHOICES, _FEATURES, _SHARES):
-            for noise in _NOISES:
-                kernel = cls((a * means[0], 2 * b * b * means[1]), share, noise)
-                lower, _, variance = kernel._factored(differing, apart, values - values.mean(), extra)
-                likelihood = -0.5 * len(values) * np.log(variance) - np.log(np.diag(lower)).sum()
-                if likelihood > best:
-                    best, found = likelihood, kernel
-        assert found is not None
-        return found
+        found: dict[Kernel, float] = {}
+        for a, b, share, noise in product(_CHOICES, _FEATURES, _SHARES, _NOISES):
+            kernel = cls((a * means[0], 2 * b * b * means[1]), share, noise)
+            lower, _, variance = kernel._factored(differing, apart, values - values.mean(), extra)
+            found[kernel] = -0.5 * len(values) * np.log(variance) - np.log(np.diag(lower)).sum()
+        best = sorted(found, key=lambda kernel: -found[kernel])[:_KERNELS]
+        shares = np.exp([found[kernel] - found[best[0]] for kernel in best])
+        return dict(zip(best, (shares / shares.sum()).tolist(), strict=True))
 
     def __call__(self, differing: Array, apart: Array) -> Array:
         return self.share * np.exp(-differing / self.scales[0]) + (1 - self.share) * np.exp(-apart / self.scales[1])
@@ -67,53 +69,75 @@ class Kernel:
         """Cholesky factor with noise, the factor's inverse times the values, and the variance that they tell."""
         spread = max(float(z.var()), 1e-18)
         lower = np.linalg.cholesky(self(differing, apart) + np.diag(self.noise + extra / spread))
-        half = np.linalg.solve(lower, z)
-        return lower, half, max(float(half @ half) / len(z), 1e-18)
+        half: Array = np.linalg.solve(lower, z)
+        return lower.astype(float, copy=False), half, max(float(half @ half) / len(z), 1e-18)
 
 
 @dataclass(frozen=True)
-class Surrogate:
-    """A Gaussian process of one objective, fitted by `fit`.
+class _Process:
+    """A Gaussian process under one kernel.
 
     Attributes:
-        codes, features: Of the results.
         kernel: How alike candidates are.
         center, deviation: Mean of the values, and standard deviation of the process.
         inverse: Of the Cholesky factor of the kernel with noise.
         weights: Of each result in a mean.
     """
 
-    codes: Codes
-    features: Array
     kernel: Kernel
     center: float
     deviation: float
     inverse: Array
     weights: Array
 
+    def predict(self, differing: Array, apart: Array) -> tuple[Array, Array]:
+        kernel = self.kernel(differing, apart)
+        explained = ((kernel @ self.inverse.T) ** 2).sum(1)
+        return self.center + kernel @ self.weights, self.deviation**2 * np.maximum(1 - explained, 1e-9)
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """What results tell of one objective of other candidates: Gaussian processes, each with its share of the belief.
+
+    One kernel alone, be it the likeliest, is too sure of itself while results are few.
+    """
+
+    codes: Codes
+    features: Array
+    processes: tuple[tuple[float, _Process], ...]
+
     @classmethod
-    def fit(cls, kernel: Kernel, codes: Codes, features: Array, values: Array, extra: Array) -> Surrogate:
+    def fit(
+        cls, kernels: Mapping[Kernel, float], codes: Codes, features: Array, values: Array, extra: Array
+    ) -> Surrogate:
         """Fits to results.
 
         Args:
-            kernel: How alike candidates are.
+            kernels: How alike candidates may be, and how likely that is.
             codes: (results, choices), the position of each choice, -1 where there is none.
             features: (results, features), of like scale.
             values: (results), of the objective, or of its logarithm.
             extra: (results), variance of each value beyond the noise of all: 0 for what was trained to the end.
         """
         center = float(values.mean())
-        lower, half, variance = kernel._factored(
-            _differing(codes, codes), _apart(features, features), values - center, extra
-        )
-        inverse = np.linalg.inv(lower)
-        return cls(codes, features, kernel, center, float(np.sqrt(variance)), inverse, inverse.T @ half)
+        differing, apart = _differing(codes, codes), _apart(features, features)
+        processes = []
+        for kernel, share in kernels.items():
+            lower, half, variance = kernel._factored(differing, apart, values - center, extra)
+            inverse = np.linalg.inv(lower).astype(float, copy=False)
+            processes.append((share, _Process(kernel, center, float(np.sqrt(variance)), inverse, inverse.T @ half)))
+        return cls(codes, features, tuple(processes))
 
     def predict(self, codes: Codes, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the value of each candidate, noise not included."""
-        kernel = self.kernel(_differing(codes, self.codes), _apart(features, self.features))
-        explained = ((kernel @ self.inverse.T) ** 2).sum(1)
-        return self.center + kernel @ self.weights, self.deviation * np.sqrt(np.maximum(1 - explained, 1e-9))
+        differing, apart = _differing(codes, self.codes), _apart(features, self.features)
+        first, second = np.zeros(len(codes)), np.zeros(len(codes))
+        for share, process in self.processes:
+            mean, variance = process.predict(differing, apart)
+            first += share * mean
+            second += share * (variance + mean**2)
+        return first, np.sqrt(np.maximum(second - first**2, 1e-18))
 
 
 def _differing(a: Codes, b: Codes) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,9 @@ from ray import tune
 from nas.architecture import Architecture
 from nas.data.datasets import Clips
 from nas.models.network import build
+from nas.profiler.cost import cost
+from nas.search.budget import fitting_micro_batch, training_step_memory
+from nas.search.scheduler import SPACING
 from nas.training.loop import Recipe, Training, accuracy
 
 
@@ -32,10 +36,14 @@ class Proxy:
     Attributes:
         frames, size: Input of the proxy; windows and tubes are clipped to its smaller maps.
         rungs: Epochs after which it is evaluated and may be stopped; the last one ends it.
+        rung_seconds: If given, all rungs but the last are in seconds of training: the first after so many, each
+            further one after `SPACING` times as many. The last rung stays the last epoch: what is worth it is trained
+            to its end, however slow, and the learning rate, which follows the epochs, gets there.
         train_clips, val_clips: At most so many clips.
         recipe: How it is trained.
         threads: CPU threads of a trial.
         device: cpu or cuda.
+        memory_bytes: What a trial may take to train its network.
     """
 
     frames: int
@@ -46,6 +54,14 @@ class Proxy:
     recipe: Recipe
     threads: int
     device: str
+    memory_bytes: float = math.inf
+    rung_seconds: float | None = None
+
+    def thresholds(self) -> tuple[float, ...]:
+        """The epochs or seconds to every rung; in seconds the last is inf, as training ends by epochs."""
+        if self.rung_seconds is None:
+            return self.rungs
+        return (*(self.rung_seconds * SPACING**rung for rung in range(len(self.rungs) - 1)), math.inf)
 
 
 class ProxyTrial(tune.Trainable):
@@ -65,43 +81,66 @@ class ProxyTrial(tune.Trainable):
         proxy = self.proxy
         architecture = Architecture.parse(config["architecture"]).resized(proxy.frames, proxy.size)
         seed = proxy.recipe.seed + int(config["index"])
-        torch.manual_seed(seed)
         self.torch_device = torch.device(proxy.device)
-        self.model = build(architecture).to(self.torch_device)
-        self.training = Training(
-            self.model, self.data.train, proxy.size, replace(proxy.recipe, seed=seed), self.data.flip, self.torch_device
-        )
         self.seconds = 0.0
         self.curve: list[float] = []
+        priced, batch = cost(architecture), proxy.recipe.batch_size
+        micro_batch = fitting_micro_batch(priced, batch, proxy.memory_bytes)
+        self.needed = 0 if micro_batch else training_step_memory(priced, batch, 1)
+        if self.needed:
+            return
+        torch.manual_seed(seed)
+        self.model = build(architecture).to(self.torch_device)
+        self.training = Training(
+            self.model,
+            self.data.train,
+            proxy.size,
+            replace(proxy.recipe, seed=seed),
+            self.data.flip,
+            self.torch_device,
+            micro_batch,
+        )
 
     def step(self) -> dict[str, Any]:
         """Trains to the next rung and evaluates there; what goes wrong is a result too, so that its reason is kept."""
+        if self.needed:
+            needed, given = self.needed, self.proxy.memory_bytes
+            error = f"training on one clip takes {needed / 1e9:.3g} GB, and {given / 1e9:.3g} GB are there for a trial"
+            return {"error": error, "violation": needed / given - 1, "rung": 0, "last": True, "done": True}
         try:
             return self._train_to_rung()
         except (RuntimeError, ValueError) as error:
             return {"error": " ".join(str(error).split())[:500], "rung": len(self.curve), "last": True, "done": True}
 
     def _train_to_rung(self) -> dict[str, Any]:
-        started = time.perf_counter()
-        rung = len(self.curve)
-        target = self.proxy.rungs[rung]
-        loss = 0.0
-        while self.training.epochs_done < target:
-            loss = self.training.epoch()
-        self.seconds += time.perf_counter() - started
-        self.curve.append(accuracy(self.model, self.data.val, self.proxy.size, self.torch_device))
+        """Trains to the first end of an epoch at or past the next rung; one long epoch may pass several rungs."""
+        proxy, training = self.proxy, self.training
+        thresholds = proxy.thresholds()
+        last = False
+        spent = 0.0
+        while not last and spent < thresholds[len(self.curve)]:
+            started = time.perf_counter()
+            loss = training.epoch()
+            self.seconds += time.perf_counter() - started
+            last = training.epochs_done >= proxy.rungs[-1]
+            spent = training.epochs_done if proxy.rung_seconds is None else self.seconds
+        batch = 2 * training.micro_batch  # where nothing is kept for a backward pass, more fits
+        score = accuracy(self.model, self.data.val, proxy.size, self.torch_device, batch)
+        # A training that ends stands for every rung that it did not need.
+        passed = len(thresholds) if last else sum(threshold <= spent for threshold in thresholds)
+        self.curve += [score] * (passed - len(self.curve))
         result = {
-            "rung": rung,
-            "epochs": target,
+            "rung": passed - 1,
+            "rungs": len(thresholds),
+            "epochs": training.epochs_done,
             "loss": loss,
             "seconds": self.seconds,
-            "accuracy": self.curve[-1],
+            "accuracy": score,
             "curve": list(self.curve),
         }
         # Nothing is decided by the test clips, so they are only looked at where a trial may end.
         if self.data.test is not None:
-            result["test_accuracy"] = accuracy(self.model, self.data.test, self.proxy.size, self.torch_device)
-        last = len(self.curve) == len(self.proxy.rungs)
+            result["test_accuracy"] = accuracy(self.model, self.data.test, self.proxy.size, self.torch_device, batch)
         return {**result, "last": last, "done": last}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -45,13 +45,23 @@ class Training:
         recipe: How to train.
         flip: Whether clips may be mirrored.
         device: Where to train; mixed precision in bfloat16 on CUDA, float32 elsewhere.
+        micro_batch: At most so many clips pass the network at a time; the gradients of a batch add up. They are those
+            of the whole batch, unless the network normalises over clips: batch statistics are of the micro-batch.
     """
 
     def __init__(
-        self, model: nn.Module, clips: Clips, size: tuple[int, int], recipe: Recipe, flip: bool, device: torch.device
+        self,
+        model: nn.Module,
+        clips: Clips,
+        size: tuple[int, int],
+        recipe: Recipe,
+        flip: bool,
+        device: torch.device,
+        micro_batch: int | None = None,
     ) -> None:
         self.model, self.clips, self.size = model, clips, size
         self.recipe, self.flip, self.device = recipe, flip, device
+        self.micro_batch = micro_batch or recipe.batch_size
         decayed = [p for p in model.parameters() if p.ndim > 1]
         others = [p for p in model.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -73,21 +83,29 @@ class Training:
         """Trains one epoch and returns its mean loss."""
         self.model.train()
         order = torch.randperm(len(self.clips.labels), generator=self.generator)
-        total = 0.0
+        total = torch.zeros((), device=self.device)
         for chosen in order[: self.steps * self.recipe.batch_size].chunk(self.steps):
             pixels = torch.from_numpy(self.clips.pixels[chosen.numpy()])
-            labels = torch.from_numpy(self.clips.labels[chosen.numpy()]).to(self.device)
-            pixels = augment(pixels, self.size, self.flip, self.generator)
-            with _mixed_precision(self.device):
-                loss = F.cross_entropy(self.model(normalise(pixels.to(self.device))), labels)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            labels = torch.from_numpy(self.clips.labels[chosen.numpy()])
+            total += self._gradients(augment(pixels, self.size, self.flip, self.generator), labels)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
             self.optimizer.step()
             self.schedule.step()
-            total += loss.item()
         self.epochs_done += 1
-        return total / self.steps
+        return total.item() / self.steps
+
+    def _gradients(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Leaves the gradients of a batch's mean loss, which it returns."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        starts = range(0, len(pixels), self.micro_batch)
+        for part, targets in ((pixels[i : i + self.micro_batch], labels[i : i + self.micro_batch]) for i in starts):
+            with _mixed_precision(self.device):
+                loss = F.cross_entropy(self.model(normalise(part.to(self.device))), targets.to(self.device))
+            loss = loss * (len(part) / len(pixels))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
 
 
 def _mixed_precision(device: torch.device) -> torch.autocast:
@@ -109,7 +127,7 @@ def _batches(clips: Clips, batch: int) -> Iterator[Tensor]:
         yield torch.from_numpy(clips.pixels[start : start + batch])
 
 
-def accuracy(model: nn.Module, clips: Clips, size: tuple[int, int], device: torch.device) -> float:
+def accuracy(model: nn.Module, clips: Clips, size: tuple[int, int], device: torch.device, batch: int = 32) -> float:
     """Share of clips whose highest logit is their label."""
-    predicted = logits(model, clips, size, device).argmax(dim=1)
+    predicted = logits(model, clips, size, device, batch).argmax(dim=1)
     return (predicted == torch.from_numpy(clips.labels)).float().mean().item()

@@ -15,6 +15,7 @@ from nas.resources import resource_names
 from nas.space import SearchSpace
 
 TINY = SearchSpace.load("tiny")
+CLIP = torch.empty(1, 3, 8, 32, 32, device="meta")
 
 BLOCKS = [{"op": "full3d"}] * 2
 HALVED = {"op": "in_layer", "stride": [2, 2, 2]}
@@ -91,6 +92,17 @@ def test_more_frames_never_cost_less(seed: int, frames: list[int]) -> None:
     assert short.macs <= long.macs
     assert short.params <= long.params
     assert short.activation_bytes <= long.activation_bytes
+
+
+@pytest.mark.parametrize(("name", "seed"), [("tiny", 0), ("tiny", 4), ("hybrid", 0)])
+def test_the_peak_of_a_step_is_known_for_batches(name: str, seed: int) -> None:
+    architecture = SearchSpace.load(name).sample(seed).resized(8, (32, 32))
+    figures = cost(architecture)
+    assert figures.step_peak(1) == figures.step_bytes
+    exact = traced_whole(architecture, 16).step_bytes
+    assert figures.step_peak(16) == pytest.approx(exact, rel=0.01)
+    assert figures.training_bytes("adamw", 16) == figures.step_peak(16) + 12 * figures.params
+    assert exact < 16 * figures.step_bytes <= cost(build(architecture, device="meta"), CLIP).step_peak(16)
 
 
 @settings(max_examples=10, deadline=None)

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from nas.search.budget import Budget
-from nas.search.proposer import MAX_PROPOSALS, Proposer
+from nas.search.proposer import MAX_PROPOSALS, SAMPLERS, Proposer
 from nas.search.survey import nearest, survey
 from nas.space import SearchSpace
 
@@ -30,9 +30,9 @@ def accuracy(candidate: Any) -> dict[str, Any]:
     return {"state": "finished", "accuracy": int(candidate.architecture.hash[:6], 16) / 16**6, "curve": [0.5]}
 
 
-def run(folder: Path, count: int, lag: int, order: random.Random) -> list[str]:
+def run(folder: Path, count: int, lag: int, order: random.Random, **options: Any) -> list[str]:
     """Proposes and completes in an order that `order` picks among the running ones."""
-    search, running = proposer(folder, lag=lag), []
+    search, running = proposer(folder, lag=lag, **options), []
     while len(search.candidates) < count or running:
         candidate = search.propose() if len(search.candidates) < count else None
         if candidate:
@@ -43,12 +43,14 @@ def run(folder: Path, count: int, lag: int, order: random.Random) -> list[str]:
     return [candidate.architecture.hash for candidate in search.candidates]
 
 
-def test_candidates_are_new_and_inside_the_budget(tmp_path: Path) -> None:
-    hashes = run(tmp_path, 16, 1, random.Random(0))
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_candidates_are_new_and_inside_the_budget(tmp_path: Path, sampler: str) -> None:
+    hashes = run(tmp_path, 16, 1, random.Random(0), sampler=sampler)
     assert len(set(hashes)) == 16
     search = proposer(tmp_path)
     assert all(c.cost.macs <= 2e6 for c in search.candidates)
-    assert search.rejected > 0 and search.proposed == 16 + search.rejected + search.duplicates
+    assert search.proposed == 16 + search.rejected + search.duplicates
+    assert (search.proposed == 16) == (sampler == "pareto")  # which knows the budget and what was proposed
 
 
 def test_the_order_of_completion_does_not_matter(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_a_restart_at_any_point_continues_as_if_nothing_had_happened(tmp_path: P
 
 
 def test_rejections_are_told_as_completed_and_infeasible(tmp_path: Path) -> None:
-    run(tmp_path, 6, 1, random.Random(0))
+    run(tmp_path, 6, 1, random.Random(0), sampler="tpe")
     search = proposer(tmp_path)
     rejected = [t for t in search.study.get_trials() if "rejected" in t.user_attrs]
     assert rejected and all(t.state == optuna.trial.TrialState.COMPLETE for t in rejected)
@@ -107,22 +109,34 @@ def test_failures_are_remembered(tmp_path: Path) -> None:
     assert proposer(tmp_path).results[0]["error"] == "out of memory"
 
 
-def test_an_exhausted_space_ends_the_search(tmp_path: Path) -> None:
+def test_what_no_memory_is_enough_for_is_told_as_infeasible(tmp_path: Path) -> None:
+    search = proposer(tmp_path)
+    candidate = search.propose()
+    assert candidate
+    search.record(candidate.index, {"state": "failed", "error": "too large", "violation": 0.5})
+    search.propose()
+    told = search.study.get_trials()[search._trials[0].number]
+    assert told.state == optuna.trial.TrialState.COMPLETE and told.constraints == {"budget": 0, "memory": 0.5}
+
+
+@pytest.mark.parametrize("sampler", ["pareto", "random"])
+@pytest.mark.filterwarnings("ignore:no candidate was found")
+def test_an_exhausted_space_ends_the_search(tmp_path: Path, sampler: str) -> None:
     data = {**DOCUMENT, "stages": [{"width": {"choice": [4, 8]}, "layers": [{"op": "full3d"}]}]}
-    search = Proposer(SearchSpace.from_document(data, "two"), BUDGET, tmp_path, seed=0, sampler="random")
+    search = Proposer(SearchSpace.from_document(data, "two"), BUDGET, tmp_path, seed=0, sampler=sampler)
     for _ in range(2):
         candidate = search.propose()
         assert candidate
         search.record(candidate.index, accuracy(candidate))
     with pytest.raises(StopIteration):
         search.propose()
-    assert search.duplicates >= MAX_PROPOSALS
+    assert search.duplicates >= (1 if sampler == "pareto" else MAX_PROPOSALS)
 
 
 def test_nearest_finds_the_cheapest_and_a_range() -> None:
     space = SearchSpace.from_document(DOCUMENT, "small")
     cheapest = min(survey(space, 200)["macs"])
     _, figures, violation = nearest(space, Budget.parse("0.001mflops"))
-    assert figures.macs <= cheapest and violation == pytest.approx(figures.macs / 1e3 - 1)
+    assert figures["macs"] <= cheapest and violation == pytest.approx(figures["macs"] / 1e3 - 1)
     _, figures, violation = nearest(space, Budget.parse("5..6mflops"))
-    assert violation == 0 and 5e6 <= figures.macs <= 6e6
+    assert violation == 0 and 5e6 <= figures["macs"] <= 6e6

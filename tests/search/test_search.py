@@ -27,7 +27,8 @@ SMALL = {"train_clips": 48, "val_clips": 24, "epochs": 1, "proxy_frames": 4, "pr
 def search(folder: Path, **options: object) -> nas.Run:
     space = folder.parent / "space.yaml"
     space.write_text(yaml.safe_dump(SPACE))
-    return nas.search(space, "20mflops", "motion", out=folder, workers=2, quiet=True, **{**SMALL, **options})
+    arguments = {"budget": "20mflops", "data": "motion", "workers": 2, "quiet": True, **SMALL, **options}
+    return nas.search(space, out=folder, **arguments)
 
 
 def test_a_search_ends_with_a_front_that_builds_resumes_and_repeats(tmp_path: Path) -> None:
@@ -56,6 +57,15 @@ def test_a_search_ends_with_a_front_that_builds_resumes_and_repeats(tmp_path: Pa
     pd.testing.assert_frame_equal(again.trials[columns], more.trials[columns])
 
 
+def test_a_latency_limit_is_predicted_from_layers_that_are_measured_first(tmp_path: Path) -> None:
+    run = search(tmp_path / "run", budget="20mflops,2000ms,1gb-inference", trials=2)
+    assert (run.trials["latency_ms_low"] < run.trials["latency_ms_predicted"]).all()
+    assert (run.trials["latency_ms_predicted"] < run.trials["latency_ms_high"]).all()
+    assert (run.path / "latency_table.csv").is_file()
+    with pytest.raises(nas.NasError, match=r"nearest candidate has .* ms as predicted, which misses 0.001ms"):
+        search(tmp_path / "none", budget="0.001ms", trials=1)
+
+
 def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "one.csv").write_text("path,label\na.mp4,x\n")
@@ -67,7 +77,8 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path: Path) 
         ({"data": tmp_path / "empty"}, "empty"),
         ({"data": tmp_path / "one.csv"}, "one.csv"),
         ({"out": tmp_path / "old"}, "holds a run already"),
-        ({"sampler": "guess"}, "sampler 'guess' is unknown; allowed: tpe"),
+        ({"gpus_per_trial": "much"}, "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or auto"),
+        ({"sampler": "guess"}, "sampler 'guess' is unknown; allowed: pareto, tpe"),
         ({"space": "vit", "proxy_size": 33}, r"stem.size: \[.*\] does not divide the input's height 33"),
         ({"device": "cuda:9"}, "cuda"),
     ):

@@ -82,30 +82,55 @@ def known(count: int) -> tuple[np.ndarray, ...]:
 
 
 def fitted(codes: np.ndarray, features: np.ndarray, values: np.ndarray, extra: np.ndarray) -> Surrogate:
-    return Surrogate.fit(Kernel.likeliest(codes, features, values, extra), codes, features, values, extra)
+    return Surrogate.fit(Kernel.likely(codes, features, values, extra), codes, features, values, extra)
 
 
 def test_prediction_is_that_of_the_textbook_formula() -> None:
+    """Of one kernel; and of two, the mean and variance of their mixture."""
     codes, features, errors = results(12)
     values, extra = np.log(errors), np.linspace(0, 0.1, 12)
-    surrogate = fitted(codes, features, values, extra)
     others, theirs, _ = results(5, seed=1)
 
-    def kernel(a: np.ndarray, fa: np.ndarray, b: np.ndarray, fb: np.ndarray) -> np.ndarray:
-        differing = (a[:, None] != b[None]).sum(-1)
-        apart = ((fa[:, None] - fb[None]) ** 2).sum(-1)
-        (one, two), share = surrogate.kernel.scales, surrogate.kernel.share
-        return share * np.exp(-differing / one) + (1 - share) * np.exp(-apart / two)
+    def formula(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+        def alike(a: np.ndarray, fa: np.ndarray) -> np.ndarray:
+            differing = (a[:, None] != codes[None]).sum(-1)
+            apart = ((fa[:, None] - features[None]) ** 2).sum(-1)
+            one, two = kernel.scales
+            return kernel.share * np.exp(-differing / one) + (1 - kernel.share) * np.exp(-apart / two)
 
-    noise = surrogate.kernel.noise + extra / values.var()
-    noisy = kernel(codes, features, codes, features) + np.diag(noise)
-    cross = kernel(others, theirs, codes, features)
-    center = values.mean()
-    expected = center + cross @ np.linalg.inv(noisy) @ (values - center)
-    variance = 1 - np.einsum("ij,jk,ik->i", cross, np.linalg.inv(noisy), cross)
-    mean, deviation = surrogate.predict(others, theirs)
-    assert mean == pytest.approx(expected, abs=1e-9)
-    assert deviation == pytest.approx(surrogate.deviation * np.sqrt(variance), rel=1e-6)
+        noisy = np.linalg.inv(alike(codes, features) + np.diag(kernel.noise + extra / values.var()))
+        cross, z = alike(others, theirs), values - values.mean()
+        scale = z @ noisy @ z / len(z)
+        variance = scale * (1 - np.einsum("ij,jk,ik->i", cross, noisy, cross))
+        return values.mean() + cross @ noisy @ z, variance
+
+    kernels = [Kernel((2.0, 3.0), 0.3, 0.02), Kernel((5.0, 1.0), 0.9, 0.1)]
+    (first, spread), (second, wide) = map(formula, kernels)
+    mean, deviation = Surrogate.fit({kernels[0]: 1.0}, codes, features, values, extra).predict(others, theirs)
+    assert mean == pytest.approx(first, abs=1e-9) and deviation == pytest.approx(np.sqrt(spread), rel=1e-6)
+    shares = dict(zip(kernels, (0.25, 0.75), strict=True))
+    mean, deviation = Surrogate.fit(shares, codes, features, values, extra).predict(others, theirs)
+    assert mean == pytest.approx(0.25 * first + 0.75 * second, abs=1e-9)
+    expected = 0.25 * spread + 0.75 * wide + 0.25 * 0.75 * (first - second) ** 2
+    assert deviation == pytest.approx(np.sqrt(expected), rel=1e-6)
+
+
+def test_likely_kernels_share_the_likelihood() -> None:
+    """In the density of a normal distribution whose variance is the likeliest one."""
+    codes, features, values, extra = known(20)
+    kernels = Kernel.likely(codes, features, values, extra)
+    assert sum(kernels.values()) == pytest.approx(1) and list(kernels.values()) == sorted(kernels.values())[::-1]
+    logs = []
+    for kernel in list(kernels)[:2]:
+        differing = (codes[:, None] != codes[None]).sum(-1)
+        apart = ((features[:, None] - features[None]) ** 2).sum(-1)
+        (one, two), share = kernel.scales, kernel.share
+        noisy = share * np.exp(-differing / one) + (1 - share) * np.exp(-apart / two) + kernel.noise * np.eye(20)
+        z = values - values.mean()
+        covariance = noisy * (z @ np.linalg.inv(noisy) @ z / 20)
+        logs.append(-0.5 * np.linalg.slogdet(covariance)[1] - 0.5 * z @ np.linalg.inv(covariance) @ z)
+    first, second = list(kernels.values())[:2]
+    assert np.log(first / second) == pytest.approx(logs[0] - logs[1], abs=1e-6)
 
 
 def test_unseen_candidates_are_ranked() -> None:
@@ -128,9 +153,8 @@ def test_an_uncertain_result_counts_less() -> None:
     values[0] += 1
     doubted = extra.copy()
     doubted[0] = 10
-    kernel = Kernel.likeliest(codes, features, values, extra)
+    kernel = Kernel.likely(codes, features, values, extra)
     sure, unsure = (
         Surrogate.fit(kernel, codes, features, values, e).predict(codes[:1], features[:1]) for e in (extra, doubted)
     )
     assert unsure[0][0] < sure[0][0] - 0.3
-    assert unsure[1][0] > sure[1][0]

@@ -58,3 +58,35 @@ def test_accuracy_counts_and_leaves_the_mode_alone() -> None:
         model.linear.weight.zero_()
         model.linear.bias.copy_(torch.tensor([1.0, 0.0]))
     assert accuracy(model, clips(10), (4, 4), CPU) == 0.5 and model.training
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 4])
+@pytest.mark.parametrize("count", [8, 5])
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(micro_batch: int, count: int) -> None:
+    """Also where the clips are fewer than the batch and the last micro-batch is smaller."""
+    found = []
+    for size in (None, micro_batch):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv3d(3, 6, 3), nn.GELU(), nn.Flatten(1), nn.LazyLinear(2))
+        model(torch.zeros(1, 3, 3, 3, 3))
+        data = clips(count)
+        data = Clips(np.concatenate([data.pixels, data.pixels[:, :1]], axis=1), data.labels)
+        recipe = Recipe(1, batch_size=8, clip_norm=1e9, weight_decay=0)
+        training = Training(model, data, (3, 3), recipe, True, CPU, size)
+        loss = training.epoch()
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        found.append(torch.tensor([loss]))
+    assert found[0].norm() > 0.01
+    torch.testing.assert_close(found[2:], found[:2], rtol=1e-6, atol=1e-6)
+
+
+def test_a_micro_batch_is_all_that_passes_at_once() -> None:
+    seen = []
+
+    class Watched(Mean):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return super().forward(x)
+
+    Training(Watched(), clips(16), (4, 4), Recipe(1, batch_size=8), False, CPU, 4).epoch()
+    assert seen == [4, 4, 4, 4]
