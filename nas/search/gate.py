@@ -18,11 +18,13 @@ from nas.space import SearchSpace
 
 @dataclass(frozen=True)
 class Priced:
-    """A network that may be trained: its hash, its cost, and by how much it lies outside the budget (0 inside)."""
+    """A network that may be trained: its hash, its cost, the figures that the budget limits, and by how much they are
+    outside (0 inside)."""
 
     hash: str
     architecture: Architecture
     cost: Cost
+    figures: Mapping[str, float]
     violation: float
 
 
@@ -32,7 +34,10 @@ class Gate:
     Args:
         space: The search space.
         budget: Hard limits at the space's input.
-        figures: Further figures that the budget may limit, such as a predicted latency.
+        figures: Further figures of a candidate that the budget may limit, such as a predicted latency.
+
+    Attributes:
+        values: Of every hole.
     """
 
     def __init__(
@@ -41,7 +46,8 @@ class Gate:
         budget: Budget,
         figures: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
     ) -> None:
-        self.space, self._budget, self._figures = space, budget, figures
+        self.space, self.budget, self._figures = space, budget, figures
+        self.values = {hole.name: hole.values for hole in space.holes}
         self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
         self._keys: dict[Hashable, str] = {}
         self._candidates: dict[str, Priced] = {}
@@ -58,8 +64,8 @@ class Gate:
             key = self._keys[asked] = architecture.hash
             if key not in self._candidates:
                 priced = cost(architecture)
-                figures = {**self._budget.computed(priced), **self._figures(architecture)}
-                self._candidates[key] = Priced(key, architecture, priced, self._budget.violation(figures))
+                figures = {**self.budget.computed(priced), **self._figures(architecture)}
+                self._candidates[key] = Priced(key, architecture, priced, figures, self.budget.violation(figures))
         return self._candidates[self._keys[asked]]
 
     def sample(self, rng: np.random.Generator) -> Params:

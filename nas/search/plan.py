@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,7 @@ from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.cost import cost
 from nas.profiler.device import available_cores, memory_bytes, resolve_device
 from nas.search.budget import Budget, gpu_share, training_step_memory, trial_memory
+from nas.search.gate import Gate
 from nas.search.proposer import SAMPLERS
 from nas.search.scheduler import rungs
 from nas.search.survey import nearest
@@ -145,7 +145,7 @@ class Plan:
         device = resolve_device(settings.device)
         data = open_data(settings.data, seed=settings.seed)
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
-        check_budget(space, budget)
+        check_budget(Gate(space, budget))
         on_gpu = device.type == "cuda"
         sample = [space.sample(settings.seed + i) for i in range(SURVEYED)]
         frames, size = _proxy_input(sample, settings, on_gpu)
@@ -224,19 +224,15 @@ def _proxy_epochs(sample: list[Architecture], pixels: int, clips: int, on_gpu: b
     return int(np.clip(round(PROXY_MACS[on_gpu] / per_epoch), 3, 30))
 
 
-def check_budget(space: SearchSpace, budget: Budget, latency: Callable[[Architecture], float] | None = None) -> None:
+def check_budget(gate: Gate) -> None:
     """Refuses a budget that nothing in the space meets, naming the nearest candidate and how far it is off.
-
-    Args:
-        space: The space.
-        budget: Its limits; one of latency counts only with `latency`.
-        latency: Predicts the milliseconds of a candidate.
 
     Raises:
         NasError: Nothing was found inside the budget.
     """
-    _, known, violation = nearest(space, budget, latency=latency)
-    if violation > 0:
+    found, budget = nearest(gate), gate.budget
+    if found.violation > 0:
+        known = found.figures
         missed = [limit for limit in budget.limits if limit.metric in known and limit.violation(known[limit.metric])]
         misses = " and ".join(
             f"{_shown(known[limit.metric], limit.metric)}, which misses {limit.text} by "
@@ -244,7 +240,7 @@ def check_budget(space: SearchSpace, budget: Budget, latency: Callable[[Architec
             for limit in missed
         )
         raise NasError(
-            f"budget {str(budget)!r} cannot be met in space {space.name!r}: its nearest candidate has {misses}; "
+            f"budget {str(budget)!r} cannot be met in space {gate.space.name!r}: its nearest candidate has {misses}; "
             f"allowed: a limit that includes it"
         )
 

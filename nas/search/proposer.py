@@ -10,7 +10,7 @@ candidates up to k - lag are known, and from those alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,8 @@ from ray.tune.search import Searcher
 
 from nas.architecture import Architecture, ArchitectureError
 from nas.profiler.cost import Cost, cost
-from nas.search.budget import Budget
 from nas.search.gate import Gate
 from nas.search.sampler import ParetoSampler
-from nas.space import SearchSpace
 
 STUDY = "study.log"
 MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
@@ -60,35 +58,22 @@ class Proposer:
     """Proposes new candidates inside a budget, learns from their results and survives a restart.
 
     Args:
-        space: The search space, with the classes of the data.
-        budget: Hard limits at the space's input.
+        gate: The search space, with the classes of the data, and the hard limits at its input.
         folder: Where the journal is, or will be.
         seed: Together with the results it decides every proposal.
         sampler: One of `SAMPLERS`.
         lag: How many candidates may be in training when the next is proposed, at least 1.
-        figures: Further figures that the budget may limit, such as a predicted latency.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        budget: Budget,
-        folder: Path,
-        *,
-        seed: int,
-        sampler: str = "pareto",
-        lag: int = 1,
-        figures: Callable[[Architecture], Mapping[str, float]] = lambda _: {},
-    ) -> None:
+    def __init__(self, gate: Gate, folder: Path, *, seed: int, sampler: str = "pareto", lag: int = 1) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self.space, self.seed, self.lag = space, seed, lag
-        self._gate = Gate(space, budget, figures)
+        self.gate, self.seed, self.lag = gate, seed, lag
         self._sampler = _SAMPLERS.get(sampler)
         self._pareto = ParetoSampler(
-            self._gate,
-            cost=self._gate.costs,
-            violation=self._gate.violations,
+            gate,
+            cost=gate.costs,
+            violation=gate.violations,
             ideal=[1.0],
             curve=lambda trial: trial.user_attrs["result"]["curve"],
             initial=INITIAL,
@@ -178,11 +163,11 @@ class Proposer:
         self.study.sampler = self._next_sampler()
         trial = self.study.ask()
         try:
-            params, _ = self.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
+            params, _ = self.gate.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
         except ArchitectureError as error:
             self._reject(trial, 1.0, 0.0, str(error))
             return None
-        priced = self._gate.candidate(params)
+        priced = self.gate.candidate(params)
         if priced.hash in self._seen:
             self.duplicates += 1
             trial.set_user_attr("duplicate", priced.hash)

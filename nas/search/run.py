@@ -18,6 +18,7 @@ from nas.data.datasets import Clips, Split, load_clips
 from nas.errors import NasError
 from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.device import available_cores
+from nas.search.gate import Gate
 from nas.search.measuring import latency_predictor, measure_front, predicted
 from nas.search.plan import DEFAULT_SECONDS, Plan, Settings, check_budget
 from nas.search.progress import SearchProgress
@@ -168,17 +169,11 @@ def _run(plan: Plan, folder: Path) -> Run:
     spent = facts.get("wall_s", 0.0)
     write_settings(plan, folder, facts)
     latency = latency_predictor(plan, folder)
+    gate = Gate(plan.space, plan.budget)
     if latency:
-        check_budget(plan.space, plan.budget, lambda architecture: latency.predict(architecture).ms)
-    proposer = Proposer(
-        plan.space,
-        plan.budget,
-        folder,
-        seed=settings.seed,
-        sampler=settings.sampler,
-        lag=plan.lag,
-        figures=(lambda architecture: {"latency_ms": latency.predict(architecture).ms}) if latency else (lambda _: {}),
-    )
+        gate = Gate(plan.space, plan.budget, lambda found: {"latency_ms": latency.predict(found).ms})
+        check_budget(gate)
+    proposer = Proposer(gate, folder, seed=settings.seed, sampler=settings.sampler, lag=plan.lag)
     interrupted = _train(plan, proposer, data)
     proposer.finish()
     for index in proposer.results:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from nas.architecture import Architecture, ArchitectureError
-from nas.profiler.cost import STATES, cost
-from nas.profiler.population import Figures, Population
-from nas.search.budget import COMPUTED, Budget
-from nas.space import Hole, Label, Params, SearchSpace
+from nas.architecture import ArchitectureError
+from nas.profiler.cost import cost
+from nas.search.budget import COMPUTED
+from nas.search.gate import Gate, Priced
+from nas.search.parameters import Params
+from nas.space import Hole, Label, SearchSpace
 
-DRAWN = 8  # candidates priced together
 STARTS = 4  # of the drawn ones, from which the search for the nearest begins
 KICKS, KICKED = 30, 3  # how often it begins again from its best, and holes that are changed there
 
@@ -38,112 +37,50 @@ def survey(
     return pd.DataFrame(rows)
 
 
-class Pricer:
-    """Prices candidates of a space by their params, in what a budget limits.
-
-    Args:
-        space: Where the candidates are from.
-        budget: Whose figures are computed.
-        latency: Predicts milliseconds, where the budget limits latency and something can be said of it.
-    """
-
-    def __init__(
-        self, space: SearchSpace, budget: Budget, latency: Callable[[Architecture], float] | None = None
-    ) -> None:
-        self.space, self.budget = space, budget
-        self.values = {hole.name: hole.values for hole in space.holes}
-        self._latency = latency if "latency_ms" in budget.metrics() else None
-        # A neighbourhood has no places where parts stand, and what is gated is priced as a whole.
-        apart = "around" not in space.document and "stem_gate" not in json.dumps(space.document)
-        self._population = Population(space) if apart and space.holes else None
-
-    def figures(self, candidates: Sequence[Params]) -> list[dict[str, float]]:
-        """Of every candidate its multiply-adds, as `macs`, and all that the budget limits and that is known."""
-        if self._population is None:
-            costs = [cost(self.space.decode(params)) for params in candidates]
-            rows = [{"macs": float(figures.macs), **self.budget.computed(figures)} for figures in costs]
-        else:
-            training = "memory_bytes" in self.budget.metrics()
-            columns = computed(self._population.cost(self._population.codes(candidates), training))
-            rows = [
-                {name: float(value) for name, value in zip(columns, row, strict=True)}
-                for row in zip(*columns.values(), strict=True)
-            ]
-        if self._latency:
-            for row, params in zip(rows, candidates, strict=True):
-                row["latency_ms"] = self._latency(self.space.decode(params))
-        return rows
-
-    def distances(self, candidates: Sequence[Params]) -> list[tuple[float, float]]:
-        """By how much each misses the budget, 0 inside, and its multiply-adds."""
-        return [(self.budget.violation(row), row["macs"]) for row in self.figures(candidates)]
-
-
-def computed(priced: Mapping[str, Figures]) -> dict[str, Figures]:
-    """The figures of `COMPUTED` from those of a population; memory of training where it was asked for."""
-    figures = {
-        "macs": priced["macs"],
-        "params": priced["params"],
-        "inference_memory_bytes": priced["inference_bytes"] + priced["parameter_bytes"],
-    }
-    if "step_bytes" in priced:
-        figures["memory_bytes"] = priced["step_bytes"] + (1 + STATES["adamw"]) * priced["parameter_bytes"]
-    return figures
-
-
-def nearest(
-    space: SearchSpace,
-    budget: Budget,
-    seed: int = 0,
-    samples: int = 64,
-    latency: Callable[[Architecture], float] | None = None,
-) -> tuple[Architecture, dict[str, float], float]:
+def nearest(gate: Gate, seed: int = 0, samples: int = 64) -> Priced:
     """Searches for a candidate inside a budget by what is known without training; stops at the first.
 
     Draws random candidates, then changes the best of them one hole at a time for as long as that brings them nearer to
     the budget. Where all of these get stuck, the nearest is changed in a few holes at random, and so on from there.
-
-    Returns:
-        The candidate, its figures, and by how much it misses the budget (0 inside).
     """
     rng = np.random.default_rng(seed)
-    pricer = Pricer(space, budget, latency)
-    drawn: list[_Priced] = []
+    drawn: list[_Found] = []
     while len(drawn) < samples and (not drawn or drawn[0][0][0] > 0):
-        drawn = sorted(drawn + _priced(pricer, [space.sample_params(rng) for _ in range(DRAWN)]), key=_distance)
+        drawn = sorted([*drawn, _found(gate, gate.sample(rng))], key=_distance)
     best = drawn[0]
     for attempt in range(STARTS + KICKS):
         if best[0][0] == 0:
             break
-        start = drawn[attempt] if attempt < STARTS else _priced(pricer, [_kicked(pricer, best[1], rng)])[0]
-        found = _descended(pricer, start, rng)
+        start = drawn[attempt] if attempt < STARTS else _found(gate, _kicked(gate, best[1], rng))
+        found = _descended(gate, start, rng)
         if found[0] == best[0] and 0 < attempt < STARTS:
             break  # starts that have nothing to do with each other end at the same: there is no better one
         best = min(best, found, key=_distance)
-    return space.decode(best[1]), pricer.figures([best[1]])[0], best[0][0]
+    return gate.candidate(best[1])
 
 
-_Priced = tuple[tuple[float, float], Params]  # distance, as `Pricer.distances` gives it, and candidate
+_Found = tuple[tuple[float, float], Params]  # by how much it misses the budget, its multiply-adds, and the candidate
 
 
-def _distance(priced: _Priced) -> tuple[float, float]:
-    return priced[0]
+def _distance(found: _Found) -> tuple[float, float]:
+    return found[0]
 
 
-def _priced(pricer: Pricer, candidates: Sequence[Params]) -> list[_Priced]:
-    return list(zip(pricer.distances(candidates), candidates, strict=True))
+def _found(gate: Gate, params: Params) -> _Found:
+    priced = gate.candidate(params)
+    return (priced.violation, float(priced.cost.macs)), params
 
 
-def _descended(pricer: Pricer, start: _Priced, rng: np.random.Generator) -> _Priced:
+def _descended(gate: Gate, start: _Found, rng: np.random.Generator) -> _Found:
     """The best of each hole's values in turn, in random order, until none of them is nearer to the budget."""
-    space = pricer.space
+    space, holes = gate.space, gate.values
     best, improved = start, True
     while improved and best[0][0] > 0:
         improved = False
         for name in rng.permutation(list(best[1])).tolist():
-            values = pricer.values[name] if name in best[1] else ()
+            values = holes[name] if name in best[1] else ()
             changed = (_changed(space, best[1], name, value, rng) for value in values if value != best[1][name])
-            found = _priced(pricer, [params for params in changed if params])
+            found = [_found(gate, params) for params in changed if params]
             nearest = min(found, key=_distance, default=best)
             if nearest[0][0] < best[0][0]:
                 best, improved = nearest, True
@@ -152,14 +89,14 @@ def _descended(pricer: Pricer, start: _Priced, rng: np.random.Generator) -> _Pri
     return best
 
 
-def _kicked(pricer: Pricer, params: Params, rng: np.random.Generator) -> Params:
+def _kicked(gate: Gate, params: Params, rng: np.random.Generator) -> Params:
     """The candidate with a few holes changed at random, as far as that can be built."""
     for _ in range(KICKED):
-        names = [name for name in params if len(pricer.values[name]) > 1]
+        names = [name for name in params if len(gate.values[name]) > 1]
         if names:
             name = names[int(rng.integers(len(names)))]
-            others = [value for value in pricer.values[name] if value != params[name]]
-            params = _changed(pricer.space, params, name, others[int(rng.integers(len(others)))], rng) or params
+            others = [value for value in gate.values[name] if value != params[name]]
+            params = _changed(gate.space, params, name, others[int(rng.integers(len(others)))], rng) or params
     return params
 
 

@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from nas.search.budget import Budget
+from nas.search.gate import Gate
 from nas.search.proposer import MAX_PROPOSALS, SAMPLERS, Proposer
 from nas.search.survey import nearest, survey
 from nas.space import SearchSpace
@@ -23,7 +24,7 @@ BUDGET = Budget.parse("2mflops")
 
 
 def proposer(folder: Path, **options: Any) -> Proposer:
-    return Proposer(SearchSpace.from_document(DOCUMENT, "small"), BUDGET, folder, seed=3, **options)
+    return Proposer(Gate(SearchSpace.from_document(DOCUMENT, "small"), BUDGET), folder, seed=3, **options)
 
 
 def accuracy(candidate: Any) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def test_what_no_memory_is_enough_for_is_told_as_infeasible(tmp_path: Path) -> N
 @pytest.mark.filterwarnings("ignore:no candidate was found")
 def test_an_exhausted_space_ends_the_search(tmp_path: Path, sampler: str) -> None:
     data = {**DOCUMENT, "stages": [{"width": {"choice": [4, 8]}, "layers": [{"op": "full3d"}]}]}
-    search = Proposer(SearchSpace.from_document(data, "two"), BUDGET, tmp_path, seed=0, sampler=sampler)
+    search = Proposer(Gate(SearchSpace.from_document(data, "two"), BUDGET), tmp_path, seed=0, sampler=sampler)
     for _ in range(2):
         candidate = search.propose()
         assert candidate
@@ -136,7 +137,7 @@ def test_an_exhausted_space_ends_the_search(tmp_path: Path, sampler: str) -> Non
 def test_nearest_finds_the_cheapest_and_a_range() -> None:
     space = SearchSpace.from_document(DOCUMENT, "small")
     cheapest = min(survey(space, 200)["macs"])
-    _, figures, violation = nearest(space, Budget.parse("0.001mflops"))
-    assert figures["macs"] <= cheapest and violation == pytest.approx(figures["macs"] / 1e3 - 1)
-    _, figures, violation = nearest(space, Budget.parse("5..6mflops"))
-    assert violation == 0 and 5e6 <= figures["macs"] <= 6e6
+    found = nearest(Gate(space, Budget.parse("0.001mflops")))
+    assert found.cost.macs <= cheapest and found.violation == pytest.approx(found.cost.macs / 1e3 - 1)
+    found = nearest(Gate(space, Budget.parse("5..6mflops")))
+    assert found.violation == 0 and 5e6 <= found.cost.macs <= 6e6
