@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
-from nas.architecture import OPERATORS, Architecture
+from nas.architecture import OPERATORS, Architecture, ArchitectureError, load
 from nas.profiler.cost import Cost, cost
+from nas.resources import resource_names
 from nas.search.budget import Budget
 from nas.search.parameters import Params
-from nas.space import SearchSpace
+from nas.space import SearchSpace, SpaceError
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,22 @@ class Gate:
                 self._candidates[key] = Priced(key, architecture, priced, figures, self.budget.violation(figures))
         return self._candidates[self._keys[asked]]
 
+    def references(self) -> list[Params]:
+        """The published networks that are points of the space, with its input and classes; nearest to the budget first.
+
+        They keep their layers where the space has them; that of a neighbourhood is the architecture that it is around.
+        """
+        any_one = self.space.sample(0)
+        found: dict[str, Params] = {}
+        for name in resource_names("search_spaces/reference"):
+            try:
+                reference = load(name).resized(any_one.input.frames, any_one.input.size)
+                params = self.space.params_of(reference.model_copy(update={"num_classes": any_one.num_classes}))
+                found.setdefault(self.key(params), params)
+            except (ArchitectureError, SpaceError):
+                continue
+        return sorted(found.values(), key=lambda params: self.candidate(params).violation)
+
     def sample(self, rng: np.random.Generator) -> Params:
         return self.space.sample_params(rng)
 
@@ -77,7 +94,7 @@ class Gate:
     def codes(self, candidates: Sequence[Params]) -> NDArray[np.int64]:
         holes = self.space.holes
         codes = [[hole.index(c[hole.name]) if hole.name in c else -1 for hole in holes] for c in candidates]
-        return np.array(codes, np.int64)
+        return np.array(codes, np.int64).reshape(len(candidates), len(holes))
 
     def features(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
         """Logarithms of parameters and bytes moved, number of layers, and share of each operator among them."""

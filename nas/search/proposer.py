@@ -42,7 +42,8 @@ _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
 }
 SAMPLERS = ("pareto", *_SAMPLERS)
-INITIAL, CHANGED = 10, 64  # of the Pareto sampler: trainings are few, and an unseen candidate takes a while to price
+# Of the Pareto sampler: trainings are few, and an unseen candidate takes a while to price.
+STARTS, INITIAL, CHANGED = 4, 10, 64
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Proposer:
             violation=gate.violations,
             ideal=[1.0],
             curve=lambda trial: trial.user_attrs["result"]["curve"],
+            start=gate.references()[:STARTS] if sampler == "pareto" else (),
             initial=INITIAL,
             changes=CHANGED,
             seed=seed,

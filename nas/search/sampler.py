@@ -91,6 +91,7 @@ class ParetoSampler(BaseSampler):
         ideal: Of the first objectives, the value that cannot be bettered, such as 0 for an error and 1 for an accuracy:
             then the logarithm of the distance from it is modelled. None for an objective without one.
         curve: Of a finished trial, its first objective at the rungs that it reached.
+        start: Candidates to begin with; one outside the limits is changed step by step until it is inside.
         initial: How many results there are before anything is modelled.
         changes: How many changes of networks on the front are considered for a proposal.
         seed: Of all random numbers.
@@ -111,6 +112,7 @@ class ParetoSampler(BaseSampler):
         features: Callable[[Sequence[Params]], ArrayLike] | None = None,
         ideal: Sequence[float | None] = (),
         curve: Callable[[FrozenTrial], Sequence[float]] = lambda trial: (),
+        start: Sequence[Params] = (),
         initial: int = 16,
         changes: int = 256,
         seed: int | None = None,
@@ -121,6 +123,7 @@ class ParetoSampler(BaseSampler):
         self._space = IndependentSpace(space, features) if isinstance(space, Mapping) else space
         self._cost, self._violation, self._features = cost, violation, features
         self._ideal, self._curve, self._initial, self._changes = tuple(ideal), curve, initial, changes
+        self._start = tuple(start)
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._intersection = IntersectionSearchSpace()
         self._random = RandomSampler(self._seed)
@@ -129,6 +132,7 @@ class ParetoSampler(BaseSampler):
 
     def _forget(self) -> None:
         self._drawn: dict[Hashable, Params] = {}
+        self._begun: list[Params] | None = None
         self._draws = 0
         self._kernels: dict[tuple[int, int], dict[Kernel, float]] = {}
         self._rows: dict[Hashable, tuple[Array, Array, Array]] = {}
@@ -185,6 +189,9 @@ class ParetoSampler(BaseSampler):
         self.exhausted = False
         fresh = [params for key, params in self._drawn.items() if key not in results.seen]
         told = len(results.trained)
+        for params in self._starts(space):
+            if space.key(params) not in results.seen:
+                return params
         if told < self._initial:
             return self._spread(space, fresh or self._searched(space, results, rng), len(results.seen))
         facts = self._facts(space, [*results.trained, *results.running])
@@ -217,13 +224,25 @@ class ParetoSampler(BaseSampler):
         rngs = [np.random.default_rng((self._seed, number, 1)) for number in range(self._draws, count)]
         drawn = [space.sample(rng) for rng in rngs]
         for params, miss, rng in zip(drawn, self._outside(drawn), rngs, strict=True):
-            inside = self._repaired(space, params, miss, rng) if miss > 0 else params
+            inside = self._repaired(space, params, miss, rng)
             if inside is not None:
                 self._drawn.setdefault(space.key(inside), inside)
         self._draws = count
 
+    def _starts(self, space: Space) -> list[Params]:
+        """What the search begins with, inside the limits."""
+        if self._begun is None:
+            inside = [
+                self._repaired(space, params, miss, np.random.default_rng((self._seed, number, 2)))
+                for number, (params, miss) in enumerate(zip(self._start, self._outside(self._start), strict=True))
+            ]
+            self._begun = [params for params in inside if params is not None]
+        return self._begun
+
     def _repaired(self, space: Space, params: Params, miss: float, rng: np.random.Generator) -> Params | None:
-        """The candidate changed until it is inside the limits; None if it does not get there."""
+        """The candidate, changed until it is inside the limits; None if it does not get there."""
+        if miss <= 0:
+            return params
         for _ in range(REPAIRS):
             changed = [space.mutate(params, rng) for _ in range(CHANGES)]
             misses = self._outside(changed)

@@ -193,6 +193,16 @@ def test_given_trials_warm_the_search() -> None:
     assert regret([t.values for t in study.trials[31:]]) < 0.5 * regret([t.values for t in study.trials[:30]])
 
 
+def test_a_search_begins_where_it_is_told_to() -> None:
+    """All b costs 12, all c 24: the second is changed until it costs 20 at most, in two of its layers."""
+    start = [{name: letter for name in LETTERS} for letter in "bc"]
+    sampler = priced(start=start, violation=lambda candidates: np.maximum(price(candidates) / 20 - 1, 0))
+    trials = run(sampler, 3).trials
+    assert trials[0].params == start[0]
+    assert trials[1].values[1] <= 20 and sum(letter == "c" for letter in trials[1].params.values()) == 4
+    assert trials[2].values[1] <= 20
+
+
 def test_what_is_stopped_counts_as_what_it_would_have_come_to() -> None:
     """Two gained -1 and -3 from the first rung to the second, one of them -1 to the third; the last was stopped.
 
