@@ -11,6 +11,7 @@ from rich.table import Table
 
 from nas.architecture import load
 from nas.cli.options import searched
+from nas.profiler.units import quantity
 from nas.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -57,16 +58,16 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
         "cost",
         *(title for title in ("min", "median", "max")),
         title=f"{samples} random candidates at {shape}, one clip",
-        caption=f"{100 * inside / samples:.0f} % of them inside {budget}{beside}. GFLOPs are 10^9 multiply-adds of "
+        caption=f"{100 * inside / samples:.0f} % of them inside {budget}{beside}. FLOPs are multiply-adds of "
         "convolutions, linear layers and attention products; training memory is a step with AdamW.",
     )
-    for title, column, scale in (
-        ("GFLOPs", "macs", 1e9),
-        ("parameters (M)", "params", 1e6),
-        ("activations kept for backward (MB)", "activation_bytes", 1e6),
-        ("training memory (MB)", "memory_bytes", 1e6),
-        ("inference memory (MB)", "inference_memory_bytes", 1e6),
+    for title, column, unit in (
+        ("FLOPs", "macs", ""),
+        ("parameters", "params", ""),
+        ("activations kept for backward", "activation_bytes", "B"),
+        ("training memory", "memory_bytes", "B"),
+        ("inference memory", "inference_memory_bytes", "B"),
     ):
-        values = figures[column] / scale
-        table.add_row(title, *(f"{value:.3g}" for value in (values.min(), values.median(), values.max())))
+        values = figures[column]
+        table.add_row(title, *(quantity(value, unit) for value in (values.min(), values.median(), values.max())))
     return table

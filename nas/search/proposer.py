@@ -3,14 +3,14 @@
 The study lives in a journal inside the run folder and is the whole memory of a search: a proposal is written before it
 is trained and its result as soon as it is known, so an interrupted search continues from the journal alone.
 
-What is proposed does not depend on which of several parallel trainings ends first: candidate k is proposed once all
-candidates up to k - lag are known, and from those alone.
+With a lag, what is proposed does not depend on which of several parallel trainings ends first: candidate k is proposed
+once all candidates up to k - lag are known, and from those alone. Without one, from all that is known.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,10 @@ class Proposer:
         folder: Where the journal is, or will be.
         seed: Together with the results it decides every proposal.
         sampler: One of `SAMPLERS`.
-        lag: How many candidates may be in training when the next is proposed, at least 1.
+        lag: How many candidates may be in training when the next is proposed, at least 1; None for any number.
     """
 
-    def __init__(self, gate: Gate, folder: Path, *, seed: int, sampler: str = "pareto", lag: int = 1) -> None:
+    def __init__(self, gate: Gate, folder: Path, *, seed: int, sampler: str = "pareto", lag: int | None = 1) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.gate, self.seed, self.lag = gate, seed, lag
@@ -95,7 +95,7 @@ class Proposer:
         self._trials: list[Trial] = []
         self._candidates: list[Candidate] = []
         self._results: dict[int, Result] = {}
-        self._told = 0
+        self._told: set[int] = set()
         self._unfinished: list[int] = []
         self._restore()
 
@@ -115,7 +115,8 @@ class Proposer:
             index = len(self._candidates) - 1
             if "result" in attributes:
                 self._results[index] = attributes["result"]
-                self._told += frozen.state != TrialState.RUNNING
+                if frozen.state != TrialState.RUNNING:
+                    self._told.add(index)
             else:
                 self._unfinished.append(index)
 
@@ -147,12 +148,13 @@ class Proposer:
         """
         if self._unfinished:
             return self._candidates[self._unfinished.pop(0)]
-        needed = len(self._candidates) - self.lag
-        if any(index not in self._results for index in range(self._told, needed + 1)):
-            return None
-        while self._told <= needed:
-            self._tell(self._told)
-            self._told += 1
+        if self.lag is None:
+            self.finish()
+        else:
+            needed = range(len(self._candidates) - self.lag + 1)
+            if not self._results.keys() >= set(needed):
+                return None
+            self._tell(needed)
         for _ in range(MAX_PROPOSALS):
             candidate = self._ask()
             if candidate:
@@ -207,7 +209,13 @@ class Proposer:
         self._trials[index].set_user_attr("result", result)
         self._results[index] = result
 
-    def _tell(self, index: int) -> None:
+    def _tell(self, indices: Iterable[int]) -> None:
+        """Tells the study results, in order, that it has not been told yet."""
+        for index in sorted(set(indices) - self._told):
+            self._tell_one(index)
+            self._told.add(index)
+
+    def _tell_one(self, index: int) -> None:
         result = self._results[index]
         trial, log_macs = self._trials[index], float(np.log10(self._candidates[index].cost.macs))
         if "violation" in result:  # no machine here can train it: infeasible, as what the gate rejects
@@ -219,12 +227,8 @@ class Proposer:
             self.study.tell(trial, [result["accuracy"], log_macs])
 
     def finish(self) -> None:
-        """Tells the study every result that it has not been told yet, in order."""
-        for index in range(self._told, len(self._candidates)):
-            if index not in self._results:
-                break
-            self._tell(index)
-            self._told = index + 1
+        """Tells the study every result that it has not been told yet."""
+        self._tell(self._results)
 
 
 class ProposerSearcher(Searcher):

@@ -73,14 +73,15 @@ def promoted(others: Sequence[Sequence[float]], point: Sequence[float], reductio
 class ParetoRungs(FIFOScheduler):
     """Asynchronous successive halving by the whole Pareto front of accuracy at the rung and known costs.
 
-    A trial is compared with all that were at the rung before it. With one worker a resumed search therefore decides as
-    an uninterrupted one; with several, decisions depend on which trial is faster. Waiting until slower ones are known
-    would cost more device time than rungs save (`benchmarks/rungs.py`, "started in order").
+    A trial is compared with all that were at the rung before it: with several workers, decisions depend on which trial
+    is faster. With a lag, only with those so many candidates before it, all of which are known by then: decisions
+    follow from the seed, but waiting for slower ones takes nearly twice the device time (`benchmarks/rungs.py`).
 
     A trial's config holds its number in the search, `index`, and its costs; a result holds `curve`, the accuracy at
     every rung that it passed, of which the last is judged.
 
     Args:
+        lag: As the proposer's.
         reduction: One in so many is promoted at each rung.
         costs: Names of the costs in a trial's config, numbers above 0.
         known: Of a resumed search, per trial: its accuracy at every rung that it passed, and its costs.
@@ -88,12 +89,13 @@ class ParetoRungs(FIFOScheduler):
 
     def __init__(
         self,
+        lag: int | None = None,
         reduction: int = REDUCTION,
         costs: Sequence[str] = ("macs",),
         known: Mapping[int, tuple[Sequence[float], Sequence[float]]] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._reduction, self._costs = reduction, tuple(costs)
+        self._lag, self._reduction, self._costs = lag, reduction, tuple(costs)
         self._reached: dict[int, dict[int, tuple[float, ...]]] = {}
         for index, (curve, figures) in (known or {}).items():
             self._remember(index, curve, figures)
@@ -102,9 +104,12 @@ class ParetoRungs(FIFOScheduler):
         index, curve = int(trial.config["index"]), result["curve"]
         self._remember(index, curve, [float(trial.config[name]) for name in self._costs])
         reached = self._reached[len(curve) - 1]
-        others = [point for other, point in reached.items() if other != index]
+        others = [point for other, point in reached.items() if self._counts(other, index)]
         goes_on = promoted(others, reached[index], self._reduction)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def _counts(self, other: int, index: int) -> bool:
+        return other != index if self._lag is None else other <= index - self._lag
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Takes note of a training that came to its end; there is nothing to decide any more."""

@@ -68,7 +68,10 @@ class ProxyTrial(tune.Trainable):
     """Trains a candidate from rung to rung; `reset_config` takes the next candidate without a new process."""
 
     def setup(self, config: dict[str, Any], proxy: Proxy, data: ProxyData) -> None:  # type: ignore[override]
-        """Builds the network of a config: `architecture` is a document, `index` its number in the search."""
+        """Builds the network of a config: `architecture` is a document, `index` its number in the search.
+
+        Its seed is the recipe's plus that number, or the config's `seed`.
+        """
         torch.set_num_threads(proxy.threads)
         self.proxy, self.data = proxy, data
         self._begin(config)
@@ -80,7 +83,7 @@ class ProxyTrial(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         proxy = self.proxy
         architecture = Architecture.parse(config["architecture"]).resized(proxy.frames, proxy.size)
-        seed = proxy.recipe.seed + int(config["index"])
+        seed = int(config.get("seed", proxy.recipe.seed + int(config["index"])))
         self.torch_device = torch.device(proxy.device)
         self.seconds = 0.0
         self.curve: list[float] = []

@@ -63,6 +63,17 @@ def test_the_order_of_completion_does_not_matter(tmp_path: Path) -> None:
     assert sequences.count(sequences[0]) == 4
 
 
+def test_without_a_lag_nothing_waits_and_all_that_is_known_is_told(tmp_path: Path) -> None:
+    search = proposer(tmp_path, lag=None)
+    first, second, third = search.propose(), search.propose(), search.propose()
+    assert first and second and third
+    search.record(second.index, accuracy(second))
+    assert search.propose() is not None
+    assert [trial.state.is_finished() for trial in search.study.get_trials()] == [False, True, False, False]
+    again = proposer(tmp_path, lag=None)
+    assert [again.propose().index for _ in range(3)] == [0, 2, 3]  # type: ignore[union-attr]
+
+
 def test_waits_for_the_results_it_depends_on(tmp_path: Path) -> None:
     search = proposer(tmp_path, lag=2)
     first, second = search.propose(), search.propose()

@@ -1,3 +1,4 @@
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,6 +88,22 @@ def test_a_resumed_search_decides_as_before() -> None:
     # A trial that was cut off after its first rung is trained again and judged again, not against itself.
     again = ParetoRungs(known=known)
     assert [decided(again, range(5, 6)), decided(again, range(5, 6))] == [whole[5:6]] * 2
+
+
+def test_with_a_lag_decisions_do_not_depend_on_the_order_of_arrival() -> None:
+    """With a lag of 2, trial i is compared with those up to i - 2; only neighbours may overtake each other."""
+    orders = [
+        order
+        for order in itertools.permutations(range(7))
+        if all(order.index(i) < order.index(j) for i in range(7) for j in range(i + 2, 7))
+    ]
+    assert len(orders) > 10
+    found = [
+        {i: scheduler.on_trial_result(None, trial(i), {"curve": [accuracy(i)]}) for i in order}
+        for order, scheduler in ((order, ParetoRungs(lag=2)) for order in orders)
+    ]
+    assert set(found[0].values()) == {"CONTINUE", "STOP"}
+    assert all(decisions == found[0] for decisions in found)
 
 
 def test_only_what_was_at_the_rung_is_compared_with() -> None:
