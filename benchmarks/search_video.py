@@ -1,8 +1,13 @@
 """A table of video networks that have all been trained, to judge search strategies and proxies without training.
 
-    OMP_NUM_THREADS=1 python benchmarks/search_video.py table [--workers 2] [--networks 128] [--seeds 2]
+    export OMP_NUM_THREADS=1
+    python benchmarks/search_video.py table [--workers 2] [--networks 128] [--seeds 2]
     python benchmarks/search_video.py table --collect
     python benchmarks/search_video.py latency [--threads 1]
+    python benchmarks/search_video.py replay [--seeds 20] [--page docs/search_quality.md]
+    python benchmarks/search_video.py honesty [--workers 2] [--minutes 60]
+    python benchmarks/search_video.py live [--seeds 3] [--trials 24]
+    python benchmarks/search_video.py inherit [--workers 2] [--minutes 30]
 
 Networks: 1000 candidates are drawn from space `tiny` with equal chances. They are put into cells by the operator of
 their first layer (six) and by the logarithm of their multiply-adds (eight bins of equal width between the cheapest and
@@ -16,331 +21,70 @@ stretched about its median, because the temperature of the room differs more tha
 
 Every finished training is a file of the store, a folder that git ignores, and what is in the store is not trained
 again. The first seed of all networks comes first, in random order: a table that is cut short is still balanced.
-`--collect` makes `video_architectures.parquet` of the store, and the recipe beside it as JSON.
+`table --collect` makes `video_architectures.parquet` of the store, and the recipe beside it as JSON.
+
+The other subcommands print a part of docs/search_quality.md, which says what they do, and with `--page` put it there.
+They go by the table, or by the store where that has more.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
-import threading
-import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
+from video.honesty import honesty
+from video.inherit import CHILDREN, PARENTS, inherit
+from video.live import FOLDER, live
+from video.replay import replay
+from video.table import COUNT, EPOCHS, STORE, TABLE, latency, table
 
-import nas
-from nas.architecture import Architecture
-from nas.data.datasets import Clips
 from nas.errors import NasError
-from nas.models.network import build
-from nas.profiler.device import environment
-from nas.profiler.population import Population
-from nas.space import Label, SearchSpace
-from nas.training.loop import Recipe, Training, accuracy
-
-SPACE, CLASSES = "tiny", 7
-DRAWN, BINS, DRAW_SEED = 1000, 8, 0
-FRAMES, SIDE = 16, 16
-GAIN, BACKGROUND = 3.0, 64.0  # of the shifted and stretched clips, in steps of uint8
-HELD_OUT = 20170203
-EPOCHS = 12
-EVERY = 30  # networks, at least, that hold each of the operators, of 128
-
-HERE = Path(__file__).resolve().parent
-DATA = Path(os.environ.get("NAS_TEST_DATA") or HERE.parent.parent / "shared" / "data")
-STORE = HERE.parent / "runs" / "search_video"
-TABLE = HERE / "video_architectures.parquet"
-COSTS = ("params", "macs", "bytes_moved", "inference_bytes", "step_bytes")
-CURVES = ("accuracy", "loss", "seconds", "cpu_seconds")  # by epoch
-
-# -------------------------------------------------------------------------------------------- networks
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network of the table: its hash at the input of the space, and its choices."""
-
-    hash: str
-    params: dict[str, Label]
-
-
-def space() -> SearchSpace:
-    return SearchSpace.load(SPACE).with_classes(CLASSES)
-
-
-def proxy(architecture: Architecture) -> Architecture:
-    return architecture.resized(FRAMES, (SIDE, SIDE))
-
-
-def operators(architecture: Architecture) -> list[str]:
-    return [layer.op for stage in architecture.stages for layer in stage.layers]
-
-
-def networks(count: int) -> list[Network]:
-    """The networks of the table in random order; those of a smaller count are among those of a larger one.
-
-    Raises:
-        NasError: There are not so many, or an operator is in too few of them.
-    """
-    tiny, rng = space(), np.random.default_rng(DRAW_SEED)
-    drawn: dict[str, tuple[dict[str, Label], Architecture]] = {}
-    for params in (tiny.sample_params(rng) for _ in range(DRAWN)):
-        architecture = tiny.decode(params)
-        drawn.setdefault(proxy(architecture).hash, (params, architecture))
-    population = Population(tiny)
-    macs = np.log(population.cost(population.codes([params for params, _ in drawn.values()]))["macs"])
-    bins = np.clip((BINS * (macs - macs.min()) / np.ptp(macs)).astype(int), 0, BINS - 1)
-    cells: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-    for i, (_, architecture) in enumerate(drawn.values()):
-        cells[int(bins[i]), operators(architecture)[0]].append(i)
-    # One of every cell in turn: candidates by their place in the cell, then by cell.
-    turns = sorted((place, cell, i) for cell, members in cells.items() for place, i in enumerate(members))
-    chosen = [i for _, _, i in turns[:count]]
-    if len(chosen) < count:
-        raise NasError(f"networks {count} is more than are drawn; allowed: up to {len(turns)}")
-    known = list(drawn.values())
-    met = Counter(op for i in chosen for op in set(operators(known[i][1])))
-    if min(met.values()) < EVERY * min(1.0, count / 128):
-        raise NasError(f"an operator is in too few of the {count} networks: {dict(met)}")
-    order = np.random.default_rng(DRAW_SEED).permutation(chosen)
-    return [Network(known[i][1].hash, known[i][0]) for i in order]
-
-
-# ------------------------------------------------------------------------------------------------ data
-
-
-def clips() -> tuple[Clips, Clips]:
-    """Training clips and those of the day that is held out.
-
-    Raises:
-        NasError: The data set is not there.
-    """
-    path = DATA / "nagoya_fir16" / "clips_t16.npz"
-    if not path.is_file():
-        raise NasError(f"data {str(path)!r} does not exist; allowed: a folder with nagoya_fir16 as NAS_TEST_DATA")
-    with np.load(path, allow_pickle=False) as arrays:
-        heat, labels, days = arrays["x"].astype(np.float32), arrays["y"].astype(np.int64), arrays["group"]
-    heat = BACKGROUND + GAIN * (heat - np.median(heat, axis=(1, 2, 3), keepdims=True))
-    grey = heat.round().clip(0, 255).astype(np.uint8)
-    pixels = np.repeat(grey[..., None], 3, axis=-1)
-    held = days == HELD_OUT
-    return Clips(pixels[~held], labels[~held]), Clips(pixels[held], labels[held])
-
-
-def recipe(epochs: int) -> dict[str, Any]:
-    """Every number that decides a training; the machine is what decides its seconds."""
-    training = asdict(Recipe(epochs=epochs))
-    del training["seed"]
-    return {
-        "space": SPACE,
-        "classes": CLASSES,
-        "drawn": DRAWN,
-        "bins": BINS,
-        "draw_seed": DRAW_SEED,
-        "data": "nagoya_fir16/clips_t16.npz",
-        "held_out_day": HELD_OUT,
-        "gain": GAIN,
-        "background": BACKGROUND,
-        "flip": True,
-        "frames": FRAMES,
-        "size": [SIDE, SIDE],
-        "seed": "first 8 digits of the hash as a number, plus the seed",
-        "training": training,
-    }
-
-
-# -------------------------------------------------------------------------------------------- training
-
-_shared: list[tuple[Clips, Clips]] = []
-
-
-def start_worker() -> None:
-    """Reads the data once per process, which ends when the process that started it is killed."""
-    torch.set_num_threads(1)
-    torch.set_num_interop_threads(1)
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    _shared.append(clips())
-
-
-def train(network: Network, seed: int, epochs: int, path: Path) -> dict[str, Any]:
-    """Trains a network and writes what was seen; seconds are those of training alone, without evaluation."""
-    train_clips, held = _shared[0]
-    start = int(network.hash[:8], 16) + seed
-    cpu, size = torch.device("cpu"), (SIDE, SIDE)
-    architecture = space().decode(network.params)
-    priced = nas.cost(architecture)  # at the input of the space
-    torch.manual_seed(start)
-    model = build(proxy(architecture))
-    training = Training(model, train_clips, size, Recipe(epochs=epochs, seed=start), True, cpu)
-    row: dict[str, Any] = {"hash": network.hash, "seed": seed, "choices": network.params}
-    row |= {name: getattr(priced, name) for name in COSTS}
-    curve: dict[str, list[float]] = {name: [] for name in CURVES}
-    for _ in range(epochs):
-        began, busy = time.perf_counter(), time.process_time()
-        curve["loss"].append(training.epoch())
-        curve["seconds"].append(time.perf_counter() - began)
-        curve["cpu_seconds"].append(time.process_time() - busy)
-        curve["accuracy"].append(accuracy(model, held, size, cpu))
-    row["curve"] = curve
-    write(path, row)
-    return row
-
-
-def write(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes JSON so that the file is whole or not there."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(document) + "\n")
-    draft.replace(path)
-
-
-def hours(seconds: float) -> str:
-    return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}"
-
-
-def check_recipe(store: Path, wanted: dict[str, Any]) -> None:
-    """Keeps the recipe in the store; raises NasError if what is there was made by another one."""
-    path = store / "recipe.json"
-    if not path.exists():
-        write(path, {"recipe": wanted, "machine": machine()})
-    known = json.loads(path.read_text())["recipe"]
-    differing = [name for name in wanted | known if wanted.get(name) != known.get(name)]
-    if differing:
-        raise NasError(f"store {str(store)!r} was made with another recipe: {', '.join(differing)} differ")
-
-
-def machine() -> dict[str, Any]:
-    found = environment(torch.device("cpu"))
-    return {name: found[name] for name in ("cpu", "cores", "cpu_capability", "torch", "python")} | {"threads": 1}
-
-
-def table(options: argparse.Namespace) -> None:
-    store: Path = options.store
-    store.mkdir(parents=True, exist_ok=True)
-    check_recipe(store, recipe(options.epochs))
-    if options.collect:
-        collect(store, options.out)
-        return
-    chosen = networks(options.networks)
-    jobs = [(network, seed) for seed in range(options.seeds) for network in chosen]
-    waiting = [(n, seed, store / f"{n.hash}-{seed}.json") for n, seed in jobs]
-    waiting = [job for job in waiting if not job[2].exists()]
-    print(f"{len(jobs)} trainings, {len(jobs) - len(waiting)} of them in the store", flush=True)
-    began = time.perf_counter()
-    with ProcessPoolExecutor(options.workers, get_context("spawn"), start_worker) as pool:
-        running = {pool.submit(train, n, seed, options.epochs, path): (n, seed) for n, seed, path in waiting}
-        for done, future in enumerate(as_completed(running), 1):
-            network, seed = running[future]
-            if error := future.exception():
-                print(f"{network.hash} seed {seed} failed: {error}", file=sys.stderr, flush=True)
-                continue
-            curve = future.result()["curve"]
-            left = (time.perf_counter() - began) / done * (len(waiting) - done)
-            print(
-                f"{len(jobs) - len(waiting) + done}/{len(jobs)} {network.hash} seed {seed}: "
-                f"{' '.join(f'{value:.3f}' for value in curve['accuracy'])}, "
-                f"{sum(curve['cpu_seconds']):.0f} core-s of {sum(curve['seconds']):.0f} s, {hours(left)} left",
-                flush=True,
-            )
-    collect(store, options.out)
-
-
-def collect(store: Path, out: Path) -> None:
-    """Writes the table and its recipe; every row is checked to give its network again.
-
-    Raises:
-        NasError: The store is empty, or choices of a row do not decode to its hash.
-    """
-    tiny, rows = space(), []
-    for path in sorted(store.glob("*-*.json")):
-        row = json.loads(path.read_text())
-        architecture = tiny.decode(row["choices"])
-        if architecture.hash != row["hash"]:
-            raise NasError(f"{path.name}: its choices give network {architecture.hash}; allowed: {row['hash']}")
-        curve = row.pop("curve")
-        row |= {"choices": json.dumps(row["choices"]), "operators": " ".join(operators(architecture))}
-        row |= {f"{name}_{i}": value for name in curve for i, value in enumerate(curve[name], 1)}
-        timed = store / "latency" / f"{row['hash']}.json"
-        rows.append(row | (json.loads(timed.read_text()) if timed.exists() else {}))
-    if not rows:
-        raise NasError(f"store {str(store)!r} holds no training; allowed: one that `table` has begun to fill")
-    frame = pd.DataFrame(rows)
-    frame = frame.astype({name: np.float32 for name in frame.columns if str(name).startswith(CURVES)})
-    frame.to_parquet(out, index=False, compression="zstd")
-    out.with_suffix(".json").write_text(json.dumps(json.loads((store / "recipe.json").read_text()), indent=2) + "\n")
-    count = frame["hash"].nunique()
-    print(f"{out.name}: {len(frame)} trainings of {count} networks, {out.stat().st_size / 1e3:.0f} kB")
-
-
-def latency(options: argparse.Namespace) -> None:
-    """Measures the networks of the store at the input of the space, one after the other."""
-    folder: Path = options.store / "latency"
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for path in sorted(options.store.glob("*-*.json")):
-        row = json.loads(path.read_text())
-        found[row["hash"]] = row["choices"]
-    tiny = space()
-    waiting = {name: params for name, params in found.items() if not (folder / f"{name}.json").exists()}
-    for done, (name, params) in enumerate(waiting.items(), 1):
-        taken = nas.measure(
-            tiny.decode(params),
-            "cpu",
-            threads=options.threads,
-            max_seconds=options.max_seconds,
-            patience=options.patience,
-        )
-        record = {
-            "device": taken.device,
-            "latency_ms": taken.latency_ms.median,
-            "latency_iqr_ms": taken.latency_ms.iqr,
-            "normalized_ms": taken.normalized_ms(),
-            "peak_memory_bytes": taken.peak_memory_bytes,
-            "latency_flags": "; ".join(taken.flags),
-        }
-        write(folder / f"{name}.json", record)
-        flags = f", {record['latency_flags']}" if taken.flags else ""
-        print(f"{done}/{len(waiting)} {name}: {taken.latency_ms.median:.2f} ms{flags}", flush=True)
-    collect(options.store, options.out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--store", type=Path, default=STORE, help="folder of finished trainings")
-    common.add_argument("--out", type=Path, default=TABLE, help="the table to write")
+    stored, paged, timed = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    stored.add_argument("--store", type=Path, default=STORE, help="folder of finished trainings")
+    stored.add_argument("--out", type=Path, default=TABLE, help="the table")
+    paged.add_argument("--page", type=Path, help="a Markdown page to put what is printed into")
+    timed.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    timed.add_argument("--minutes", type=float, help="after which no training is begun; 0 trains nothing")
 
-    command = commands.add_parser("table", parents=[common], help="train the networks")
+    command = commands.add_parser("table", parents=[stored], help="train the networks")
     command.add_argument("--workers", type=int, default=2, help="processes of one thread each")
-    command.add_argument("--networks", type=int, default=128)
+    command.add_argument("--networks", type=int, default=COUNT)
     command.add_argument("--seeds", type=int, default=2)
     command.add_argument("--epochs", type=int, default=EPOCHS)
     command.add_argument("--collect", action="store_true", help="train nothing, write the table")
     command.set_defaults(run=table)
 
-    command = commands.add_parser("latency", parents=[common], help="measure the networks; wants a quiet machine")
+    command = commands.add_parser("latency", parents=[stored], help="measure the networks; wants a quiet machine")
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--max-seconds", type=float, default=1.0, help="of timed runs")
     command.add_argument("--patience", type=float, default=5.0, help="further seconds for a disturbed measurement")
     command.set_defaults(run=latency)
+
+    command = commands.add_parser("replay", parents=[stored, paged], help="samplers on the table")
+    command.add_argument("--seeds", type=int, default=20)
+    command.set_defaults(run=replay)
+
+    command = commands.add_parser("honesty", parents=[stored, paged, timed], help="proxies against full training")
+    command.add_argument("--networks", type=int, default=COUNT, help="of the table when it is complete")
+    command.set_defaults(run=honesty)
+
+    command = commands.add_parser("live", parents=[paged], help="a search against random search of the same time")
+    command.add_argument("--seeds", type=int, default=3)
+    command.add_argument("--trials", type=int, default=24)
+    command.add_argument("--workers", type=int, help="trials in parallel; one per core by default")
+    command.add_argument("--runs", type=Path, default=FOLDER, help="folder of run folders")
+    command.set_defaults(run=live)
+
+    command = commands.add_parser("inherit", parents=[stored, paged, timed], help="children with parents' weights")
+    command.add_argument("--parents", type=int, default=PARENTS, help="at most six, as there are operators")
+    command.add_argument("--children", type=int, default=CHILDREN, help="of each parent")
+    command.set_defaults(run=inherit)
 
     options = parser.parse_args()
     try:

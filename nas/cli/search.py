@@ -64,7 +64,24 @@ def search_command(
     measure_seconds: Annotated[
         float | None, typer.Option(help="Time to measure each network of the front; 5 by default.")
     ] = None,
+    confirm_seeds: Annotated[
+        int, typer.Option(help="Train the front again with so many further seeds; a quarter of --time is kept for it.")
+    ] = 2,
+    control: Annotated[
+        str | None,
+        typer.Option(help="random or random:SHARE: so much of the budget goes to random search, to compare; 0.25."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Train on a running Ray cluster: auto, or its HOST:PORT; this machine is in it.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Folder or URI that all its nodes reach, for what Ray stores; the run folder by default."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")] = False,
+    reproducible: Annotated[
+        bool, typer.Option("--reproducible", help="The same seed trains the same networks; workers wait at times.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result.")] = False,
 ) -> None:
     """Search a space for the networks that are worth having under a budget.
@@ -73,6 +90,7 @@ def search_command(
     or `nas search --around vov3d_l --edits 6 --budget 8gflops`
     """
     from nas.report import front_summary, write
+    from nas.search.control import comparison
     from nas.search.plan import Plan, Settings
     from nas.search.run import resume as resume_search
     from nas.search.run import search
@@ -80,7 +98,15 @@ def search_command(
     console = Console()
     limit = seconds(time) if time else None
     if resume is not None:
-        run = resume_search(resume, trials=trials, time=limit, measure_seconds=measure_seconds, quiet=quiet)
+        run = resume_search(
+            resume,
+            trials=trials,
+            time=limit,
+            measure_seconds=measure_seconds,
+            address=address,
+            storage=storage,
+            quiet=quiet,
+        )
     else:
         frames, size = clip_shape(proxy) if proxy else (None, None)
         options: dict[str, Any] = {
@@ -101,6 +127,11 @@ def search_command(
             "train_clips": train_clips,
             "val_clips": val_clips,
             "measure_seconds": 5.0 if measure_seconds is None else measure_seconds,
+            "confirm_seeds": confirm_seeds,
+            "control": control,
+            "address": address,
+            "storage": storage,
+            "reproducible": reproducible,
         }
         if dry_run:
             plan = Plan.of(Settings(**options).checked(), console)
@@ -110,6 +141,8 @@ def search_command(
         run = search(**options, out=out, quiet=quiet)
     page = write(run)[0]
     console.print(front_summary(run))
+    if len(run.control):
+        console.print(comparison(run.control), highlight=False, soft_wrap=True)
     console.print(f"report  {page}\nbest    {run.path / 'best.yaml'}", highlight=False, soft_wrap=True)
 
 

@@ -21,6 +21,11 @@ def quantity(value: float, base: str = "") -> str:
     return f"{scaled:.4g} {symbol}{base}".rstrip() if scaled < 1000 else f"{scaled:.0f} {symbol}{base}"
 
 
+def plural(count: int, noun: str) -> str:
+    """A count of things, such as `1 epoch` or `1,024 clips`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Unit:
     """The unit of a column, which its total sets.

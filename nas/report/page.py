@@ -10,15 +10,19 @@ from typing import Any
 import pandas as pd
 
 from nas.errors import NasError
+from nas.profiler.units import plural
 from nas.report import plots, tables
 from nas.report.template import render
+from nas.search.control import comparison
 from nas.search.run_folder import Run
+
+CONTROL_PICTURE = "![Hypervolume of the search and of random search](control.png)"
 
 
 def write(run: Run, out: Path | None = None) -> list[Path]:
     """Writes `report.html`, `report.md`, `pareto_macs.png`, `pareto_latency.png` and `pareto_memory.png`.
 
-    An interrupted run gives a report too, which says what is missing.
+    A run with a control has `control.png` too. An interrupted run gives a report too, which says what is missing.
 
     Args:
         run: The run.
@@ -41,6 +45,9 @@ def write(run: Run, out: Path | None = None) -> list[Path]:
     pictures = [folder / f"{plot.name}.png" for plot in pareto]
     for plot, path in zip(pareto, pictures, strict=True):
         plots.save_png(plot, path)
+    if len(run.control):
+        pictures.append(folder / "control.png")
+        plots.save_control_png(run, pictures[-1])
     texts = _texts(run)
     page, markdown = folder / "report.html", folder / "report.md"
     page.write_text(_html(run, pareto, texts), encoding="utf-8")
@@ -61,6 +68,8 @@ def _texts(run: Run) -> dict[str, Any]:
         "picks_note": _picks_note(run),
         "how": _how(run),
         "front_note": _front_note(run),
+        "disturbed": tables.disturbances(run),
+        "control": comparison(run.control) if len(run.control) else "",
     }
 
 
@@ -72,24 +81,28 @@ def _searched(run: Run) -> str:
         text += f" ({str(settings['data_description']).rstrip('.')})"
     device = settings.get("device", "an unnamed device")
     taken = f" in {tables.duration(settings['wall_s'])}" if settings.get("wall_s") else ""
-    return f"{text}. {_plural(count, 'network')} trained{taken} on {device}."
+    busy = ""
+    if settings.get("slot_s"):
+        share = settings["step_s"] / settings["slot_s"]
+        busy = f" While it searched, workers spent {share:.0%} of the time in training steps."
+    return f"{text}. {plural(count, 'network')} trained{taken} on {device}.{busy}"
 
 
 def _best(run: Run) -> str:
     """The one sentence that a reader came for."""
-    every = run.front if len(run.front) else tables.trained(run)
+    every = run.front if len(run.front) else tables.known(run)
     if every.empty:
         return "No network was trained, so there is no result."
     row = every.sort_values(["accuracy", "macs"], ascending=[False, True]).iloc[0]
     if math.isnan(row["test_accuracy"]):
         test = "not evaluated on test"
     else:
-        test = f"{tables.accuracy_text(run, row['test_accuracy'], 'test')} on test"
+        test = f"{tables.accuracy_text(run, row, 'test')} on test"
     chance = run.settings.get("chance")
     guess = f"; chance is {tables.percent(chance)} %" if chance is not None else ""
     return (
         f"Best found: trial {row['trial']} at {tables.number(row['macs'] / 1e9)} GFLOPs with "
-        f"{tables.accuracy_text(run, row['accuracy'], 'val')} on validation, {test}{guess}."
+        f"{tables.accuracy_text(run, row, 'val')} on validation, {test}{guess}."
     )
 
 
@@ -103,6 +116,14 @@ def _missing(run: Run) -> list[str]:
     if stopped:
         was = "trial of the front was" if stopped == 1 else "trials of the front were"
         absent.append(f"{stopped} {was} stopped early, with an accuracy of fewer epochs than the others.")
+    asked = 1 + int((run.settings.get("settings") or {}).get("confirm_seeds", 0))
+    fewer = int((run.front["seeds"] < asked).sum())
+    if fewer:
+        was = "network of the front was" if fewer == 1 else "networks of the front were"
+        absent.append(
+            f"{fewer} {was} trained with fewer than the {asked} seeds asked for: the fewer, the more the selection "
+            "flatters an accuracy."
+        )
     for column, meaning in (
         ("latency_ms", "latency"),
         ("peak_memory_bytes", "peak memory"),
@@ -119,14 +140,16 @@ def _missing(run: Run) -> list[str]:
 def _picks(run: Run) -> list[dict[str, Any]]:
     """One card per trial that a pick means: its names, the facts in short and the command to export it."""
     cards = []
+    texts = tables.front_table(run).set_index("Trial")
     for trial, names in tables.picks(run).items():
         row = run.front[run.front["trial"] == trial].iloc[0]
+        text = texts.loc[str(trial)]
         facts = [
-            ("validation", f"{tables.percent(row['accuracy'])} %"),
-            ("test", f"{tables.percent(row['test_accuracy'])} %"),
+            ("validation", f"{text['Accuracy, validation (%)']} %"),
+            ("test", f"{text['Accuracy, test (%)']} %"),
             ("multiply-adds", f"{tables.number(row['macs'] / 1e9)} GFLOPs"),
             ("parameters", f"{tables.number(row['params'] / 1e6)} M"),
-            ("latency", f"{tables.number(row['latency_ms'])} ms"),
+            ("latency", f"{text['Latency, median (ms)']} ms"),
             ("peak memory", f"{tables.number(row['peak_memory_bytes'] / 1e6)} MB"),
         ]
         cards.append(
@@ -157,7 +180,7 @@ def _how(run: Run) -> list[str]:
     if proxy:
         said.append(
             f"Each network was trained as a proxy of itself: {_clip_shape(proxy)}"
-            + (f", up to {_plural(proxy['epochs'], 'epoch')}" if "epochs" in proxy else "")
+            + (f", up to {plural(proxy['epochs'], 'epoch')}" if "epochs" in proxy else "")
             + (f", on {clips['train']:,} clips" if "train" in clips else "")
             + "; accuracy is of the last epoch trained, so a trial stopped early shows less than it could reach."
         )
@@ -168,10 +191,22 @@ def _how(run: Run) -> list[str]:
         f"Validation accuracy{of_val} is what the search selected on, so the best of many is flattered by luck. "
         f"Test accuracy{of_test} took no part in any selection."
     )
-    if "val" in clips:
+    several = bool((run.front["seeds"] > 1).any())
+    if several:
         said.append(
-            "\N{PLUS-MINUS SIGN} is one standard error of a share of so many clips; it leaves out the luck of training."
+            "The front was selected on one training each and then trained again with further seeds; accuracy is the "
+            "mean over all of them, the first included, which the selection still flatters a little. What the means "
+            "dominate left the front, and picks are chosen by means."
         )
+    sign, of_clips = "\N{PLUS-MINUS SIGN} is one standard error", "of a share of so many clips; it leaves out"
+    if several:
+        said.append(
+            f"{sign} over seeds where a network was trained with several: the luck of training, itself estimated from "
+            "few and without the luck of which clips there are. Elsewhere, where it is shown, it is that of a share of "
+            "so many clips."
+        )
+    elif "val" in clips:
+        said.append(f"{sign} {of_clips} the luck of training.")
     return said
 
 
@@ -190,14 +225,13 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _html(run: Run, pareto: list[plots.ParetoPlot], texts: dict[str, Any]) -> str:
     figures = {plot.name: plots.pareto_figure(plot) for plot in pareto if not plot.empty}
     if len(tables.trained(run)):
         figures |= {"progress": plots.progress_figure(run), "operators": plots.operators_figure(run)}
+    if len(run.control):
+        figures |= {"control_trainings": plots.control_figure(run, "trainings")}
+        figures |= {"control_seconds": plots.control_figure(run, "seconds")}
     return render(
         "report.html.j2",
         **texts,
@@ -228,6 +262,8 @@ def _markdown(run: Run, pareto: list[plots.ParetoPlot], texts: dict[str, Any]) -
         *("\n\n".join([f"![{plot.title}]({plot.name}.png)", " ".join(plot.notes)]).strip() for plot in pareto),
         "## Front" if len(front) else "",
         _front_text(front, texts),
+        "\n".join(f"- {_escaped(text)}" for text in texts["disturbed"]),
+        *(["## Against random search", texts["control"], CONTROL_PICTURE] if texts["control"] else []),
         "## Operators",
         _markdown_table(shares.rename(columns={"front": "Front (% of layers)", "all": "All trained (% of layers)"})),
         "## How it was measured",

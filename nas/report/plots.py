@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nas.profiler.units import plural
 from nas.report.tables import (
     accuracy_text,
     clips,
+    known,
     limits,
     number,
     operator_shares,
@@ -27,6 +29,7 @@ from nas.report.tables import (
     standard_error,
     trained,
 )
+from nas.search.control import RANDOM, SEARCH
 from nas.search.front import hypervolume, non_dominated
 from nas.search.run_folder import Run
 
@@ -127,7 +130,7 @@ class ParetoPlot:
 
 def pareto_plots(run: Run) -> list[ParetoPlot]:
     """Returns accuracy against multiply-adds, latency and memory, in this order."""
-    every, front = trained(run), run.front
+    every, front = known(run), run.front
     measured = bool(front["latency_ms"].notna().any())
     return [
         _pareto_plot(
@@ -160,7 +163,7 @@ def _pareto_plot(
     run: Run, axis: ParetoAxis, of_trials: pd.Series[Any], of_front: pd.Series[Any], notes: list[str]
 ) -> ParetoPlot:
     chosen = picks(run)
-    every = trained(run)
+    every = known(run)
     trials = pd.DataFrame(
         {
             "trial": every["trial"],
@@ -175,7 +178,9 @@ def _pareto_plot(
             "trial": run.front["trial"],
             "x": of_front / axis.scale,
             "accuracy": run.front["accuracy"],
-            "error": [standard_error(value, clips(run, "val")) for value in run.front["accuracy"]],
+            "error": run.front["accuracy_se"].fillna(
+                run.front["accuracy"].map(lambda value: standard_error(value, clips(run, "val")))
+            ),
             "label": [", ".join(chosen.get(trial, ())) for trial in run.front["trial"]],
             "hover": [_hover(run, row) for _, row in run.front.iterrows()],
         }
@@ -226,10 +231,11 @@ def _hover(run: Run, row: pd.Series[Any]) -> str:
         f"{number(row.get('latency_ms', math.nan))} ms measured": row.get("latency_ms", math.nan),
         f"{number(row.get('peak_memory_bytes', math.nan) / 1e6)} MB peak": row.get("peak_memory_bytes", math.nan),
     }
-    epochs = "" if math.isnan(row["epochs"]) else f" after {row['epochs']:.0f} epochs"
+    epochs = "" if math.isnan(row["epochs"]) else f" after {plural(round(row['epochs']), 'epoch')}"
+    seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
     lines = [
-        f"<b>trial {row['trial']}</b>, {html.escape(state)}{epochs}",
-        f"{accuracy_text(run, row['accuracy'], 'val')} on validation",
+        f"<b>trial {row['trial']}</b>, {html.escape(state)}{epochs}{seeds}",
+        f"{accuracy_text(run, row, 'val')} on validation",
         ", ".join(text for text, value in costs.items() if not math.isnan(value)),
         ", ".join(text for text, value in measurements.items() if not math.isnan(value)),
         html.escape(operators_text(row["operators"])),
@@ -395,7 +401,7 @@ def progress(run: Run) -> pd.DataFrame:
             "trial": every["trial"],
             "accuracy": accuracy,
             "stopped": every["state"] == "stopped",
-            "hover": [_hover(run, row) for _, row in every.iterrows()],
+            "hover": [_hover(run, row) for _, row in every.assign(accuracy_se=math.nan, seeds=1).iterrows()],
             "best": np.maximum.accumulate(accuracy),
             "hypervolume": volumes,
         }
@@ -467,3 +473,56 @@ def operators_figure(run: Run) -> dict[str, Any]:
     layout["margin"]["l"] = 110
     layout["legend"]["traceorder"] = "reversed"
     return {"data": traces, "layout": layout | {"barmode": "group", "bargap": 0.3}}
+
+
+_CONTROL_AXES = {"trainings": "Trainings", "seconds": "Seconds of training, summed over parallel trials"}
+_CONTROL_LINES = (
+    (SEARCH, "search", "--front", _BLUE, "solid"),
+    (RANDOM, "random search", "--budget", _VERMILION, "dot"),
+)
+
+
+def control_figure(run: Run, against: str) -> dict[str, Any]:
+    """Returns the hypervolume of the search and of its random control as plotly JSON.
+
+    Args:
+        run: One with a control.
+        against: `trainings` or `seconds`.
+    """
+    traces = []
+    for by, name, variable, _, dash in _CONTROL_LINES:
+        rows = run.control[run.control["by"] == by]
+        line = {"color": f"var({variable})", "width": 2, "shape": "hv", "dash": dash}
+        hover = [
+            f"{name}, {plural(round(n), 'training')}, {seconds:.0f} s: {percent(volume)} %"
+            for n, seconds, volume in zip(rows["trainings"], rows["seconds"], rows["hypervolume"], strict=True)
+        ]
+        marked = rows.assign(x=rows[against], accuracy=rows["hypervolume"], hover=hover)
+        marker = {"color": f"var({variable})", "size": 6}
+        traces.append(_scatter(marked, name, mode="lines+markers", line=line, marker=marker))
+    layout = _layout(_CONTROL_AXES[against], "Hypervolume (%)")
+    layout["yaxis"]["rangemode"] = layout["xaxis"]["rangemode"] = "tozero"
+    return {"data": traces, "layout": layout}
+
+
+def save_control_png(run: Run, path: Path) -> None:
+    """Draws the hypervolume of the search and of its control against trainings and seconds, 2400 x 1000 pixels."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(12, 5), dpi=200, layout="constrained")
+    for axes, (against, label) in zip(figure.subplots(1, 2, sharey=True), _CONTROL_AXES.items(), strict=True):
+        for by, name, _, color, dash in _CONTROL_LINES:
+            rows = run.control[run.control["by"] == by]
+            drawn = {"linestyle": "-" if dash == "solid" else ":", "color": color, "marker": "o", "label": name}
+            axes.step(rows[against], 100 * rows["hypervolume"], where="post", **drawn)
+        axes.set_xlabel(label)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color="#E5E5E5")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="lower right")
+    figure.axes[0].set_ylabel("Hypervolume (%)")
+    figure.savefig(path, metadata={"Title": "Hypervolume of the search and of random search"})

@@ -17,6 +17,8 @@ from nas.search.budget import Budget
 from nas.search.run_folder import PICKS, Run, choose
 
 MISSING = "\N{EN DASH}"
+MARK = "\N{DAGGER}"  # at a latency whose measurement was disturbed
+_ACCURACY = {"val": "accuracy", "test": "test_accuracy"}
 GFLOPS_NOTE = (
     "GFLOPs here are 10\N{SUPERSCRIPT NINE} multiply-adds of convolutions, linear layers and attention products "
     "at the target input."
@@ -72,15 +74,37 @@ def clips(run: Run, split: str) -> float:
     return float(run.settings.get("clips", {}).get(split, math.nan))
 
 
-def accuracy_text(run: Run, accuracy: float, split: str) -> str:
-    """Accuracy in per cent with its standard error where the number of clips is known, such as `81.3 ± 2.4 %`."""
-    error = standard_error(accuracy, clips(run, split))
-    return f"{percent(accuracy)} ± {percent(error)} %" if math.isfinite(error) else f"{percent(accuracy)} %"
+def accuracy_text(run: Run, row: pd.Series[Any], split: str) -> str:
+    """Accuracy of a trial in per cent with its standard error where it is known, such as `81.3 ± 2.4 %`.
+
+    The error is that over seeds where there are several, else of a share of so many clips.
+    """
+    name = _ACCURACY[split]
+    error = row[f"{name}_se"]
+    if math.isnan(error):
+        error = standard_error(row[name], clips(run, split))
+    return f"{_with_error(row[name], error)} %"
+
+
+def _with_error(share: float, error: float) -> str:
+    return f"{percent(share)} ± {percent(error)}" if math.isfinite(error) else percent(share)
 
 
 def trained(run: Run) -> pd.DataFrame:
-    """The trials that have an accuracy."""
+    """The trials that have an accuracy, that which the search saw."""
     return run.trials[run.trials["state"] != "failed"]
+
+
+def known(run: Run) -> pd.DataFrame:
+    """The trials that have an accuracy, the mean over seeds where they were trained again."""
+    table = run.confirmed()
+    return table[table["state"] != "failed"]
+
+
+def disturbances(run: Run) -> list[str]:
+    """What disturbed the measurements of the front: a sentence for each trial that `MARK` stands at."""
+    rows = zip(run.front["trial"], run.front["flags"], strict=True)
+    return [f"{MARK} Trial {trial}: {flags}." for trial, flags in rows if flags]
 
 
 def picks(run: Run) -> dict[int, list[str]]:
@@ -108,13 +132,14 @@ def front_table(run: Run) -> pd.DataFrame:
     table: dict[str, list[str]] = {
         "Trial": [str(trial) for trial in front["trial"]],
         "Pick": [", ".join(chosen.get(trial, ())) for trial in front["trial"]],
-        "Accuracy, validation (%)": [percent(value) for value in front["accuracy"]],
-        "Accuracy, test (%)": [percent(value) for value in front["test_accuracy"]],
+        "Accuracy, validation (%)": _accuracies(front, "accuracy"),
+        "Accuracy, test (%)": _accuracies(front, "test_accuracy"),
+        "Seeds": [str(value) for value in front["seeds"]],
         "Epochs": [number(value, 1) for value in front["epochs"]],
         "GFLOPs": column("macs", 1e9),
         "Params (M)": column("params", 1e6),
         "Activations (MB)": column("activation_bytes", 1e6),
-        "Latency, median (ms)": column("latency_ms"),
+        "Latency, median (ms)": _latencies(front),
         "IQR (ms)": column("latency_iqr_ms"),
         "p95 (ms)": column("latency_p95_ms"),
         "Latency, predicted (ms)": column("latency_ms_predicted"),
@@ -124,7 +149,20 @@ def front_table(run: Run) -> pd.DataFrame:
     }
     if front["latency_ms_predicted"].isna().all():
         del table["Latency, predicted (ms)"]
+    if (front["seeds"] == 1).all():
+        del table["Seeds"]
     return pd.DataFrame(table, dtype="str")
+
+
+def _accuracies(front: pd.DataFrame, name: str) -> list[str]:
+    """In per cent, with the standard error where there are several seeds."""
+    return [_with_error(*pair) for pair in zip(front[name], front[f"{name}_se"], strict=True)]
+
+
+def _latencies(front: pd.DataFrame) -> list[str]:
+    """In milliseconds, marked where the measurement was disturbed."""
+    rows = zip(front["latency_ms"], front["flags"], strict=True)
+    return [f"{number(ms)} {MARK}" if flags else number(ms) for ms, flags in rows]
 
 
 def operator_counts(operators: Iterable[str]) -> Counter[str]:
@@ -188,20 +226,28 @@ def _flat(settings: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]
 
 def front_summary(run: Run) -> Table:
     """The front as a table for a terminal."""
+    seeds = "; \N{PLUS-MINUS SIGN} is one standard error over seeds" if (run.front["seeds"] > 1).any() else ""
+    notes = [
+        f"accuracy of the proxy{seeds}; GFLOPs are 10^9 multiply-adds; median latency and peak memory as measured",
+        *disturbances(run),
+    ]
     table = Table(
         *("trial", "val %", "test %", "GFLOPs", "ms", "MB", "operators", "pick"),
         title=f"front of {run.path}",
-        caption="accuracy of the proxy; GFLOPs are 10^9 multiply-adds; median latency and peak memory as measured",
+        caption="\n".join(notes),
     )
-    for row, chosen in zip(run.front.to_dict("records"), front_table(run)["Pick"], strict=True):
+    for column in table.columns[:6]:
+        column.no_wrap = True
+    texts = front_table(run).to_dict("records")
+    for row, text in zip(run.front.to_dict("records"), texts, strict=True):
         table.add_row(
             str(row["trial"]),
-            percent(row["accuracy"]),
-            percent(row["test_accuracy"]),
+            text["Accuracy, validation (%)"],
+            text["Accuracy, test (%)"],
             number(row["macs"] / 1e9),
-            number(row["latency_ms"]),
+            text["Latency, median (ms)"],
             number(row["peak_memory_bytes"] / 1e6),
             str(row["operators"]),
-            chosen,
+            text["Pick"],
         )
     return table

@@ -1,5 +1,7 @@
 """Budgets: hard limits such as `100gflops`, `80..100gflops`, `30ms`, `4gb` or `30mparams`, comma-separated.
 
+A limit may name the type of GPU that it is for, as Ray names them, such as `30ms@H100`: trials run on those only.
+
 The memory of the machine that trains is a limit too, but of another kind: a step that does not fit is taken in smaller
 batches, and only a network of which not one clip fits is over it.
 """
@@ -32,7 +34,9 @@ PROCESS_BYTES = 0.6e9  # of a trial beside what it trains: libraries and, on a G
 LIKELY = 0.9  # of the candidates that a trial's share of a GPU is meant for
 MOST_PER_GPU = 8
 _NUMBER = r"\d+(?:\.\d+)?"
-_LIMIT = re.compile(rf"(?:(?P<low>{_NUMBER})\.\.)?(?P<high>{_NUMBER})(?P<unit>[a-z]+(?:-[a-z]+)?)", re.IGNORECASE)
+_LIMIT = re.compile(
+    rf"(?:(?P<low>{_NUMBER})\.\.)?(?P<high>{_NUMBER})(?P<unit>[a-z]+(?:-[a-z]+)?)(?:@(?P<gpu>.+))?", re.IGNORECASE
+)
 
 
 def training_memory(cost: Cost) -> int:
@@ -62,6 +66,7 @@ class Limit:
     metric: str
     low: float
     high: float
+    gpu_type: str | None = None
 
     def violation(self, value: float) -> float:
         """By what share of the nearer end the value lies outside; 0 inside."""
@@ -83,10 +88,19 @@ class Budget:
         Raises:
             NasError: A part is no number with a known unit, a range is empty, or a limit is zero.
         """
-        return cls(tuple(_parse_limit(part.strip()) for part in text.split(",")))
+        limits = tuple(_parse_limit(part.strip()) for part in text.split(","))
+        types = sorted({limit.gpu_type for limit in limits if limit.gpu_type})
+        if len(types) > 1:
+            raise NasError(f"budget {text!r} names the GPU types {' and '.join(types)}; allowed: one for all limits")
+        return cls(limits)
 
     def __str__(self) -> str:
         return ",".join(limit.text for limit in self.limits)
+
+    @property
+    def gpu_type(self) -> str | None:
+        """The type of GPU that a limit names, as Ray names it."""
+        return next((limit.gpu_type for limit in self.limits if limit.gpu_type), None)
 
     def metrics(self) -> set[str]:
         return {limit.metric for limit in self.limits}
@@ -110,7 +124,16 @@ def _parse_limit(text: str) -> Limit:
     low, high = float(match["low"] or 0) * scale, float(match["high"]) * scale
     if high <= 0 or low > high:
         raise NasError(f"budget {text!r} is an empty range; allowed: {allowed}")
-    return Limit(text, metric, low, high)
+    return Limit(text, metric, low, high, _gpu_type(match["gpu"], text) if match["gpu"] else None)
+
+
+def _gpu_type(name: str, text: str) -> str:
+    from nas.search.cluster import gpu_types
+
+    found = [known for known in gpu_types() if known.lower() == name.lower()]
+    if not found:
+        raise NasError(f"budget {text!r} names an unknown GPU type; allowed after @: {', '.join(gpu_types())}")
+    return found[0]
 
 
 def training_step_memory(cost: Cost, batch: int, micro_batch: int) -> int:

@@ -16,6 +16,8 @@ from nas.search.budget import Budget
 from nas.search.parameters import Params
 from nas.space import SearchSpace, SpaceError
 
+REMEMBERED = 5000  # candidates, which take some 30 kB each
+
 
 @dataclass(frozen=True)
 class Priced:
@@ -62,6 +64,8 @@ class Gate:
         asked = tuple(params.items())
         if asked not in self._keys:
             architecture = self.space.decode(params)
+            if len(self._keys) > REMEMBERED:
+                self._keys, self._candidates = {}, {}
             key = self._keys[asked] = architecture.hash
             if key not in self._candidates:
                 priced = cost(architecture)
@@ -84,6 +88,12 @@ class Gate:
             except (ArchitectureError, SpaceError):
                 continue
         return sorted(found.values(), key=lambda params: self.candidate(params).violation)
+
+    def contains(self, params: Params) -> bool:
+        try:
+            return bool(self.candidate(params))
+        except (SpaceError, ArchitectureError):
+            return False
 
     def sample(self, rng: np.random.Generator) -> Params:
         return self.space.sample_params(rng)

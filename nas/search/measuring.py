@@ -17,11 +17,11 @@ from nas.profiler.device import Conditions, available_cores
 from nas.profiler.growth import grow
 from nas.profiler.measure import Measurement, measure
 from nas.profiler.tables import Predictor, Table, describe
-from nas.search.front import non_dominated
 from nas.search.latency_model import LatencyModel
 from nas.search.plan import Plan
 from nas.search.proposer import Candidate, Proposer
-from nas.search.record import trials_table
+from nas.search.ranking import eligible, ranked_front, read_confirmations, with_means
+from nas.search.record import trials_table, write_whole
 from nas.search.run_folder import PICKS, choose
 
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
@@ -90,20 +90,18 @@ def _measured(plan: Plan, architecture: Architecture) -> Measurement:
 def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predictor | None) -> None:
     """Measures the front, and what takes the place of networks that break a latency limit as measured.
 
-    Writes `front.csv`, `trials.csv` with predicted latencies (without a predictor from what was measured here),
-    `measurements.json` and `best.yaml`, the front's most accurate network.
+    The front is that of the means over all seeds with which its networks were trained. Writes `front.csv`,
+    `trials.csv` with predicted latencies (without a predictor from what was measured here), `measurements.json` and
+    `best.yaml`, the front's most accurate network.
 
     Raises:
         NasError: No trained candidate keeps the limits as measured.
     """
     measured: dict[int, Measurement] = {}
-    trials = trials_table(proposer)
-    eligible = trials[trials["state"] != "failed"]
-    # A cheap network at chance is dominated by nothing and worth nothing; only if all are, the front shows them.
-    learnt = eligible[eligible["accuracy"] > plan.data.chance]
-    eligible = eligible if learnt.empty else learnt
+    confirmations = read_confirmations(folder)
+    trials = with_means(eligible(trials_table(proposer), plan.data.chance), confirmations)
     while True:
-        front = eligible[non_dominated(eligible[["accuracy", "macs"]].to_numpy(), (True, False))]
+        front = ranked_front(trials, plan.data.chance)
         missing = [int(i) for i in front["trial"] if int(i) not in measured]
         for i in track(missing, "measuring the front", console=plan.console, disable=plan.console.quiet):
             measured[i] = _measured(plan, proposer.candidates[i].architecture)
@@ -111,8 +109,8 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
         slow = [i for i, latency in median.items() if plan.budget.violation({"latency_ms": latency})]
         if not slow:
             break
-        eligible = eligible[~eligible["trial"].isin(slow)]
-        if eligible.empty:
+        trials = trials[~trials["trial"].isin(slow)]
+        if trials.empty:
             raise NasError(
                 f"budget {str(plan.budget)!r} is kept by none of the trained candidates as measured; "
                 f"allowed: a wider limit, or more trials with nas search --resume {folder}"
@@ -124,11 +122,12 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
         proposer,
         predicted(predictor) if predictor else lambda one: {"latency_ms_predicted": model.predict(one.cost)},
     )
-    front = _with_measurements(table[table["trial"].isin(front["trial"])].sort_values("macs"), measured)
+    rows = with_means(table[table["trial"].isin(front["trial"])].sort_values("macs"), confirmations)
+    front = _with_measurements(rows, measured)
     picks = {pick: choose(front, pick) for pick in PICKS}
     front["pick"] = [",".join(pick for pick, chosen in picks.items() if chosen == i) for i in front["trial"]]
-    table.to_csv(folder / "trials.csv", index=False)
-    front.to_csv(folder / "front.csv", index=False)
+    write_whole(folder / "trials.csv", table.to_csv(index=False))
+    write_whole(folder / "front.csv", front.to_csv(index=False))
     taken = {i: measurement.to_dict() for i, measurement in sorted(measured.items())}
     (folder / "measurements.json").write_text(json.dumps(taken, indent=2) + "\n")
     proposer.candidates[picks["accuracy"]].architecture.save(folder / "best.yaml")
@@ -142,4 +141,5 @@ def _with_measurements(front: pd.DataFrame, measured: dict[int, Measurement]) ->
         "latency_p95_ms": [m.latency_ms.p95 for m in taken],
         "peak_memory_bytes": [m.peak_memory_bytes for m in taken],
     }
-    return front.assign(**{name: np.array(values, dtype=float) for name, values in columns.items()})
+    flags = ["; ".join(m.flags) for m in taken]
+    return front.assign(**{name: np.array(values, dtype=float) for name, values in columns.items()}, flags=flags)

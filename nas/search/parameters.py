@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 Params = Mapping[str, Any]
 Number = IntDistribution | FloatDistribution
+CHANGES = 20  # draws of another value, after which a parameter is left as it is: values may be equal to Optuna
 
 
 class Space(Protocol):
@@ -20,6 +21,9 @@ class Space(Protocol):
     @property
     def distributions(self) -> Mapping[str, BaseDistribution]:
         """Of every parameter that a candidate may have."""
+
+    def contains(self, params: Params) -> bool:
+        """Whether these are all the parameters of a candidate, each with a value that it may have."""
 
     def sample(self, rng: np.random.Generator) -> Params:
         """A random candidate."""
@@ -54,6 +58,12 @@ class IndependentSpace:
         self._numbers = {n: d for n, d in self.distributions.items() if isinstance(d, Number)}
         self._features = features
 
+    def contains(self, params: Params) -> bool:
+        if params.keys() != self.distributions.keys():
+            return False
+        # Optuna's own check of a value, in the form in which it stores one.
+        return all(d._contains(d.to_internal_repr(params[name])) for name, d in self.distributions.items())
+
     def sample(self, rng: np.random.Generator) -> Params:
         return {name: _value(distribution, rng.random()) for name, distribution in self.distributions.items()}
 
@@ -64,7 +74,9 @@ class IndependentSpace:
         name = changeable[int(rng.integers(len(changeable)))]
         distribution = self.distributions[name]
         value = params[name]
-        while self._same(name, value, params[name]):
+        for _ in range(CHANGES):
+            if not self._same(name, value, params[name]):
+                break
             place = rng.random()
             if name in self._numbers and rng.random() < 0.5:  # a number moves a little as often as anywhere
                 place = float(np.clip(_place(self._numbers[name], params[name]) + rng.normal(0, 0.1), 0, 1 - 1e-9))
@@ -88,7 +100,15 @@ class IndependentSpace:
         return np.column_stack([own, np.asarray(self._features(candidates), float).reshape(len(candidates), -1)])
 
     def key(self, params: Params) -> Hashable:
-        return tuple(distribution.to_internal_repr(params[name]) for name, distribution in self.distributions.items())
+        return tuple(_position(distribution, params[name]) for name, distribution in self.distributions.items())
+
+
+def _position(distribution: BaseDistribution, value: Any) -> float:
+    """A number that is the same for equal values, however the steps to them were rounded."""
+    stored = distribution.to_internal_repr(value)
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        return round((stored - distribution.low) / distribution.step)
+    return stored
 
 
 def _value(distribution: BaseDistribution, place: float) -> Any:

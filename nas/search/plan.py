@@ -18,12 +18,17 @@ from nas.errors import NasError
 from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.cost import cost
 from nas.profiler.device import available_cores, memory_bytes, resolve_device
+from nas.profiler.units import plural
 from nas.search.budget import Budget, gpu_share, training_step_memory, trial_memory
+from nas.search.cluster import Node, cpus_per_trial, is_of_type, joined_nodes, resources, slots
+from nas.search.confirm import TIME_SHARE
+from nas.search.control import control_share, split
 from nas.search.gate import Gate
 from nas.search.proposer import SAMPLERS
 from nas.search.scheduler import rungs
 from nas.search.survey import nearest
 from nas.search.trainable import Proxy
+from nas.search.tuning import Place, checked_storage
 from nas.space import SearchSpace
 from nas.training.loop import Recipe
 
@@ -70,6 +75,11 @@ class Settings:
         around: Name or path of the architecture whose neighbourhood is searched in place of the space, or None.
         edits: How many edits away the neighbourhood ends.
         rung_seconds: Seconds of training to the first rung, or None where rungs are epochs.
+        confirm_seeds: With how many further seeds the front is trained again, from 0.
+        control: `random` or `random:SHARE`, the share of trainings or time that random search gets; None for none.
+        address: Of a running Ray cluster, or None to train on this machine.
+        storage: Folder or URI for what Ray stores, or None.
+        reproducible: Whether the seed decides every candidate with several workers too, which then wait at times.
     """
 
     space: str
@@ -91,6 +101,11 @@ class Settings:
     around: str | None = None
     edits: int = DEFAULT_EDITS
     rung_seconds: float | None = None
+    confirm_seeds: int = 2
+    control: str | None = None
+    address: str | None = None
+    storage: str | None = None
+    reproducible: bool = False
 
     def checked(self) -> Settings:
         """Returns the settings.
@@ -104,9 +119,16 @@ class Settings:
                 raise NasError(f"{name} {value} is not allowed; allowed: numbers above 0")
         if self.seed < 0:
             raise NasError(f"seed {self.seed} is not allowed; allowed: whole numbers from 0")
-        share = self.gpus_per_trial
-        if not (share is None or share == "auto" or (isinstance(share, int | float) and 0 < share <= 1)):
-            raise NasError(f"gpus_per_trial {share!r} is not allowed; allowed: above 0, up to 1, or auto")
+        if self.confirm_seeds < 0:
+            raise NasError(f"confirm_seeds {self.confirm_seeds} is not allowed; allowed: whole numbers from 0")
+        share = control_share(self.control)
+        if self.trials is not None:
+            split(self.trials, share)
+        gpus = self.gpus_per_trial
+        if not (gpus is None or gpus == "auto" or (isinstance(gpus, int | float) and 0 < gpus <= 1)):
+            raise NasError(f"gpus_per_trial {gpus!r} is not allowed; allowed: above 0, up to 1, or auto")
+        if self.storage is not None:
+            checked_storage(self.storage)
         if self.sampler not in SAMPLERS:
             raise NasError(f"sampler {self.sampler!r} is unknown; allowed: {', '.join(SAMPLERS)}")
         if self.sampler == "gp" and find_spec("scipy") is None:
@@ -128,6 +150,8 @@ class Plan:
     proxy: Proxy
     workers: int
     gpus_per_trial: float
+    gpu_type: str | None
+    limited: bool
 
     @classmethod
     def of(cls, settings: Settings, console: Console, stored: Path | None = None) -> Plan:
@@ -150,7 +174,21 @@ class Plan:
         sample = [space.sample(settings.seed + i) for i in range(SURVEYED)]
         frames, size = _proxy_input(sample, settings, on_gpu)
         gpus = _gpus_per_trial(settings, [each.resized(frames, size) for each in sample], device)
-        workers = settings.workers or (int(torch.cuda.device_count() / gpus) if on_gpu else available_cores())
+        nodes = _nodes(settings.address, budget.gpu_type, device)
+        place = (gpus if on_gpu else 0.0, budget.gpu_type)
+        most = slots(nodes, 1, *place)
+        workers = settings.workers or most
+        if on_gpu or settings.address:
+            workers = min(workers, most)
+        threads = cpus_per_trial(nodes, workers, *place)
+        if on_gpu:
+            memory = trial_memory(memory_bytes(device), int(1 / gpus))
+        else:
+            memory = min(
+                trial_memory(node.memory_bytes, node.slots(threads, 0) if settings.address else workers)
+                for node in nodes
+                if node.cpus >= threads
+            )
         clips = min(settings.train_clips, len(data.train))
         epochs = settings.epochs or _proxy_epochs(sample, frames * size[0] * size[1], clips, on_gpu)
         proxy = Proxy(
@@ -161,11 +199,12 @@ class Plan:
             train_clips=settings.train_clips,
             val_clips=settings.val_clips,
             recipe=Recipe(epochs=epochs, seed=settings.seed),
-            threads=max(1, available_cores() // workers),
+            threads=threads,
             device=device.type,
-            memory_bytes=trial_memory(memory_bytes(device), int(1 / gpus) if on_gpu else workers),
+            memory_bytes=memory,
         )
-        return cls(settings, console, space, budget, data, sample[0].input, device, proxy, max(1, workers), gpus)
+        limited = settings.address is not None and slots(nodes, threads, *place) > workers
+        return cls(settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited)
 
     def describe(self) -> str:
         """What is going to be searched, in a sentence."""
@@ -173,13 +212,46 @@ class Plan:
         return (
             f"Searching space {self.space.name} (at most {self.space.size:.3g} networks) under {self.budget} at "
             f"{self.target.frames}x{self.target.size[0]}x{self.target.size[1]} on {self.data.describe()}; proxies of "
-            f"{proxy.frames}x{height}x{width}, {proxy.recipe.epochs} epochs, {self.workers} at a time"
+            f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')}, {self.workers} at a time"
+            f"{self._kept()}"
         )
 
+    def _kept(self) -> str:
+        """What of a limited time is not for the search."""
+        _, control, confirmation = self.seconds()
+        uses = ((control, "for random search"), (confirmation, "to confirm the front"))
+        parts = [f"{seconds / 60:.1f} min {use}" for seconds, use in uses if seconds]
+        return f"; of {(self.settings.time or 0) / 60:.1f} min {' and '.join(parts)}" if parts else ""
+
+    def seconds(self) -> tuple[float | None, float | None, float | None]:
+        """The time of the search, of its control and of the confirmation of its front; None where it is not limited."""
+        time, share = self.settings.time, control_share(self.settings.control)
+        if time is None:
+            return None, None, None
+        confirmation = TIME_SHARE * time if self.settings.confirm_seeds else 0.0
+        return (1 - share) * (time - confirmation), share * (time - confirmation), confirmation
+
+    def trainings(self) -> tuple[int | None, int | None]:
+        """How many networks the search trains, and its control; None where it is not limited."""
+        if self.settings.trials is None:
+            return None, None
+        return split(self.settings.trials, control_share(self.settings.control))
+
+    def place(self, folder: Path) -> Place:
+        """Where its trials run."""
+        settings = self.settings
+        asked = resources(self.proxy.threads, self.gpus_per_trial, self.gpu_type)
+        return Place(settings.address, self.workers, asked, settings.storage, folder, self.limited)
+
     @property
-    def lag(self) -> int:
-        """How many candidates may be under way; a spare one per worker keeps workers busy while the oldest ends."""
-        return 1 if self.workers == 1 else 2 * self.workers
+    def lag(self) -> int | None:
+        """How many candidates may be under way when one is proposed; None for any number, as it is fastest.
+
+        A spare one per worker keeps workers busy while the oldest ends.
+        """
+        if self.workers == 1:
+            return 1
+        return 2 * self.workers if self.settings.reproducible else None
 
 
 def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -> tuple[int, tuple[int, int]]:
@@ -203,6 +275,32 @@ def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -
     if error:
         raise error
     return frames, target.size
+
+
+def _nodes(address: str | None, gpu_type: str | None, device: torch.device) -> list[Node]:
+    """The machines that have something to train on.
+
+    Raises:
+        NasError: A budget's type of GPU is not what this machine measures on, or there is no machine to train on.
+    """
+    product = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+    if gpu_type and not is_of_type(product, gpu_type):
+        raise NasError(
+            f"budget of GPU type {gpu_type!r} cannot be kept where {product} is measured on; allowed: a search that is "
+            f"started on a machine with {gpu_type}, or a limit without @"
+        )
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    here = Node(available_cores(), gpus, memory_bytes(torch.device("cpu")), gpu_type)
+    nodes = joined_nodes(address) if address else [here]
+    usable = [node for node in nodes if node.slots(1, 1 if gpus else 0, gpu_type)]
+    if not usable:
+        wanted = gpu_type or ("a GPU" if gpus else "a CPU")
+        known = sorted({node.gpu_type for node in nodes if node.gpu_type}) or ["none"]
+        raise NasError(
+            f"address {address!r} is of a cluster without {wanted} for trials; allowed: one with it; its GPU types: "
+            f"{', '.join(known)}"
+        )
+    return usable
 
 
 def _gpus_per_trial(settings: Settings, proxies: list[Architecture], device: torch.device) -> float:

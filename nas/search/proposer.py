@@ -20,7 +20,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search import Searcher
 
 from nas.architecture import Architecture, ArchitectureError
@@ -29,10 +29,11 @@ from nas.search.gate import Gate
 from nas.search.sampler import ParetoSampler
 
 STUDY = "study.log"
+GRACE = 3  # seconds after which a lock that a killed search has left is taken over; a run has one writer
 MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
 PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
 Result = dict[str, Any]
-_KEPT = ("accuracy", "test_accuracy", "epochs", "seconds", "curve")
+_KEPT = ("accuracy", "test_accuracy", "epochs", "seconds", "curve", "node")
 
 # Samplers of Optuna's, which take a cost for something to be learnt.
 _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -85,7 +86,7 @@ class Proposer:
         path = str(folder / STUDY)
         self.study = optuna.create_study(
             study_name="nas",
-            storage=JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))),
+            storage=JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path, grace_period=GRACE))),
             directions=["maximize", "minimize"],
             load_if_exists=True,
         )
@@ -97,19 +98,22 @@ class Proposer:
         self._results: dict[int, Result] = {}
         self._told: set[int] = set()
         self._unfinished: list[int] = []
+        self._fruitful = 0  # proposals before the last that was new and inside the budget
+        self._undecided: FrozenTrial | None = None
         self._restore()
 
     def _restore(self) -> None:
         """Takes up what the journal knows."""
         for frozen in self.study.get_trials(deepcopy=False):
             attributes = frozen.user_attrs
-            trial = Trial(self.study, frozen._trial_id)
             if "index" not in attributes:
+                if frozen.state == TrialState.RUNNING:  # cut off between asking and deciding
+                    self._undecided = frozen
+                    continue
                 self.rejected += "rejected" in attributes
                 self.duplicates += "duplicate" in attributes
-                if frozen.state == TrialState.RUNNING:  # cut off between asking and deciding
-                    self.study.tell(trial, state=TrialState.FAIL)
                 continue
+            trial = Trial(self.study, frozen._trial_id)
             architecture = Architecture.parse(attributes["architecture"])
             self._remember(trial, Candidate(len(self._candidates), architecture, cost(architecture)))
             index = len(self._candidates) - 1
@@ -122,6 +126,7 @@ class Proposer:
 
     def _remember(self, trial: Trial, candidate: Candidate) -> None:
         self._trials.append(trial)
+        self._fruitful = self.proposed
         self._candidates.append(candidate)
         self._seen.add(candidate.architecture.hash)
 
@@ -138,7 +143,7 @@ class Proposer:
     @property
     def proposed(self) -> int:
         """Proposals in all: trained, rejected and repeated ones."""
-        return len(self.study.get_trials(deepcopy=False))
+        return len(self._candidates) + self.rejected + self.duplicates
 
     def propose(self) -> Candidate | None:
         """Returns the next candidate, or None while results that it depends on are still to come.
@@ -164,8 +169,13 @@ class Proposer:
         raise StopIteration
 
     def _ask(self) -> Candidate | None:
+        cut, self._undecided = self._undecided, None
         self.study.sampler = self._next_sampler()
-        trial = self.study.ask()
+        # What was cut off is proposed again, the same. Optuna's samplers draw a parameter at a time and would skip
+        # those that are written down already, so they begin anew.
+        if cut and self._sampler:
+            self.study.tell(cut.number, state=TrialState.FAIL)
+        trial = Trial(self.study, cut._trial_id) if cut and not self._sampler else self.study.ask()
         try:
             params, _ = self.gate.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
         except ArchitectureError as error:
@@ -181,9 +191,10 @@ class Proposer:
             self._reject(trial, priced.violation, float(np.log10(priced.cost.macs)), "over budget")
             return None
         candidate = Candidate(len(self._candidates), priced.architecture, priced.cost)
+        if not (cut and cut.constraints):
+            trial.set_constraint("budget", 0.0)
         trial.set_user_attr("architecture", priced.architecture.document())
-        trial.set_user_attr("index", candidate.index)
-        trial.set_constraint("budget", 0.0)
+        trial.set_user_attr("index", candidate.index)  # the last, which makes it a candidate
         self._remember(trial, candidate)
         return candidate
 
@@ -194,7 +205,7 @@ class Proposer:
         number = self.proposed
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         # A sampler that has converged proposes what is known for ever; what it learns from, it is shown by chance.
-        fruitless = number - (self._trials[-1].number if self._trials else 0)
+        fruitless = number - self._fruitful
         return RandomSampler(seed) if fruitless > PATIENCE and fruitless % 2 else self._sampler(seed)
 
     def _reject(self, trial: Trial, violation: float, log_macs: float, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,6 +19,13 @@ from nas.search.proposer import Candidate, Proposer, Result
 from nas.search.run_folder import NUMBERS
 
 _COLUMNS = ("trial", "state", *NUMBERS, "operators", "hash", "error")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: a run can be resumed whenever its driver is killed."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
 
 
 def write_settings(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -48,7 +56,7 @@ def write_settings(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
         "versions": {name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
         "settings": asdict(settings),
     }
-    (folder / "run.json").write_text(json.dumps(document, indent=2) + "\n")
+    write_whole(folder / "run.json", json.dumps(document, indent=2) + "\n")
 
 
 def counts(proposer: Proposer) -> dict[str, int]:

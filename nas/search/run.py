@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import tempfile
 import time as clock
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
 from rich.console import Console
 
 from nas.data.datasets import Clips, Split, load_clips
 from nas.errors import NasError
 from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.device import available_cores
+from nas.profiler.units import plural
+from nas.search.cluster import session
+from nas.search.confirm import ConfirmSearcher, expected_seconds, repeats
+from nas.search.control import CONTROL, CURVES, curves
 from nas.search.gate import Gate
 from nas.search.measuring import latency_predictor, measure_front, predicted
 from nas.search.plan import DEFAULT_SECONDS, Plan, Settings, check_budget
-from nas.search.progress import SearchProgress
+from nas.search.progress import ConfirmProgress, SearchProgress
 from nas.search.proposer import Proposer, ProposerSearcher
-from nas.search.record import counts, trials_table, write_settings
+from nas.search.ranking import eligible, front_of, read_confirmations
+from nas.search.record import counts, trials_table, write_settings, write_whole
 from nas.search.run_folder import Run
 from nas.search.scheduler import ParetoRungs
-from nas.search.trainable import ProxyData, ProxyTrial
+from nas.search.trainable import Proxy, ProxyData, ProxyTrial
+from nas.search.tuning import Outcome, run_trials
 
 CROP_ROOM = 8 / 7  # clips are kept this much larger than the proxy's input, for random crops
 
@@ -57,6 +63,11 @@ def search(
     train_clips: int = 512,
     val_clips: int = 256,
     measure_seconds: float = 5.0,
+    confirm_seeds: int = 2,
+    control: str | None = None,
+    address: str | None = None,
+    storage: str | None = None,
+    reproducible: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Searches a space for the networks that are worth having under a budget.
@@ -69,7 +80,8 @@ def search(
             with commas.
         data: `motion`, a folder per class, a CSV or a list of videos.
         trials: How many candidates to train.
-        time: How many seconds to train; six and a half minutes if neither is given.
+        time: How many seconds to train, the confirmation and the control included; six and a half minutes if neither
+            is given.
         out: The run folder, which must not hold a run yet; `runs/<space>-<data>-<number>` by default.
         seed: Of proposals, data and training.
         sampler: pareto, which knows cost, or one of Optuna's: tpe, nsga2, gp or random.
@@ -84,6 +96,14 @@ def search(
         train_clips: At most so many training clips per proxy.
         val_clips: At most so many clips to select on, and as many to test on.
         measure_seconds: Time for measuring each network of the front.
+        confirm_seeds: With how many further seeds the front is trained again, from 0. A quarter of a limited time is
+            kept back for it; what does not fit into that is left out, the knee and the most accurate come first.
+        control: `random` or `random:SHARE`: this share of the trainings and of the time (a quarter unless given) goes
+            to random search behind the same limits, which the search is compared with.
+        address: Of a running Ray cluster that this machine is a node of, and whose nodes train: `auto` or `host:port`.
+        storage: Folder or URI that every node of the cluster reaches, for what Ray stores; the run folder by default.
+        reproducible: The seed decides every candidate with several workers too; they wait for each other at times.
+            With one worker it always does.
         quiet: Print nothing.
 
     Returns:
@@ -112,6 +132,11 @@ def search(
         measure_seconds=measure_seconds,
         around=None if around is None else str(around),
         edits=edits,
+        confirm_seeds=confirm_seeds,
+        control=control,
+        address=address,
+        storage=storage,
+        reproducible=reproducible,
     ).checked()
     plan = Plan.of(settings, Console(quiet=quiet))
     folder = Path(out) if out else _free_folder(plan)
@@ -126,15 +151,21 @@ def resume(
     trials: int | None = None,
     time: float | None = None,
     measure_seconds: float | None = None,
+    address: str | None = None,
+    storage: str | None = None,
     quiet: bool = False,
 ) -> Run:
     """Goes on with an interrupted run, or with a finished one when more trials or time are given.
+
+    A search that had come to its end is not prolonged unless one of them is given, but what was left to confirm is.
 
     Args:
         path: The run folder.
         trials: Candidates to train in all; as the run was started if neither this nor time is given.
         time: Further seconds to train.
         measure_seconds: Time for measuring each network of the front; as the run was started unless given.
+        address: Of a running Ray cluster; as the run was started unless given.
+        storage: For what Ray stores; as the run was started unless given.
         quiet: Print nothing.
 
     Raises:
@@ -143,10 +174,11 @@ def resume(
     settings = Settings(**Run(path).settings["settings"])
     if trials is not None or time is not None:
         settings = replace(settings, trials=trials, time=time)
-    if measure_seconds is not None:
-        settings = replace(settings, measure_seconds=measure_seconds)
+    given: dict[str, Any] = {"measure_seconds": measure_seconds, "address": address, "storage": storage}
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     stored = Path(path) / "space.yaml"
-    return _run(Plan.of(settings.checked(), Console(quiet=quiet), stored), Path(path))
+    more = trials is not None or time is not None
+    return _run(Plan.of(settings.checked(), Console(quiet=quiet), stored), Path(path), more)
 
 
 def _free_folder(plan: Plan) -> Path:
@@ -157,15 +189,23 @@ def _free_folder(plan: Plan) -> Path:
     return Path("runs", f"{stem}-{number}")
 
 
-def _run(plan: Plan, folder: Path) -> Run:
-    """Trains, measures and writes; a run that is cut short anywhere can be resumed from its folder."""
+def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
+    """Trains, measures and writes; a run that is cut short anywhere can be resumed from its folder.
+
+    Args:
+        plan: What to do.
+        folder: The run folder.
+        more: Whether a search that came to its end before goes on.
+    """
     started = clock.monotonic()
     settings, file = plan.settings, folder / "run.json"
     plan.console.print(f"{plan.describe()}; run folder {folder}", highlight=False)
     data = _load(plan)
     (folder / "architectures").mkdir(parents=True, exist_ok=True)
-    plan.space.save(folder / "space.yaml")
+    plan.space.save(folder / ".space.yaml")
+    os.replace(folder / ".space.yaml", folder / "space.yaml")
     facts = json.loads(file.read_text()) if file.exists() else {}
+    facts["searched"] = facts.get("searched", False) and not more
     spent = facts.get("wall_s", 0.0)
     write_settings(plan, folder, facts)
     latency = latency_predictor(plan, folder)
@@ -174,18 +214,22 @@ def _run(plan: Plan, folder: Path) -> Run:
         gate = Gate(plan.space, plan.budget, lambda found: {"latency_ms": latency.predict(found).ms})
         check_budget(gate)
     proposer = Proposer(gate, folder, seed=settings.seed, sampler=settings.sampler, lag=plan.lag)
-    interrupted = _train(plan, proposer, data)
-    proposer.finish()
-    for index in proposer.results:
-        proposer.candidates[index].architecture.save(folder / "architectures" / f"{index}.yaml")
-    trials = trials_table(proposer, predicted(latency))
-    trials.to_csv(folder / "trials.csv", index=False)
-    sizes = {"train": data.train, "val": data.val, "test": data.test}
-    facts |= {
-        "counts": counts(proposer),
-        "clips": {name: len(clips.labels) if clips else 0 for name, clips in sizes.items()},
-        "wall_s": spent + clock.monotonic() - started,
-    }
+    # Ray is gone before anything is measured.
+    with session():
+        # Where nothing is searched any more, all of the time is for the confirmation.
+        confirmation = settings.time if facts["searched"] else plan.seconds()[2]
+        interrupted = _search(plan, gate, proposer, data, folder, facts)
+        trials = trials_table(proposer, predicted(latency))
+        write_whole(folder / "trials.csv", trials.to_csv(index=False))
+        sizes = {"train": data.train, "val": data.val, "test": data.test}
+        facts |= {
+            "counts": counts(proposer),
+            "clips": {name: len(clips.labels) if clips else 0 for name, clips in sizes.items()},
+            "wall_s": spent + clock.monotonic() - started,
+        }
+        write_settings(plan, folder, facts)
+        interrupted = interrupted or _confirm(plan, proposer, data, folder, confirmation)
+    facts["wall_s"] = spent + clock.monotonic() - started
     write_settings(plan, folder, facts)
     if interrupted:
         raise Interrupted(
@@ -197,6 +241,69 @@ def _run(plan: Plan, folder: Path) -> Run:
     measure_front(plan, folder, proposer, latency)
     write_settings(plan, folder, facts | {"wall_s": spent + clock.monotonic() - started})
     return Run(folder)
+
+
+def _search(plan: Plan, gate: Gate, proposer: Proposer, data: ProxyData, folder: Path, facts: dict[str, Any]) -> bool:
+    """Trains candidates, and those of the control; returns whether the user interrupted it."""
+    (trials, controls), (seconds, control_seconds, _) = plan.trainings(), plan.seconds()
+    interrupted = not facts["searched"] and _train(plan, proposer, data, folder, facts, trials, seconds)
+    _keep(proposer, folder)
+    if plan.settings.control is None or not proposer.results:
+        facts["searched"] = not interrupted
+        return interrupted
+    apart = folder / CONTROL
+    apart.mkdir(exist_ok=True)
+    random = Proposer(gate, apart, seed=plan.settings.seed, sampler="random", lag=plan.lag)
+    if not (interrupted or facts["searched"]):
+        interrupted = _train(plan, random, data, folder, facts, controls, control_seconds, "random control")
+    _keep(random, apart)
+    table = curves(trials_table(proposer), trials_table(random), plan.data.chance)
+    write_whole(folder / CURVES, table.to_csv(index=False))
+    facts["searched"] = not interrupted
+    return interrupted
+
+
+def _keep(proposer: Proposer, folder: Path) -> None:
+    """Tells the study what it was not told yet, and writes the architectures that have a result."""
+    proposer.finish()
+    (folder / "architectures").mkdir(exist_ok=True)
+    for index in proposer.results:
+        proposer.candidates[index].architecture.save(folder / "architectures" / f"{index}.yaml")
+
+
+def _confirm(plan: Plan, proposer: Proposer, data: ProxyData, folder: Path, seconds: float | None) -> bool:
+    """Trains the front with further seeds, as many as fit into the time; returns whether the user interrupted it."""
+    settings, epochs = plan.settings, plan.proxy.recipe.epochs
+    front = front_of(eligible(trials_table(proposer), plan.data.chance))
+    if not settings.confirm_seeds or front.empty:
+        return False
+    known = read_confirmations(folder)
+    done = set(zip(known["trial"].tolist(), known["repeat"].tolist(), strict=True))
+    queue = repeats(front, settings.confirm_seeds, epochs, done)
+    if not queue:
+        return False
+    takes = expected_seconds(queue, plan.workers)
+    total, short = len(queue), seconds is not None and takes > seconds
+    kept = f", of which {(seconds or 0) / 60:.1f} min are there: the knee and the most accurate first" if short else ""
+    plan.console.print(
+        f"Confirming {plural(len(front), 'network')} of the front with "
+        f"{plural(settings.confirm_seeds, 'further seed')}: {plural(len(queue), 'training')}, about "
+        f"{takes / 60:.1f} min{kept}",
+        highlight=False,
+    )
+    progress = ConfirmProgress(plan.console, queue, plan.workers, seconds, plan.console.quiet)
+    searcher = ConfirmSearcher(proposer, queue, folder, plan.proxy.recipe.seed, seconds, progress.update)
+    # Nobody is judged on the way, so there is one evaluation, at the end.
+    whole = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
+    with progress:
+        interrupted = searcher.fits() and _tune(plan, folder, whole, data, searcher).interrupted
+    if queue and not interrupted:
+        plan.console.print(
+            f"The time was too short for {len(queue)} of {total} confirmations; nas search --resume {folder} "
+            "trains them",
+            highlight=False,
+        )
+    return interrupted
 
 
 def _load(plan: Plan) -> ProxyData:
@@ -217,53 +324,44 @@ def _load(plan: Plan) -> ProxyData:
         )
 
 
-def _train(plan: Plan, proposer: Proposer, data: ProxyData) -> bool:
-    """Runs the trials with Ray Tune; returns whether the user interrupted them."""
-    # Read when Ray starts: no usage report, no handler that swallows an interrupt, no log files beside the run.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    import ray
-    from ray import tune
-
-    settings, proxy = plan.settings, plan.proxy
-    left = None if settings.trials is None else settings.trials - len(proposer.results)
+def _train(
+    plan: Plan,
+    proposer: Proposer,
+    data: ProxyData,
+    folder: Path,
+    facts: dict[str, Any],
+    trials: int | None,
+    seconds: float | None,
+    what: str = "training",
+) -> bool:
+    """Trains candidates until so many are known or the time is over; returns whether the user interrupted it."""
+    left = None if trials is None else trials - len(proposer.results)
     if left is not None and left <= 0:
         return False
-    gpus = plan.gpus_per_trial if plan.device.type == "cuda" else 0.0
-    own = not ray.is_initialized()
-    if own:
-        ray.init(
-            num_cpus=plan.workers * proxy.threads,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     known = {i: (r["curve"], [proposer.candidates[i].cost.macs]) for i, r in proposer.results.items() if "curve" in r}
-    progress = SearchProgress(plan.console, settings.trials, settings.time, plan.console.quiet)
+    progress = SearchProgress(plan.console, trials, seconds, plan.console.quiet, what)
     progress.resumed(len(proposer.results))
-    interrupted = False
-    with progress, tempfile.TemporaryDirectory(prefix="nas-") as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(ProxyTrial, proxy=proxy, data=data), {"cpu": proxy.threads, "gpu": gpus}
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=ProposerSearcher(proposer, lambda: progress.update(proposer)),
-                scheduler=ParetoRungs(known=known),
-                num_samples=-1 if left is None else left,
-                time_budget_s=settings.time,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(name="trials", storage_path=scratch, verbose=0),
-        )
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            interrupted = True
-    if own:
-        ray.shutdown()
-    return interrupted
+    searcher = ProposerSearcher(proposer, lambda: progress.update(proposer))
+    with progress:
+        scheduler = ParetoRungs(plan.lag, known=known)
+        outcome = _tune(plan, folder, plan.proxy, data, searcher, scheduler, left, seconds)
+    facts["step_s"] = facts.get("step_s", 0.0) + outcome.step_seconds
+    facts["slot_s"] = facts.get("slot_s", 0.0) + outcome.slot_seconds
+    busy = 100 * outcome.step_seconds / max(outcome.slot_seconds, 1e-9)
+    plan.console.print(f"Workers spent {busy:.0f} % of the time in training steps", highlight=False)
+    return outcome.interrupted
+
+
+def _tune(
+    plan: Plan,
+    folder: Path,
+    proxy: Proxy,
+    data: ProxyData,
+    searcher: Searcher,
+    scheduler: TrialScheduler | None = None,
+    samples: int | None = None,
+    seconds: float | None = None,
+) -> Outcome:
+    """Trains what a searcher suggests as a proxy."""
+    parameters, place = {"proxy": proxy, "data": data}, plan.place(folder)
+    return run_trials(ProxyTrial, parameters, place, searcher, scheduler, samples, seconds)

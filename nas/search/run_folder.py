@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
+from nas.search.control import CURVES
 from nas.search.front import knee
+from nas.search.ranking import read_confirmations, with_means
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -32,6 +34,8 @@ NUMBERS = (
     "latency_ms_high",
 )
 _MEASUREMENTS = ("latency_ms", "latency_iqr_ms", "latency_p95_ms", "peak_memory_bytes")
+_CONFIRMED = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")
+_CURVES = ("trainings", "seconds", "accuracy", "macs", "hypervolume")
 _REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")
 
 
@@ -41,9 +45,10 @@ class Run:
     Attributes:
         path: The folder.
         settings: What `run.json` holds.
-        trials: One row per trained trial in order of its number; empty before the first.
+        trials: One row per trained trial in order of its number, as the search saw it; empty before the first.
         front: The trials of the Pareto front with their measurements, in order of multiply-adds; empty when the
-            search has not got so far. What was not measured is nan.
+            search has not got so far. What was not measured is nan. Accuracy is the mean over `seeds` trainings.
+        control: The hypervolume of the search and of its random control after every training; empty without one.
     """
 
     def __init__(self, path: str | Path):
@@ -60,14 +65,20 @@ class Run:
             raise NasError(f"run {str(path)!r} does not exist; allowed: a folder that `nas search` wrote")
         self.settings = _read_settings(self.path / "run.json")
         self.trials = _read_table(self.path / "trials.csv", _TEXT, NUMBERS).sort_values("trial", ignore_index=True)
-        front = _read_table(self.path / "front.csv", (*_TEXT, "pick"), (*NUMBERS, *_MEASUREMENTS))
+        front = _read_table(self.path / "front.csv", (*_TEXT, "pick", "flags"), (*NUMBERS, *_MEASUREMENTS, *_CONFIRMED))
+        front["seeds"] = front["seeds"].fillna(1).astype(int)
         self.front = front.sort_values("macs", ignore_index=True)
+        self.control = _read_table(self.path / CURVES, ("by",), _CURVES, ("trial", "by", "hypervolume"))
         trained = self.trials[self.trials["state"] != "failed"]
         for name, table in (("trials.csv", trained), ("front.csv", self.front)):
             if not (np.isfinite(table["accuracy"]).all() and (table["macs"] > 0).all()):
                 raise NasError(
                     f"{name} of run {str(path)!r} lacks accuracy or macs of a trial; allowed: both as numbers"
                 )
+
+    def confirmed(self) -> pd.DataFrame:
+        """The trials with the mean accuracy of all their trainings; see `nas.search.ranking.with_means`."""
+        return with_means(self.trials, read_confirmations(self.path))
 
     def pick_trial(self, name: str | int) -> int:
         """Returns the number of the trial that a pick means.
@@ -150,7 +161,9 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _read_table(path: Path, text: tuple[str, ...], numbers: tuple[str, ...]) -> pd.DataFrame:
+def _read_table(
+    path: Path, text: tuple[str, ...], numbers: tuple[str, ...], required: tuple[str, ...] = _REQUIRED
+) -> pd.DataFrame:
     """Reads a CSV file with the given columns; a missing file is an empty table, a missing optional column is empty."""
     columns = ["trial", *text, *numbers]
     if not path.is_file():
@@ -160,9 +173,9 @@ def _read_table(path: Path, text: tuple[str, ...], numbers: tuple[str, ...]) -> 
             table = pd.read_csv(path, dtype=dict.fromkeys(text, "string"))
         except ValueError as error:  # also pandas' ParserError and EmptyDataError
             raise NasError(f"{str(path)!r} is not a table ({error}); allowed: CSV with a header") from None
-        missing = [name for name in _REQUIRED if name not in table]
+        missing = [name for name in required if name not in table]
         if missing:
-            raise NasError(f"{str(path)!r} has no column {missing[0]!r}; allowed: at least {', '.join(_REQUIRED)}")
+            raise NasError(f"{str(path)!r} has no column {missing[0]!r}; allowed: at least {', '.join(required)}")
         table = table.reindex(columns=columns)
     try:
         return table.astype(dict.fromkeys(numbers, float) | {"trial": int}).assign(

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -140,6 +141,7 @@ class ProxyTrial(tune.Trainable):
             "seconds": self.seconds,
             "accuracy": score,
             "curve": list(self.curve),
+            "node": ray.get_runtime_context().get_node_id(),
         }
         # Nothing is decided by the test clips, so they are only looked at where a trial may end.
         if self.data.test is not None:

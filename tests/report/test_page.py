@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nas.errors import NasError
@@ -106,3 +107,24 @@ def test_templates_repeat_nothing_of_their_base() -> None:
 
     for template in ("report.html.j2", "cost.html.j2"):
         assert rules(template) and not rules(template) & rules("base.html.j2")
+
+
+def test_control_and_confirmation_are_told(run: Run) -> None:
+    rows = [("search", 1, 0.25), ("search", 2, 0.5), ("random", 1, 0.125), ("random", 2, 0.625)]
+    control = pd.DataFrame(rows, columns=["by", "trainings", "hypervolume"])
+    control.assign(trial=[0, 1, 0, 1], seconds=[10, 20, 10, 20]).to_csv(run.path / "control.csv", index=False)
+    (run.path / "run.json").write_text(json.dumps(run.settings | {"settings": {"confirm_seeds": 2}}))
+    front = run.front.assign(seeds=[1] + [3] * 8, accuracy_se=0.01)
+    front.to_csv(run.path / "front.csv", index=False)
+    page, markdown, *pictures = write(Run(run.path))
+    assert pictures[-1].name == "control.png" and pictures[-1].stat().st_size > 1000
+    for text in (own_part(page), markdown.read_text(encoding="utf-8")):
+        said = "At 2 trainings each: hypervolume 50.0 % by the search, 62.5 % by random: the search is not better"
+        assert said in text
+        assert "1 network of the front was trained with fewer than the 3 seeds asked for" in text
+        assert "The front was selected on one training each and then trained again with further seeds" in text
+    found = re.search(r'<script id="figures" type="application/json">(.*?)</script>', own_part(page), flags=re.DOTALL)
+    assert found
+    figures = json.loads(found[1])
+    assert [trace["y"] for trace in figures["control_trainings"]["data"]] == [[25.0, 50.0], [12.5, 62.5]]
+    assert figures["control_seconds"]["data"][1]["x"] == [10.0, 20.0]

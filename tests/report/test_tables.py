@@ -78,3 +78,19 @@ def test_settings_rows(run: Run) -> None:
     assert rows["chance"] == "0.0833333"
     assert rows["time_s"] == tables.MISSING
     assert not any(name.startswith("counts") for name in rows)
+
+
+def test_means_have_errors_and_disturbed_measurements_a_mark(run: Run) -> None:
+    run.front = run.front[run.front["trial"].isin([17, 23])].assign(
+        accuracy_se=[0.0123, math.nan], test_accuracy_se=math.nan, seeds=[3, 1], latency_ms=[20.0, 1980.0]
+    )
+    run.front["flags"] = ["", "other processes used 3.00 of the 4 cores measured on"]
+    table = tables.front_table(run)
+    assert table["Accuracy, validation (%)"].tolist() == ["74.6 \N{PLUS-MINUS SIGN} 1.2", "78.9"]
+    assert table["Seeds"].tolist() == ["3", "1"]
+    assert table["Latency, median (ms)"].tolist() == ["20.0", "1,980 \N{DAGGER}"]
+    note = "\N{DAGGER} Trial 23: other processes used 3.00 of the 4 cores measured on."
+    assert tables.disturbances(run) == [note]
+    summary = tables.front_summary(run)
+    assert list(summary.columns[1].cells) == ["74.6 \N{PLUS-MINUS SIGN} 1.2", "78.9"]
+    assert str(summary.caption).endswith(note)

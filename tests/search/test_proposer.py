@@ -4,10 +4,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
 from nas.search.budget import Budget
+from nas.search.front import hypervolume
 from nas.search.gate import Gate
 from nas.search.proposer import MAX_PROPOSALS, SAMPLERS, Proposer
 from nas.search.survey import nearest, survey
@@ -101,6 +103,46 @@ def test_a_restart_at_any_point_continues_as_if_nothing_had_happened(tmp_path: P
             restarted.record(candidate.index, accuracy(candidate))
     assert [c.architecture.hash for c in proposer(pieces).candidates] == expected
     assert started == sorted([*range(8), *lost])
+
+
+@pytest.mark.parametrize("sampler", ["pareto", "tpe"])
+def test_a_journal_that_ends_anywhere_is_gone_on_with_the_same_candidates(tmp_path: Path, sampler: str) -> None:
+    def goes_on(folder: Path) -> list[str]:
+        search = proposer(folder, sampler=sampler)
+        while len(search.results) < 6:
+            candidate = search.propose()
+            assert candidate
+            search.record(candidate.index, accuracy(candidate))
+        assert search.proposed == 6 + search.rejected + search.duplicates
+        return [candidate.architecture.hash for candidate in search.candidates]
+
+    (tmp_path / "whole").mkdir()
+    expected = goes_on(tmp_path / "whole")
+    lines = (tmp_path / "whole" / "study.log").read_text().splitlines(keepends=True)
+    for kept in range(len(lines) // 2, len(lines)):
+        folder = tmp_path / str(kept)
+        folder.mkdir()
+        (folder / "study.log").write_text("".join(lines[:kept]))
+        assert goes_on(folder) == expected, lines[kept - 1]
+
+
+def test_a_front_is_found_with_fewer_trainings_than_by_chance(tmp_path: Path) -> None:
+    """Accuracy grows with width and falls with depth: half of what is spent is spent in vain."""
+    volumes = {}
+    for sampler in ("pareto", "random"):
+        folder = tmp_path / sampler
+        folder.mkdir()
+        search = proposer(folder, sampler=sampler)
+        points = []
+        for _ in range(24):
+            candidate = search.propose()
+            assert candidate
+            stage = candidate.architecture.stages[0]
+            accuracy = 1 - 2 * len(stage.layers) / (stage.width + 8)
+            points.append((accuracy, np.log10(candidate.cost.macs)))
+            search.record(candidate.index, {"state": "finished", "accuracy": accuracy, "curve": [accuracy]})
+        volumes[sampler] = hypervolume(points, [0.8, np.log10(2e6)], [True, False])
+    assert volumes["pareto"] > volumes["random"]
 
 
 def test_rejections_are_told_as_completed_and_infeasible(tmp_path: Path) -> None:

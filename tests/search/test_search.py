@@ -22,6 +22,7 @@ SPACE = {
     "stages": [{"width": {"choice": [8, 16, 32]}, "layers": {"repeat": 2, "layer": {"choice": LAYERS}}}],
 }
 SMALL = {"train_clips": 48, "val_clips": 24, "epochs": 1, "proxy_frames": 4, "proxy_size": 16, "measure_seconds": 0.2}
+SMALL |= {"confirm_seeds": 0}
 
 
 def search(folder: Path, **options: object) -> nas.Run:
@@ -57,6 +58,24 @@ def test_a_search_ends_with_a_front_that_builds_resumes_and_repeats(tmp_path: Pa
     pd.testing.assert_frame_equal(again.trials[columns], more.trials[columns])
 
 
+def test_the_front_is_confirmed_and_random_search_stands_beside(tmp_path: Path) -> None:
+    run = search(tmp_path / "run", trials=5, confirm_seeds=1, control="random:0.4")
+    assert len(run.trials) == 3 and run.control["by"].value_counts().to_dict() == {"search": 3, "random": 2}
+    assert (run.path / "control" / "architectures" / "1.yaml").is_file()
+    assert (run.front["seeds"] == 2).all() and run.front["accuracy_se"].notna().all()
+
+    # A confirmation that was cut off is done again as it would have been done; a whole one is not.
+    file = run.path / "confirm.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:-1]) + lines[-1][:-3])
+    again = resume(run.path, quiet=True)
+    columns = ["trial", "accuracy", "accuracy_se", "test_accuracy", "seeds"]
+    pd.testing.assert_frame_equal(again.front[columns], run.front[columns])
+    kept = file.read_text().splitlines(keepends=True)
+    assert kept[:-1] == lines[:-1] and len(kept) == len(lines)
+    assert len(again.trials) == 3 and len(again.control) == 5
+
+
 def test_a_latency_limit_is_predicted_from_layers_that_are_measured_first(tmp_path: Path) -> None:
     run = search(tmp_path / "run", budget="20mflops,2000ms,1gb-inference", trials=2)
     assert (run.trials["latency_ms_low"] < run.trials["latency_ms_predicted"]).all()
@@ -78,6 +97,9 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path: Path) 
         ({"data": tmp_path / "one.csv"}, "one.csv"),
         ({"out": tmp_path / "old"}, "holds a run already"),
         ({"gpus_per_trial": "much"}, "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or auto"),
+        ({"control": "tpe"}, "control 'tpe' is not allowed; allowed: random or random:SHARE"),
+        ({"control": "random"}, "trials 1 are too few beside a control; allowed: 2 and more"),
+        ({"confirm_seeds": -1}, "confirm_seeds -1 is not allowed; allowed: whole numbers from 0"),
         ({"sampler": "guess"}, "sampler 'guess' is unknown; allowed: pareto, tpe"),
         ({"space": "vit", "proxy_size": 33}, r"stem.size: \[.*\] does not divide the input's height 33"),
         ({"device": "cuda:9"}, "cuda"),

@@ -1,0 +1,186 @@
+"""Samplers replayed on the table: a training is looked up."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import TrialState
+
+from nas.architecture import ArchitectureError
+from nas.search.budget import Budget
+from nas.search.front import hypervolume
+from nas.search.gate import Gate
+from nas.search.parameters import Params
+from nas.search.proposer import CHANGED, INITIAL
+from nas.search.sampler import ParetoSampler
+from nas.space import Hole, Label
+from video.page import markdown, publish
+from video.table import Known, known, space
+
+MARKS = (12, 24, 48)
+NEAREST = 8  # rows of which a changed network is one
+STARTUP = 10  # random trainings of TPE, its default
+Array = NDArray[np.float64]
+
+
+class Rows:
+    """The networks of the table; a `nas.search.parameters.Space`.
+
+    A network with one choice changed is rarely in the table, so that a change is to one of the nearest rows.
+
+    Attributes:
+        log_macs, errors: (rows), and (rows, seeds) with nan where there is none.
+        mean: (rows), error that is taken for the true one.
+        codes_of: (rows, choices).
+    """
+
+    def __init__(self, table: Known) -> None:
+        gate = Gate(space(), Budget(()))
+        self.space, self.distributions = gate.space, gate.distributions
+        self.params = [network.params for network in table.networks]
+        self.log_macs, self.errors, self.mean = table.log_macs, 1 - table.accuracy[:, :, -1], 1 - table.final
+        self.codes_of, self._features = gate.codes(self.params), gate.features(self.params)
+        self._row = {frozenset(params.items()): row for row, params in enumerate(self.params)}
+        self._nearest = [self.by_distance(codes)[1 : NEAREST + 1] for codes in self.codes_of]
+        self._gate = gate
+        self.reference = float(np.median(self.mean)), float(self.log_macs.max())
+        self.whole = self.volume(range(len(self.params)))
+
+    def by_distance(self, codes: NDArray[np.int64]) -> NDArray[np.intp]:
+        """All rows, the one with the fewest choices that differ first."""
+        return np.argsort((self.codes_of != codes).sum(1), kind="stable")
+
+    def row(self, params: Params) -> int:
+        return self._row[frozenset(params.items())]
+
+    def rows(self, candidates: Sequence[Params]) -> list[int]:
+        return [self.row(params) for params in candidates]
+
+    def nearest(self, params: Params, rows: set[int]) -> int:
+        """The first of some rows by distance from a network, be it one that cannot be built."""
+        return next(row for row in map(int, self.by_distance(self._gate.codes([params])[0])) if row in rows)
+
+    def contains(self, params: Params) -> bool:
+        return frozenset(params.items()) in self._row
+
+    def sample(self, rng: np.random.Generator) -> Params:
+        return self.params[int(rng.integers(len(self.params)))]
+
+    def mutate(self, params: Params, rng: np.random.Generator) -> Params:
+        return self.params[int(rng.choice(self._nearest[self.row(params)]))]
+
+    def codes(self, candidates: Sequence[Params]) -> NDArray[np.int64]:
+        return self.codes_of[self.rows(candidates)]
+
+    def features(self, candidates: Sequence[Params]) -> Array:
+        return self._features[self.rows(candidates)]
+
+    def key(self, params: Params) -> int:
+        return self.row(params)
+
+    def train(self, row: int, rng: np.random.Generator) -> float:
+        """The error of one seed."""
+        found = self.errors[row][~np.isnan(self.errors[row])]
+        return float(rng.choice(found))
+
+    def volume(self, rows: Sequence[int]) -> float:
+        points = np.column_stack([self.mean[rows], self.log_macs[rows]])
+        return hypervolume(points, self.reference, [False, False])
+
+
+# From rows and a random generator to rows to train; each is sent the error of the one before.
+Strategy = Callable[[Rows, np.random.Generator], Generator[int, float, None]]
+
+
+def random_search(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
+    yield from (int(row) for row in rng.permutation(len(rows.params)))
+
+
+def ours(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
+    """As `nas search` sets it, without reference networks to begin with: the table has none."""
+    sampler = ParetoSampler(
+        rows,
+        cost=lambda candidates: rows.log_macs[rows.rows(candidates)],
+        ideal=[0.0],
+        initial=INITIAL,
+        changes=CHANGED,
+        seed=int(rng.integers(2**31)),
+    )
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
+    while True:
+        trial = study.ask()
+        params, _ = rows.space.complete(_suggested(trial, {}))
+        row = rows.row(params)
+        error = yield row
+        study.tell(trial, [error, rows.log_macs[row]])
+
+
+def tpe(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
+    """Proposes any network of the space; the row nearest to it that is not trained yet is trained, and told as itself.
+
+    So what it learns from is true, and nothing of its budget is lost. Its random beginnings are rows, as of the others.
+    """
+    sampler = optuna.samplers.TPESampler(seed=int(rng.integers(2**31)), multivariate=True, group=True)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
+    left = list(random_search(rows, rng))
+    for count in range(len(left)):
+        row = left[0]
+        if count >= STARTUP:
+            trial, asked = study.ask(), dict[str, Label]()
+            with suppress(ArchitectureError):  # the nearest row can be built all the same
+                rows.space.complete(_suggested(trial, asked))
+            study.tell(trial, state=TrialState.FAIL)  # which TPE does not learn from
+            row = rows.nearest(asked, set(left))
+        left.remove(row)
+        error = yield row
+        params = rows.params[row]
+        values = [error, float(rows.log_macs[row])]
+        distributions = {name: rows.distributions[name] for name in params}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=values))
+
+
+def _suggested(trial: optuna.Trial, asked: dict[str, Label]) -> Callable[[Hole], Label]:
+    def choose(hole: Hole) -> Label:
+        asked[hole.name] = trial.suggest_categorical(hole.name, hole.values)
+        return asked[hole.name]
+
+    return choose
+
+
+STRATEGIES: dict[str, Strategy] = {"random": random_search, "Optuna TPE, multivariate, group": tpe, "ours": ours}
+
+
+def shares(rows: Rows, strategy: Strategy, seed: int, marks: Sequence[int]) -> list[float]:
+    """Hypervolume of the true errors of what was trained, in % of the table's, at the marks."""
+    rng = np.random.default_rng(seed)
+    trained: list[int] = []
+    proposals = strategy(rows, rng)
+    row = next(proposals)
+    while True:
+        trained.append(row)
+        if len(trained) == marks[-1]:
+            return [100 * rows.volume(trained[:mark]) / rows.whole for mark in marks]
+        row = proposals.send(rows.train(row, rng))
+
+
+def replay(options: argparse.Namespace) -> None:
+    """Prints the share of hypervolume of every strategy."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    table = known(options)
+    rows = Rows(table)
+    marks = [mark for mark in MARKS if mark < len(rows.params)]
+    lines = []
+    for name, strategy in STRATEGIES.items():
+        found = np.array([shares(rows, strategy, seed, marks) for seed in range(options.seeds)])
+        errors = found.std(0, ddof=1) / np.sqrt(len(found))
+        lines.append([name, *(f"{m:.1f} ± {e:.1f}" for m, e in zip(found.mean(0), errors, strict=True))])
+    note = f"{table.describe()}; hypervolume in % of the table's, mean and standard error of {options.seeds} seeds."
+    header = ["strategy", *(f"{mark} trainings" for mark in marks)]
+    publish(options, "replay", f"{note}\n\n{markdown(header, lines)}")
