@@ -1,9 +1,9 @@
 """What Ray costs a search: 40 trials that train nothing, ours against stock Ray Tune with Optuna, paired in one run.
 
-    python benchmarks/search_overhead.py [--trials 40] [--repeats 1] [--workers 2]
+    python benchmarks/search_overhead.py [--trials 40] [--repeats 1] [--workers 2] [--bare]
 
-Both suggest over the space `tiny` by its holes and train nothing: a trainable imports what a proxy imports and returns
-at once. Ours is the code of `nas search` as far as it goes without clips: Pareto sampler, gate, journal, rungs, reused
+Both suggest over the space `tiny` by its holes and train nothing: a trainable imports what a proxy imports (nothing
+with `--bare`) and returns at once. Ours is the code of `nas search` as far as it goes without clips: Pareto sampler, gate, journal, rungs, reused
 processes. Stock is `Tuner(trainable)` with `OptunaSearch`, everything by default, as many trials at a time. Ray is
 started once, before either, and both take turns to be first. Exit code 1 where ours takes more than a quarter.
 """
@@ -54,26 +54,33 @@ class Nothing(tune.Trainable):
         """Nothing was kept."""
 
 
-def ours(space: SearchSpace, trials: int, workers: int) -> float:
+class Bare(Nothing):
+    """Imports nothing either."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Nothing to set up."""
+
+
+def ours(trainable: type[tune.Trainable], space: SearchSpace, trials: int, workers: int) -> float:
     """Seconds of our search."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         gate = Gate(space, Budget.parse("1gflops"))
         proposer = Proposer(gate, Path(folder), seed=0, lag=2 * workers)
         place = Place(None, workers, resources(1, 0), None, Path(folder))
-        run_trials(Nothing, {}, place, ProposerSearcher(proposer, lambda: None), ParetoRungs(), trials)
+        run_trials(trainable, {}, place, ProposerSearcher(proposer, lambda: None), ParetoRungs(), trials)
         seconds = time.perf_counter() - started
     if len(proposer.results) != trials:
         raise SystemExit(f"{len(proposer.results)} of {trials} trials were recorded")
     return seconds
 
 
-def stock(space: SearchSpace, trials: int, workers: int) -> float:
+def stock(trainable: type[tune.Trainable], space: SearchSpace, trials: int, workers: int) -> float:
     """Seconds of stock Ray Tune."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         results = tune.Tuner(
-            Nothing,
+            trainable,
             param_space={hole.name: tune.choice(list(range(len(hole.values)))) for hole in space.holes},
             tune_config=tune.TuneConfig(
                 search_alg=OptunaSearch(metric="accuracy", mode="max"),
@@ -93,7 +100,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--bare", action="store_true", help="import nothing in a trial")
     options = parser.parse_args()
+    trainable = Bare if options.bare else Nothing
     space = SearchSpace.load("tiny")
     ratios = []
     with session():
@@ -102,7 +111,7 @@ def main() -> None:
         for number in range(options.repeats):
             ways = {"ours": ours, "stock": stock}
             names = list(ways) if number % 2 == 0 else list(ways)[::-1]
-            seconds = {name: ways[name](space, options.trials, options.workers) for name in names}
+            seconds = {name: ways[name](trainable, space, options.trials, options.workers) for name in names}
             ratios.append(seconds["ours"] / seconds["stock"])
             print(
                 f"{options.trials} trials that train nothing, {options.workers} at a time: ours "

@@ -127,7 +127,7 @@ class Cost(ABC):
         return (self.macs + self.elementwise) / self.bytes_moved if self.bytes_moved else 0.0
 
     def step_peak(self, batch: int) -> int:
-        """`step_bytes` of so many such inputs: exact for the parts of an architecture, a bound for what is one piece."""
+        """`step_bytes` of so many such inputs: exact for an architecture's parts, a bound for what is one piece."""
         return batch * self.step_bytes
 
     def training_bytes(self, optimizer: str = "adamw", batch: int = 1) -> int:

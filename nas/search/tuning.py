@@ -46,7 +46,7 @@ class Outcome:
 
     Attributes:
         interrupted: Whether the user stopped them.
-        step_seconds: Of all trials inside `Trainable.step`, evaluation included, as far as steps came to their end.
+        step_seconds: Of all trials inside `Trainable.step`, evaluation included.
         slot_seconds: Workers times the wall time since Ray had started the first trial's process.
     """
 
@@ -61,12 +61,19 @@ class _Steps(tune.Callback):
     def __init__(self) -> None:
         self.seconds = 0.0
         self.started: float | None = None
+        self._since: dict[str, float] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.started = self.started or time.monotonic()
+        now = self._since[trial.trial_id] = time.monotonic()
+        self.started = self.started or now
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         self.seconds += result["time_this_iter_s"]
+        self._since[trial.trial_id] = time.monotonic()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        # Nothing, unless the time was over in the middle of a step.
+        self.seconds += time.monotonic() - self._since.pop(trial.trial_id, time.monotonic())
 
 
 class _OneAhead(ConcurrencyLimiter):
