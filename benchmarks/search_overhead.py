@@ -3,9 +3,10 @@
     python benchmarks/search_overhead.py [--trials 40] [--repeats 1] [--workers 2] [--bare]
 
 Both suggest over the space `tiny` by its holes and train nothing: a trainable imports what a proxy imports (nothing
-with `--bare`) and returns at once. Ours is the code of `nas search` as far as it goes without clips: Pareto sampler, gate, journal, rungs, reused
-processes. Stock is `Tuner(trainable)` with `OptunaSearch`, everything by default, as many trials at a time. Ray is
-started once, before either, and both take turns to be first. Exit code 1 where ours takes more than a quarter.
+with `--bare`) and returns at once. Ours is the code of `nas search` as far as it goes without clips: Pareto sampler,
+gate, journal, rungs, reused processes. Stock is `Tuner(trainable)` with `OptunaSearch`, everything by default, as many
+trials at a time. Ray is started once, before either, and both take turns to be first. Exit code 1 where ours takes
+more than a quarter.
 """
 
 from __future__ import annotations

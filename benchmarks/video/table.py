@@ -230,6 +230,7 @@ def table(options: argparse.Namespace) -> None:
     if options.collect:
         collect(store, options.out)
         return
+    restore(store, options.out)
     chosen = networks(options.networks)
     jobs = [(network, seed) for seed in range(options.seeds) for network in chosen]
     waiting = [(n, seed, store / f"{n.hash}-{seed}.json") for n, seed in jobs]
@@ -252,6 +253,20 @@ def table(options: argparse.Namespace) -> None:
                 flush=True,
             )
     collect(store, options.out)
+
+
+def restore(store: Path, table: Path) -> None:
+    """Puts what the table has and the store lacks into the store, so that a table cut short goes on anywhere."""
+    if not table.exists():
+        return
+    frame = pd.read_parquet(table)
+    epochs = sum(str(name).startswith("accuracy_") for name in frame)
+    for row in frame.to_dict("records"):
+        path = store / f"{row['hash']}-{row['seed']}.json"
+        if not path.exists():
+            curve = {name: [row[f"{name}_{i}"] for i in range(1, epochs + 1)] for name in CURVES}
+            kept = {name: row[name] for name in ("hash", "seed", *COSTS)}
+            write(path, kept | {"choices": json.loads(row["choices"]), "curve": curve})
 
 
 def collect(store: Path, out: Path) -> None:
