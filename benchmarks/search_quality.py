@@ -32,6 +32,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
+from nas.search.front import hypervolume, non_dominated
 from nas.search.parameters import Params
 from nas.search.sampler import ParetoSampler
 from nas.search.surrogate import Belief, expected_gain
@@ -41,19 +42,10 @@ LIMITED, MOST = 100, 1000  # trainings under a limit, and proposals after which 
 Array = NDArray[np.float64]
 
 
-def hypervolume(errors: Array, costs: Array, reference: tuple[float, float]) -> float:
-    """Area that points dominate up to the reference, both axes to be small."""
-    order = np.lexsort((errors, costs))
-    errors, costs = np.minimum(errors[order], reference[0]), np.minimum(costs[order], reference[1])
-    levels = np.minimum.accumulate(errors)
-    return float(((reference[0] - levels) * np.diff(np.append(costs, reference[1]))).sum())
-
-
 def front(errors: Array, costs: Array) -> NDArray[np.intp]:
     """Positions of the points that no other dominates, the cheapest first."""
-    order = np.lexsort((errors, costs))
-    best = np.minimum.accumulate(errors[order])
-    return order[np.flatnonzero(np.append(True, best[1:] < best[:-1]))]
+    found = np.flatnonzero(non_dominated(np.column_stack([errors, costs]), (False, False)))
+    return found[np.argsort(costs[found])]
 
 
 @dataclass
@@ -68,7 +60,7 @@ class Table:
         self.mean = np.nanmean(self.errors, 1)
         self.costs = np.log(self.costs)
         self.reference = float(np.median(self.mean)), float(self.costs.max())
-        self.whole = hypervolume(self.mean, self.costs, self.reference)
+        self.whole = self.volume(range(len(self.mean)))
         self.row = {tuple(choice): i for i, choice in enumerate(self.choices)}
         self.values = int(self.choices.max()) + 1
         self.limit = float(np.quantile(self.costs, 0.1))
@@ -99,7 +91,11 @@ class Table:
         return float(known[rng.integers(len(known))])
 
     def regret(self, rows: list[int]) -> float:
-        return 100 * (1 - hypervolume(self.mean[rows], self.costs[rows], self.reference) / self.whole)
+        return 100 * (1 - self.volume(rows) / self.whole)
+
+    def volume(self, rows: Sequence[int]) -> float:
+        """Hypervolume of the true mean errors and the costs of some rows."""
+        return hypervolume(np.column_stack([self.mean[rows], self.costs[rows]]), self.reference, (False, False))
 
 
 def tables(folder: Path) -> dict[str, Table]:

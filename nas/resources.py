@@ -1,7 +1,10 @@
-"""Where the package's data (`search_spaces/`, `profiles/`) lies: inside the wheel, or beside `nas/` in a checkout."""
+"""Files: where the package's data (`search_spaces/`, `profiles/`) lies, inside the wheel or beside `nas/` in a
+checkout, and how a file is written that must be whole whenever it is read.
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -18,6 +21,21 @@ KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
         lambda name: f"nas search --around {name} and nas profile {name}",
     ),
 }
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A draft that takes the place of a file when the context ends; if it breaks off, the file stays as it was.
+
+    Yields:
+        Where to write: beside the file, under a name that no other process takes.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def resource_folder(name: str) -> Path:

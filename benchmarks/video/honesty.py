@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import nas
-from nas.data.datasets import Clips, Split, VideoData, load_clips
+from nas.data.datasets import Clips, Split, VideoData
 from nas.search import plan
-from nas.search.run import CROP_ROOM
 from nas.search.trainable import Proxy, ProxyData, ProxyTrial
 from video import jobs
 from video.page import markdown, publish
@@ -92,17 +91,14 @@ def chosen(count: int) -> list[Network]:
 
 
 @cache
-def proxy_data(frames: int, size: tuple[int, int], train_clips: int, val_clips: int) -> ProxyData:
+def proxy_data(proxy: Proxy) -> ProxyData:
     """Clips as a search reads them for its proxies."""
-    data = video_data()
-    room = int(np.ceil(size[0] * CROP_ROOM)), int(np.ceil(size[1] * CROP_ROOM))
-    train = load_clips(data.train, frames, room, limit=train_clips)
-    return ProxyData(train, load_clips(data.val, frames, room, limit=val_clips), None, data.flip)
+    return ProxyData.read(video_data(), proxy, seed=0, workers=1)
 
 
 def train(network: Network, proxy: Proxy) -> dict[str, Any]:
     """Trains a network as a trial of a search does, to the last rung; core-seconds include evaluation at the rungs."""
-    data = proxy_data(proxy.frames, proxy.size, proxy.train_clips, proxy.val_clips)
+    data = proxy_data(proxy)
     trial = ProxyTrial.__new__(ProxyTrial)  # without Ray
     config = {"architecture": space().decode(network.params).document(), "index": start_of(network.hash, 0)}
     trial.setup(config, proxy, data)

@@ -28,6 +28,7 @@ from nas.errors import NasError
 from nas.models.network import build
 from nas.profiler.device import environment
 from nas.profiler.population import Population
+from nas.resources import replacing
 from nas.space import Label, SearchSpace
 from nas.training.loop import Recipe, Training, accuracy
 
@@ -198,9 +199,8 @@ def trained(model: torch.nn.Module, epochs: int, seed: int) -> dict[str, list[fl
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
     """Writes JSON so that the file is whole or not there."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(document) + "\n")
-    draft.replace(path)
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(document) + "\n")
 
 
 def hours(seconds: float) -> str:

@@ -45,6 +45,7 @@ from nas.profiler.execution import export, load_code, prepare
 from nas.profiler.latency import SLOWED, TOLERANCE, Latency, Paired, reference_run, time_pairs
 from nas.profiler.memory import peak_bytes
 from nas.profiler.target import Target, load_target, one_line, out_of_memory
+from nas.resources import replacing
 
 PAUSE = 2.0  # seconds between two attempts on a disturbed machine
 SLOWER = 0.15  # than the fastest reference known: by how much a machine may be before it is flagged
@@ -235,9 +236,8 @@ def _fastest_known(device: str, fastest_ms: float) -> float:
     if known.get(key) != fastest:
         with contextlib.suppress(OSError):  # a folder that cannot be written to: nothing is remembered
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps(known | {key: fastest}, indent=2) + "\n")
-            draft.replace(path)
+            with replacing(path) as draft:
+                draft.write_text(json.dumps(known | {key: fastest}, indent=2) + "\n")
     return fastest
 
 

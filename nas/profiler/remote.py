@@ -25,6 +25,7 @@ from nas.errors import NasError
 from nas.models.network import adds_stem_tokens, build, build_part
 from nas.profiler.growth import NETWORKS
 from nas.profiler.tables import Piece, Table, pieces, read_lines, read_rows, whole, write_rows
+from nas.resources import replacing
 from nas.space import SearchSpace
 
 SAMPLES = 200  # of a space: their layers are exported
@@ -117,16 +118,14 @@ def write_onnx(
         path = folder / f"{key}.onnx"
         if not path.exists():
             module, arguments = make()
-            draft = path.with_suffix(".part")
             try:
-                with _quiet_exporter():
+                with replacing(path) as draft, _quiet_exporter():
                     torch.onnx.export(module.eval(), arguments, draft, dynamo=True, external_data=False, verbose=False)
             except OSError:  # of the folder, not of the layer
                 raise
             except Exception as error:  # the exporter raises types of many packages
                 skipped[piece] = _reason(error)
             else:
-                draft.rename(path)
                 written.append(path)
         if progress:
             progress(piece)

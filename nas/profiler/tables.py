@@ -16,7 +16,6 @@ import hashlib
 import io
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +30,7 @@ from nas.errors import NasError
 from nas.profiler.cost import LayerCost, PartsCost, Record, cost
 from nas.profiler.device import Conditions, environment
 from nas.profiler.prediction import Array, LayerRegression, Overhead, Prediction
-from nas.resources import resource_folder
+from nas.resources import replacing, resource_folder
 
 NETWORK = "network"
 COLUMNS = ("key", "op", "input", "output", "stride", "config", "macs", "params", "ms", "error", "runs")
@@ -220,9 +219,8 @@ class Table:
         if self.reference_ms is not None:
             text.write(f"# reference_ms: {self.reference_ms:.6g}\n")
         write_rows(text, ((row.piece, f"{row.ms:.6g}", f"{row.error:.3g}", row.runs) for row in self.rows.values()))
-        draft = path.with_name(path.name + ".part")
-        draft.write_text(text.getvalue())
-        os.replace(draft, path)
+        with replacing(path) as draft:
+            draft.write_text(text.getvalue())
 
     def add(self, row: Row) -> None:
         """Takes a line in, unless one about the same thing with a smaller error is there."""

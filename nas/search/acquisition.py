@@ -155,7 +155,8 @@ class Acquisition:
 
     def _reference(self, surrogates: Sequence[Surrogate], points: Array, results: Results) -> Array:
         """The worst that counts: what a random candidate comes to, and a little beyond the most that one costs."""
-        drawn, beliefs = self._believed(surrogates, list(self._drawn.values()), results)
+        # Where nothing that was drawn is inside the limits, what is trained stands for it.
+        drawn, beliefs = self._believed(surrogates, list(self._drawn.values()) or results.trained, results)
         middle = np.median(drawn[:, : len(beliefs)], axis=0)
         known = points[:, len(beliefs) :]
         lowest, highest = known.min(axis=0), known.max(axis=0)
@@ -300,8 +301,6 @@ class Acquisition:
         self, surrogates: Sequence[Surrogate], candidates: Sequence[Params], results: Results
     ) -> tuple[Array, list[Belief]]:
         """The objectives that candidates are expected to have, so that less is better, and how sure that is."""
-        if not candidates:
-            candidates = results.trained
         facts = self._facts(candidates)
         beliefs = [
             Belief(*surrogate.predict(facts.codes, facts.features), logarithmic=self._ideal_of(objective) is not None)

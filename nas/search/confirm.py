@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ray.tune.search import Searcher
 
 from nas.search.proposer import Proposer
 from nas.search.ranking import append_confirmation
 from nas.search.run_folder import choose
+from nas.search.tuning import StatelessSearcher
 
 TIME_SHARE = 0.25  # of a limited time that is kept back
 BESIDE = 1.15  # a training takes this much longer than its epochs: building and evaluation
@@ -81,7 +81,7 @@ def take(queue: list[Repeat], left: float) -> Repeat | None:
     return None
 
 
-class ConfirmSearcher(Searcher):
+class ConfirmSearcher(StatelessSearcher):
     """Ray Tune's view of a queue of confirmations; each is written down when it ends.
 
     Args:
@@ -102,7 +102,7 @@ class ConfirmSearcher(Searcher):
         seconds: float | None,
         on_result: Callable[[Repeat, float | None], None],
     ) -> None:
-        super().__init__(metric="accuracy", mode="max")
+        super().__init__()
         self._proposer, self._queue, self._folder, self._seed = proposer, queue, folder, seed
         self._ends = float("inf") if seconds is None else time.monotonic() + seconds
         self._on_result = on_result
@@ -115,15 +115,9 @@ class ConfirmSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         one = take(self._queue, self._ends - time.monotonic())
         if one is None:
-            return str(Searcher.FINISHED)
+            return str(StatelessSearcher.FINISHED)
         self._running[trial_id] = one
-        candidate = self._proposer.candidates[one.trial]
-        return {
-            "index": one.trial,
-            "macs": candidate.cost.macs,
-            "architecture": candidate.architecture.document(),
-            "seed": one.seed(self._seed),
-        }
+        return {**self._proposer.candidates[one.trial].config(), "seed": one.seed(self._seed)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         one = self._running.pop(trial_id)
@@ -134,13 +128,3 @@ class ConfirmSearcher(Searcher):
                 self._folder, {**result, "trial": one.trial, "repeat": one.repeat, "seed": one.seed(self._seed)}
             )
         self._on_result(one, accuracy)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray keeps a copy of the searcher beside its trials; the file is the state, so there is nothing to keep."""
-        return {}
-
-    def save(self, checkpoint_path: str) -> None:
-        """The file is the state; nothing else is saved."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """The file is the state; nothing else is restored."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
+from nas.profiler.units import plural
 from nas.search.front import hypervolume
 
 CONTROL = "control"  # the folder of the random search, inside that of the run
@@ -100,6 +101,6 @@ def comparison(table: pd.DataFrame) -> str:
     better = round(1000 * search) - round(1000 * random)
     verdict = "" if better > 0 else ": the search is not better than random search here"
     return (
-        f"At {count} training{'' if count == 1 else 's'} each: hypervolume {100 * search:.1f} % by the search, "
+        f"At {plural(count, 'training')} each: hypervolume {100 * search:.1f} % by the search, "
         f"{100 * random:.1f} % by random{verdict}. It is one run of each, so a small difference may be luck."
     )

@@ -38,9 +38,6 @@ class Gate:
         space: The search space.
         budget: Hard limits at the space's input.
         figures: Further figures of a candidate that the budget may limit, such as a predicted latency.
-
-    Attributes:
-        values: Of every hole.
     """
 
     def __init__(
@@ -50,7 +47,6 @@ class Gate:
         figures: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
     ) -> None:
         self.space, self.budget, self._figures = space, budget, figures
-        self.values = {hole.name: hole.values for hole in space.holes}
         self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
         self._keys: dict[Hashable, str] = {}
         self._candidates: dict[str, Priced] = {}

@@ -21,7 +21,7 @@ from nas.search.latency_model import LatencyModel
 from nas.search.plan import Plan
 from nas.search.proposer import Candidate, Proposer
 from nas.search.ranking import eligible, ranked_front, read_confirmations, with_means
-from nas.search.record import trials_table, write_whole
+from nas.search.record import trials_table, write_table
 from nas.search.run_folder import PICKS, choose
 
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
@@ -126,8 +126,8 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
     front = _with_measurements(rows, measured)
     picks = {pick: choose(front, pick) for pick in PICKS}
     front["pick"] = [",".join(pick for pick, chosen in picks.items() if chosen == i) for i in front["trial"]]
-    write_whole(folder / "trials.csv", table.to_csv(index=False))
-    write_whole(folder / "front.csv", front.to_csv(index=False))
+    write_table(folder / "trials.csv", table)
+    write_table(folder / "front.csv", front)
     taken = {i: measurement.to_dict() for i, measurement in sorted(measured.items())}
     (folder / "measurements.json").write_text(json.dumps(taken, indent=2) + "\n")
     proposer.candidates[picks["accuracy"]].architecture.save(folder / "best.yaml")

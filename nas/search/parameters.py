@@ -73,19 +73,15 @@ class IndependentSpace:
             return params
         name = changeable[int(rng.integers(len(changeable)))]
         distribution = self.distributions[name]
-        value = params[name]
+        value, before = params[name], _position(distribution, params[name])
         for _ in range(CHANGES):
-            if not self._same(name, value, params[name]):
+            if _position(distribution, value) != before:
                 break
             place = rng.random()
             if name in self._numbers and rng.random() < 0.5:  # a number moves a little as often as anywhere
                 place = float(np.clip(_place(self._numbers[name], params[name]) + rng.normal(0, 0.1), 0, 1 - 1e-9))
             value = _value(distribution, place)
         return {**params, name: value}
-
-    def _same(self, name: str, a: Any, b: Any) -> bool:
-        represent = self.distributions[name].to_internal_repr
-        return represent(a) == represent(b)
 
     def codes(self, candidates: Sequence[Params]) -> NDArray[np.int64]:
         choices = {n: d for n, d in self.distributions.items() if not isinstance(d, FloatDistribution)}

@@ -21,12 +21,12 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
-from ray.tune.search import Searcher
 
 from nas.architecture import Architecture, ArchitectureError
 from nas.profiler.cost import Cost, cost
 from nas.search.gate import Gate
 from nas.search.sampler import ParetoSampler
+from nas.search.tuning import StatelessSearcher
 
 STUDY = "study.log"
 GRACE = 3  # seconds after which a lock that a killed search has left is taken over; a run has one writer
@@ -54,6 +54,10 @@ class Candidate:
     index: int
     architecture: Architecture
     cost: Cost
+
+    def config(self) -> dict[str, Any]:
+        """What a trial is told of it."""
+        return {"index": self.index, "macs": self.cost.macs, "architecture": self.architecture.document()}
 
 
 class Proposer:
@@ -242,11 +246,11 @@ class Proposer:
         self._tell(self._results)
 
 
-class ProposerSearcher(Searcher):
+class ProposerSearcher(StatelessSearcher):
     """Ray Tune's view of a proposer: a config per candidate, a result per trial."""
 
     def __init__(self, proposer: Proposer, on_result: Callable[[], None]) -> None:
-        super().__init__(metric="accuracy", mode="max")
+        super().__init__()
         self.proposer, self._on_result = proposer, on_result
         self._index: dict[str, int] = {}
 
@@ -254,15 +258,11 @@ class ProposerSearcher(Searcher):
         try:
             candidate = self.proposer.propose()
         except StopIteration:
-            return str(Searcher.FINISHED)
+            return str(StatelessSearcher.FINISHED)
         if candidate is None:
             return None
         self._index[trial_id] = candidate.index
-        return {
-            "index": candidate.index,
-            "macs": candidate.cost.macs,
-            "architecture": candidate.architecture.document(),
-        }
+        return candidate.config()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         index = self._index.pop(trial_id)
@@ -277,13 +277,3 @@ class ProposerSearcher(Searcher):
             self.proposer.record(index, record)
         # A trial cut off before its first evaluation stays open, for the next session to train.
         self._on_result()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray keeps a copy of the searcher beside its trials; the journal is the state, so there is nothing to keep."""
-        return {}
-
-    def save(self, checkpoint_path: str) -> None:
-        """The journal is the state; nothing else is saved."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """The journal is the state; nothing else is restored."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -13,19 +12,13 @@ from typing import Any
 import pandas as pd
 
 from nas.profiler.device import available_cores, device_name
+from nas.resources import replacing
 from nas.search.budget import training_memory
 from nas.search.plan import Plan
 from nas.search.proposer import Candidate, Proposer, Result
 from nas.search.run_folder import NUMBERS
 
 _COLUMNS = ("trial", "state", *NUMBERS, "operators", "hash", "error")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: a run can be resumed whenever its driver is killed."""
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def write_settings(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -56,7 +49,14 @@ def write_settings(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
         "versions": {name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
         "settings": asdict(settings),
     }
-    write_whole(folder / "run.json", json.dumps(document, indent=2) + "\n")
+    with replacing(folder / "run.json") as draft:
+        draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Writes a table of the run folder, whole or not at all: a run can be resumed whenever its driver is killed."""
+    with replacing(path) as draft:
+        table.to_csv(draft, index=False)
 
 
 def counts(proposer: Proposer) -> dict[str, int]:

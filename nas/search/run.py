@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import time as clock
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import Searcher
 from rich.console import Console
 
-from nas.data.datasets import Clips, Split, load_clips
 from nas.errors import NasError
 from nas.neighbourhood import DEFAULT_EDITS
 from nas.profiler.device import available_cores
 from nas.profiler.units import plural
+from nas.resources import replacing
 from nas.search.cluster import session
 from nas.search.confirm import ConfirmSearcher, expected_seconds, repeats
 from nas.search.control import CONTROL, CURVES, curves
@@ -28,13 +24,11 @@ from nas.search.plan import DEFAULT_SECONDS, Plan, Settings, check_budget
 from nas.search.progress import ConfirmProgress, SearchProgress
 from nas.search.proposer import Proposer, ProposerSearcher
 from nas.search.ranking import eligible, front_of, read_confirmations
-from nas.search.record import counts, trials_table, write_settings, write_whole
+from nas.search.record import counts, trials_table, write_settings, write_table
 from nas.search.run_folder import Run
 from nas.search.scheduler import ParetoRungs
-from nas.search.trainable import Proxy, ProxyData, ProxyTrial
-from nas.search.tuning import Outcome, run_trials
-
-CROP_ROOM = 8 / 7  # clips are kept this much larger than the proxy's input, for random crops
+from nas.search.trainable import ProxyData, ProxyTrial
+from nas.search.tuning import run_trials
 
 
 class Interrupted(NasError):
@@ -200,10 +194,11 @@ def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
     started = clock.monotonic()
     settings, file = plan.settings, folder / "run.json"
     plan.console.print(f"{plan.describe()}; run folder {folder}", highlight=False)
-    data = _load(plan)
+    with plan.console.status("reading clips"):
+        data = ProxyData.read(plan.data, plan.proxy, settings.seed, available_cores())
     (folder / "architectures").mkdir(parents=True, exist_ok=True)
-    plan.space.save(folder / ".space.yaml")
-    os.replace(folder / ".space.yaml", folder / "space.yaml")
+    with replacing(folder / "space.yaml") as draft:
+        plan.space.save(draft)
     facts = json.loads(file.read_text()) if file.exists() else {}
     facts["searched"] = facts.get("searched", False) and not more
     spent = facts.get("wall_s", 0.0)
@@ -220,7 +215,7 @@ def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
         confirmation = settings.time if facts["searched"] else plan.seconds()[2]
         interrupted = _search(plan, gate, proposer, data, folder, facts)
         trials = trials_table(proposer, predicted(latency))
-        write_whole(folder / "trials.csv", trials.to_csv(index=False))
+        write_table(folder / "trials.csv", trials)
         sizes = {"train": data.train, "val": data.val, "test": data.test}
         facts |= {
             "counts": counts(proposer),
@@ -258,7 +253,7 @@ def _search(plan: Plan, gate: Gate, proposer: Proposer, data: ProxyData, folder:
         interrupted = _train(plan, random, data, folder, facts, controls, control_seconds, "random control")
     _keep(random, apart)
     table = curves(trials_table(proposer), trials_table(random), plan.data.chance)
-    write_whole(folder / CURVES, table.to_csv(index=False))
+    write_table(folder / CURVES, table)
     facts["searched"] = not interrupted
     return interrupted
 
@@ -294,9 +289,10 @@ def _confirm(plan: Plan, proposer: Proposer, data: ProxyData, folder: Path, seco
     progress = ConfirmProgress(plan.console, queue, plan.workers, seconds, plan.console.quiet)
     searcher = ConfirmSearcher(proposer, queue, folder, plan.proxy.recipe.seed, seconds, progress.update)
     # Nobody is judged on the way, so there is one evaluation, at the end.
-    whole = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
+    proxy = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
     with progress:
-        interrupted = searcher.fits() and _tune(plan, folder, whole, data, searcher).interrupted
+        parameters = {"proxy": proxy, "data": data}
+        interrupted = searcher.fits() and run_trials(ProxyTrial, parameters, plan.place(folder), searcher).interrupted
     if queue and not interrupted:
         plan.console.print(
             f"The time was too short for {len(queue)} of {total} confirmations; nas search --resume {folder} "
@@ -304,24 +300,6 @@ def _confirm(plan: Plan, proposer: Proposer, data: ProxyData, folder: Path, seco
             highlight=False,
         )
     return interrupted
-
-
-def _load(plan: Plan) -> ProxyData:
-    """Decodes the clips of the proxies once, a little larger than their input."""
-    proxy, data = plan.proxy, plan.data
-    height, width = (int(np.ceil(n * CROP_ROOM)) for n in proxy.size)
-
-    def read(split: Split, limit: int) -> Clips:
-        seed, workers = plan.settings.seed, available_cores()
-        return load_clips(split, proxy.frames, (height, width), limit=limit, seed=seed, workers=workers)
-
-    with plan.console.status("reading clips"):
-        return ProxyData(
-            train=read(data.train, proxy.train_clips),
-            val=read(data.val, proxy.val_clips),
-            test=read(data.test, proxy.val_clips) if data.test else None,
-            flip=data.flip,
-        )
 
 
 def _train(
@@ -343,25 +321,11 @@ def _train(
     progress.resumed(len(proposer.results))
     searcher = ProposerSearcher(proposer, lambda: progress.update(proposer))
     with progress:
+        parameters = {"proxy": plan.proxy, "data": data}
         scheduler = ParetoRungs(plan.lag, known=known)
-        outcome = _tune(plan, folder, plan.proxy, data, searcher, scheduler, left, seconds)
+        outcome = run_trials(ProxyTrial, parameters, plan.place(folder), searcher, scheduler, left, seconds)
     facts["step_s"] = facts.get("step_s", 0.0) + outcome.step_seconds
     facts["slot_s"] = facts.get("slot_s", 0.0) + outcome.slot_seconds
     busy = 100 * outcome.step_seconds / max(outcome.slot_seconds, 1e-9)
     plan.console.print(f"Workers spent {busy:.0f} % of the time in training steps", highlight=False)
     return outcome.interrupted
-
-
-def _tune(
-    plan: Plan,
-    folder: Path,
-    proxy: Proxy,
-    data: ProxyData,
-    searcher: Searcher,
-    scheduler: TrialScheduler | None = None,
-    samples: int | None = None,
-    seconds: float | None = None,
-) -> Outcome:
-    """Trains what a searcher suggests as a proxy."""
-    parameters, place = {"proxy": proxy, "data": data}, plan.place(folder)
-    return run_trials(ProxyTrial, parameters, place, searcher, scheduler, samples, seconds)

@@ -73,12 +73,12 @@ def _found(gate: Gate, params: Params) -> _Found:
 
 def _descended(gate: Gate, start: _Found, rng: np.random.Generator) -> _Found:
     """The best of each hole's values in turn, in random order, until none of them is nearer to the budget."""
-    space, holes = gate.space, gate.values
+    space, holes = gate.space, gate.distributions
     best, improved = start, True
     while improved and best[0][0] > 0:
         improved = False
         for name in rng.permutation(list(best[1])).tolist():
-            values = holes[name] if name in best[1] else ()
+            values = holes[name].choices if name in best[1] else ()
             changed = (_changed(space, best[1], name, value, rng) for value in values if value != best[1][name])
             found = [_found(gate, params) for params in changed if params]
             nearest = min(found, key=_distance, default=best)
@@ -92,10 +92,10 @@ def _descended(gate: Gate, start: _Found, rng: np.random.Generator) -> _Found:
 def _kicked(gate: Gate, params: Params, rng: np.random.Generator) -> Params:
     """The candidate with a few holes changed at random, as far as that can be built."""
     for _ in range(KICKED):
-        names = [name for name in params if len(gate.values[name]) > 1]
+        names = [name for name in params if not gate.distributions[name].single()]
         if names:
             name = names[int(rng.integers(len(names)))]
-            others = [value for value in gate.values[name] if value != params[name]]
+            others = [value for value in gate.distributions[name].choices if value != params[name]]
             params = _changed(gate.space, params, name, others[int(rng.integers(len(others)))], rng) or params
     return params
 

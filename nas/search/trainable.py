@@ -12,12 +12,14 @@ import torch
 from ray import tune
 
 from nas.architecture import Architecture
-from nas.data.datasets import Clips
+from nas.data.datasets import Clips, Split, VideoData, load_clips
 from nas.models.network import build
 from nas.profiler.cost import cost
 from nas.search.budget import fitting_micro_batch, training_step_memory
 from nas.search.scheduler import SPACING
 from nas.training.loop import Recipe, Training, accuracy
+
+CROP_ROOM = 8 / 7  # clips are kept this much larger than the proxy's input, for random crops
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,21 @@ class ProxyData:
     val: Clips
     test: Clips | None
     flip: bool
+
+    @classmethod
+    def read(cls, data: VideoData, proxy: Proxy, seed: int, workers: int) -> ProxyData:
+        """Decodes the clips of the proxies once, a little larger than their input."""
+        height, width = (math.ceil(n * CROP_ROOM) for n in proxy.size)
+
+        def clips(split: Split, limit: int) -> Clips:
+            return load_clips(split, proxy.frames, (height, width), limit=limit, seed=seed, workers=workers)
+
+        return cls(
+            train=clips(data.train, proxy.train_clips),
+            val=clips(data.val, proxy.val_clips),
+            test=clips(data.test, proxy.val_clips) if data.test else None,
+            flip=data.flip,
+        )
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,23 @@ class _Steps(tune.Callback):
         self.seconds += time.monotonic() - self._since.pop(trial.trial_id, time.monotonic())
 
 
+class StatelessSearcher(Searcher):
+    """A searcher whose memory is a file that it writes itself; Ray keeps a copy of it beside the trials."""
+
+    def __init__(self) -> None:
+        super().__init__(metric="accuracy", mode="max")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
 class _OneAhead(ConcurrencyLimiter):
     """Suggests one trial more than there are workers, so that whoever gets free finds one.
 

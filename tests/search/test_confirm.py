@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from nas.search import confirm
 from nas.search.confirm import BESIDE, ConfirmSearcher, Repeat, expected_seconds, repeats, take
 from nas.search.plan import Plan
+from nas.search.proposer import Candidate
 from nas.search.ranking import read_confirmations
 
 # Against log10 of the cost the scaled losses are (1, 0), (0.2, 0.5), (0, 1): trial 2 is the knee, 3 the best.
@@ -58,8 +59,8 @@ def test_what_does_not_fit_is_left_for_what_does() -> None:
 
 
 def searcher(folder: Path, queue: list[Repeat], shown: list[Any], seconds: float | None = None) -> ConfirmSearcher:
-    candidate = SimpleNamespace(cost=SimpleNamespace(macs=1), architecture=SimpleNamespace(document=dict))
-    proposer: Any = SimpleNamespace(candidates=[candidate] * 4)
+    architecture, cost = SimpleNamespace(document=dict), SimpleNamespace(macs=1)
+    proposer: Any = SimpleNamespace(candidates=[Candidate(i, architecture, cost) for i in range(4)])  # type: ignore
     return ConfirmSearcher(proposer, queue, folder, 7, seconds, lambda one, accuracy: shown.append((one, accuracy)))
 
 
