@@ -10,9 +10,14 @@ from rich.console import Console
 
 from nas.cli.options import clip_shape, searched, seconds
 from nas.cli.space import SAMPLES, survey_table
+from nas.errors import NasError
+
+# Options that go with --resume: all others are as the run was started.
+_RESUMED = ("trials", "time", "measure_seconds", "confirm_seeds", "address", "storage", "quiet")
 
 
 def search_command(
+    context: typer.Context,
     space: Annotated[str | None, typer.Argument(help="A search space's name or file; hybrid by default.")] = None,
     around: Annotated[
         str | None, typer.Option(help="Search the neighbourhood of this network, by name or file.")
@@ -39,7 +44,11 @@ def search_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; runs/SPACE-DATA-N by default.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Run folder to go on with; --trials counts its networks too.")
+        Path | None,
+        typer.Option(
+            help="Run folder to go on with, as it was started but for --trials (its networks count too), --time, "
+            "--confirm-seeds, --measure-seconds, --address and --storage."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of proposals, data and training.")] = 0,
     sampler: Annotated[str, typer.Option(help="pareto, which knows cost, or tpe, nsga2, gp, random.")] = "pareto",
@@ -65,8 +74,11 @@ def search_command(
         float | None, typer.Option(help="Time to measure each network of the front; 5 by default.")
     ] = None,
     confirm_seeds: Annotated[
-        int, typer.Option(help="Train the front again with so many further seeds; a quarter of --time is kept for it.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            help="Train the front again with so many further seeds; 2 by default. A quarter of --time is kept."
+        ),
+    ] = None,
     control: Annotated[
         str | None,
         typer.Option(help="random or random:SHARE: so much of the budget goes to random search, to compare; 0.25."),
@@ -98,11 +110,18 @@ def search_command(
     console = Console()
     limit = seconds(time) if time else None
     if resume is not None:
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+        refused = [name for name in given if name not in ("resume", *_RESUMED)]
+        if refused:
+            allowed = ", ".join(_option(name) for name in _RESUMED)
+            raise NasError(f"{_option(refused[0])} does not go with --resume; allowed: {allowed}")
         run = resume_search(
             resume,
             trials=trials,
             time=limit,
             measure_seconds=measure_seconds,
+            confirm_seeds=confirm_seeds,
             address=address,
             storage=storage,
             quiet=quiet,
@@ -127,7 +146,7 @@ def search_command(
             "train_clips": train_clips,
             "val_clips": val_clips,
             "measure_seconds": 5.0 if measure_seconds is None else measure_seconds,
-            "confirm_seeds": confirm_seeds,
+            "confirm_seeds": 2 if confirm_seeds is None else confirm_seeds,
             "control": control,
             "address": address,
             "storage": storage,
@@ -135,7 +154,7 @@ def search_command(
         }
         if dry_run:
             plan = Plan.of(Settings(**options).checked(), console)
-            console.print(f"{plan.describe()}. Nothing was trained.", highlight=False)
+            console.print(f"{plan.describe()}. Nothing was trained.", highlight=False, soft_wrap=True)
             console.print(survey_table(plan.space, plan.budget, SAMPLES, console))
             return
         run = search(**options, out=out, quiet=quiet)
@@ -144,6 +163,10 @@ def search_command(
     if len(run.control):
         console.print(comparison(run.control), highlight=False, soft_wrap=True)
     console.print(f"report  {page}\nbest    {run.path / 'best.yaml'}", highlight=False, soft_wrap=True)
+
+
+def _option(name: str) -> str:
+    return name.upper() if name == "space" else f"--{name.replace('_', '-')}"
 
 
 def _share(text: str | None) -> float | str | None:

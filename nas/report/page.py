@@ -112,6 +112,13 @@ def _missing(run: Run) -> list[str]:
         reason = "the run ended before its front was measured" if len(run.trials) else "nothing was trained"
         return [f"There is no front: {reason}. The run may be continued by nas search --resume."]
     absent = []
+    later = len(run.trials) - int(run.settings.get("front_of", len(run.trials)))
+    if later > 0:
+        is_not = "training is not" if later == 1 else "trainings are not"
+        absent.append(
+            f"{later} further {is_not} part of it yet: the front is as it was before they began. "
+            "nas search --resume goes on."
+        )
     stopped = int((run.front["state"] == "stopped").sum())
     if stopped:
         was = "trial of the front was" if stopped == 1 else "trials of the front were"

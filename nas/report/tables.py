@@ -26,11 +26,11 @@ GFLOPS_NOTE = (
 
 _COUNTS = {
     "proposed": "proposed",
-    "rejected": "rejected before training: over the budget",
+    "rejected": "rejected before training: over the budget, or impossible to build",
     "duplicates": "skipped: the same network as an earlier one",
     "trained": "trained",
     "stopped_early": "of these stopped early",
-    "failed": "of these failed",
+    "failed": "failed beside these",
 }
 
 

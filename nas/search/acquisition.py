@@ -38,6 +38,7 @@ class Results:
         values: (results, objectives), of each.
         curves: Of each, the first objective at the rungs that it reached; empty where there are none.
         running: Candidates in training.
+        lost: Candidates that have no result: outside the limits, or failed.
         seen: Keys of everything that was proposed.
     """
 
@@ -47,6 +48,7 @@ class Results:
     values: list[Sequence[float]] = field(default_factory=list)
     curves: list[Sequence[float]] = field(default_factory=list)
     running: list[Params] = field(default_factory=list)
+    lost: list[Params] = field(default_factory=list)
     seen: set[Hashable] = field(default_factory=set)
 
 
@@ -104,7 +106,11 @@ class Acquisition:
                 ideal; or what to start with is no candidate.
         """
         self.exhausted = False
-        self._draw(min(DRAWN + FRESH * number, self._anchors))
+        draws = DRAWN + FRESH * number
+        self._draw(min(draws, self._anchors))
+        if draws >= self._anchors:
+            self._scale = self._scale or self._scaled_by(list(self._drawn.values()))
+            self._draw(min(draws, MOST))
         rng = np.random.default_rng((self._seed, number))
         proposal = self._first(results, rng) or self._next(results, number, rng)
         kept = results.seen | self._drawn.keys()
@@ -123,17 +129,14 @@ class Acquisition:
             # Results that were given may all be from one part of the range: they say nothing of the others.
             edges = np.quantile(self._facts(list(self._drawn.values())).known[:, 0], np.linspace(0, 1, PARTS + 1)[1:-1])
             parts = np.searchsorted(edges, self._facts(fresh).known[:, 0])
-            looked = np.searchsorted(edges, self._facts([*results.trained, *results.running]).known[:, 0])
+            proposed = [*results.trained, *results.running, *results.lost]
+            looked = np.searchsorted(edges, self._facts(proposed).known[:, 0])
             for part in sorted({*parts.tolist()} - {*looked.tolist()}):
                 return self._spread([p for p, at in zip(fresh, parts, strict=True) if at == part], 0)
         return None
 
     def _next(self, results: Results, number: int, rng: np.random.Generator) -> Params:
         """The candidate of largest expected gain; one in four is any change of the front."""
-        self._draw(self._anchors)
-        if self._scale is None:
-            self._scale = self._scaled_by(list(self._drawn.values()))
-        self._draw(min(DRAWN + FRESH * number, MOST))
         told = len(results.trained)
         surrogates = self._surrogates(results)
         there, _ = self._believed(surrogates, [*results.trained, *results.running], results)
@@ -149,9 +152,23 @@ class Acquisition:
             _thinned(there),
             self._reference(surrogates, np.vstack([there, points]), results),
         )
+        gain *= self._likely_trained(results, pool)
         if not gain.any():  # nothing is expected to add: what is least certain tells most
             gain = np.sum([belief.deviation for belief in beliefs], axis=0)
         return pool[int(gain.argmax())]
+
+    def _likely_trained(self, results: Results, candidates: Sequence[Params]) -> Array:
+        """How likely each candidate has a result at all, by how like it is to those that were lost and to others."""
+        if not results.lost:
+            return np.ones(len(candidates))
+        trained, lost = results.trained[-LATEST:], results.lost[-LATEST:]
+        there, values = self._facts([*trained, *lost]), np.repeat([1.0, 0.0], [len(trained), len(lost)])
+        exact = np.zeros(len(values))
+        kernels = Kernel.likely(there.codes, there.features, values, exact)
+        surrogate = Surrogate.fit(kernels, there.codes, there.features, values, exact)
+        facts = self._facts(candidates)
+        likely, _ = surrogate.predict(facts.codes, facts.features)
+        return np.clip(likely, 0.0, 1.0)
 
     def _reference(self, surrogates: Sequence[Surrogate], points: Array, results: Results) -> Array:
         """The worst that counts: what a random candidate comes to, and a little beyond the most that one costs."""

@@ -89,6 +89,7 @@ class ConfirmSearcher(StatelessSearcher):
         queue: What is to be trained; what is left in it at the end did not fit into the time.
         folder: The run folder.
         seed: Of the search.
+        workers: Trainings at a time; one that is suggested beyond them waits for the first to end.
         seconds: How long there is, or None.
         on_result: Called with each that ended and its accuracy (None if it failed).
     """
@@ -99,6 +100,7 @@ class ConfirmSearcher(StatelessSearcher):
         queue: list[Repeat],
         folder: Path,
         seed: int,
+        workers: int,
         seconds: float | None,
         on_result: Callable[[Repeat, float | None], None],
     ) -> None:
@@ -106,21 +108,25 @@ class ConfirmSearcher(StatelessSearcher):
         self._proposer, self._queue, self._folder, self._seed = proposer, queue, folder, seed
         self._ends = float("inf") if seconds is None else time.monotonic() + seconds
         self._on_result = on_result
-        self._running: dict[str, Repeat] = {}
+        self._workers = workers
+        self._running: dict[str, tuple[Repeat, float]] = {}  # with the time at which it is expected to end
 
     def fits(self) -> bool:
         """Whether there is time for any of them."""
         return min((one.seconds for one in self._queue), default=float("inf")) <= self._ends - time.monotonic()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        one = take(self._queue, self._ends - time.monotonic())
-        if one is None:
-            return str(StatelessSearcher.FINISHED)
-        self._running[trial_id] = one
+        begins, waits = time.monotonic(), len(self._running) >= self._workers
+        if waits:
+            begins = max(begins, min(ends for _, ends in self._running.values()))
+        one = take(self._queue, self._ends - begins)
+        if one is None:  # one that ends sooner than expected may leave time for another
+            return None if waits and self._queue else str(StatelessSearcher.FINISHED)
+        self._running[trial_id] = one, begins + one.seconds
         return {**self._proposer.candidates[one.trial].config(), "seed": one.seed(self._seed)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        one = self._running.pop(trial_id)
+        one, _ = self._running.pop(trial_id)
         accuracy = None
         if result and not error and "accuracy" in result and result["last"]:
             accuracy = float(result["accuracy"])

@@ -16,6 +16,7 @@ CONTROL = "control"  # the folder of the random search, inside that of the run
 CURVES = "control.csv"
 SHARE = 0.25  # of the trainings, or of the time
 SEARCH, RANDOM = "search", "random"
+APART = 1_000_003  # between the seeds of proposals: with one seed, samplers that begin at random begin the same
 
 
 def control_share(text: str | None) -> float:

@@ -17,6 +17,7 @@ from nas.profiler.device import Conditions, available_cores
 from nas.profiler.growth import grow
 from nas.profiler.measure import Measurement, measure
 from nas.profiler.tables import Predictor, Table, describe
+from nas.resources import replacing
 from nas.search.latency_model import LatencyModel
 from nas.search.plan import Plan
 from nas.search.proposer import Candidate, Proposer
@@ -24,6 +25,7 @@ from nas.search.ranking import eligible, ranked_front, read_confirmations, with_
 from nas.search.record import trials_table, write_table
 from nas.search.run_folder import PICKS, choose
 
+MEASUREMENTS = "measurements.json"
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
 DRAFT = "latency_table.growing.csv"
 NETWORKS = 12  # measured whole, from which the overhead of a network and the interval of a prediction are known
@@ -87,6 +89,13 @@ def _measured(plan: Plan, architecture: Architecture) -> Measurement:
     return measure(architecture, str(plan.device), max_seconds=plan.settings.measure_seconds)
 
 
+def measured_latencies(folder: Path) -> dict[int, float]:
+    """The milliseconds that the networks of a run took when they were last measured, by number; none before."""
+    path = folder / MEASUREMENTS
+    taken = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {int(i): float(measurement["latency_ms"]["median"]) for i, measurement in taken.items()}
+
+
 def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predictor | None) -> None:
     """Measures the front, and what takes the place of networks that break a latency limit as measured.
 
@@ -129,7 +138,8 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
     write_table(folder / "trials.csv", table)
     write_table(folder / "front.csv", front)
     taken = {i: measurement.to_dict() for i, measurement in sorted(measured.items())}
-    (folder / "measurements.json").write_text(json.dumps(taken, indent=2) + "\n")
+    with replacing(folder / MEASUREMENTS) as draft:
+        draft.write_text(json.dumps(taken, indent=2) + "\n", encoding="utf-8")
     proposer.candidates[picks["accuracy"]].architecture.save(folder / "best.yaml")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -108,7 +108,7 @@ class Settings:
     reproducible: bool = False
 
     def checked(self) -> Settings:
-        """Returns the settings.
+        """Returns the settings, with the default time where neither time nor trials are given.
 
         Raises:
             NasError: A number is outside what is allowed, or a name is unknown.
@@ -133,7 +133,7 @@ class Settings:
             raise NasError(f"sampler {self.sampler!r} is unknown; allowed: {', '.join(SAMPLERS)}")
         if self.sampler == "gp" and find_spec("scipy") is None:
             raise NasError("sampler 'gp' needs scipy; allowed: another sampler, or pip install 'video-nas[gp]'")
-        return self
+        return replace(self, time=DEFAULT_SECONDS) if self.trials is None and self.time is None else self
 
 
 @dataclass(frozen=True)

@@ -157,13 +157,8 @@ class Proposer:
         """
         if self._unfinished:
             return self._candidates[self._unfinished.pop(0)]
-        if self.lag is None:
-            self.finish()
-        else:
-            needed = range(len(self._candidates) - self.lag + 1)
-            if not self._results.keys() >= set(needed):
-                return None
-            self._tell(needed)
+        if not self.learn():
+            return None
         for _ in range(MAX_PROPOSALS):
             candidate = self._ask()
             if candidate:
@@ -241,9 +236,17 @@ class Proposer:
         else:
             self.study.tell(trial, [result["accuracy"], log_macs])
 
-    def finish(self) -> None:
-        """Tells the study every result that it has not been told yet."""
-        self._tell(self._results)
+    def learn(self) -> bool:
+        """Tells the study the results that the next proposal goes by; returns whether all of them are known.
+
+        Without a lag that is whatever is known. With one no other result is told, or an interruption would change what
+        is proposed after it.
+        """
+        needed = set(self._results if self.lag is None else range(len(self._candidates) - self.lag + 1))
+        known = self._results.keys() >= needed
+        if known:
+            self._tell(needed)
+        return known
 
 
 class ProposerSearcher(StatelessSearcher):
@@ -253,6 +256,7 @@ class ProposerSearcher(StatelessSearcher):
         super().__init__()
         self.proposer, self._on_result = proposer, on_result
         self._index: dict[str, int] = {}
+        self._latest: dict[str, dict[str, Any]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         try:
@@ -264,8 +268,12 @@ class ProposerSearcher(StatelessSearcher):
         self._index[trial_id] = candidate.index
         return candidate.config()
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._latest[trial_id] = result
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         index = self._index.pop(trial_id)
+        self._latest.pop(trial_id, None)
         if error:
             self.proposer.record(index, {"state": "failed", "error": "its process ended, perhaps for lack of memory"})
         elif result and "error" in result:
@@ -275,5 +283,12 @@ class ProposerSearcher(StatelessSearcher):
             record: Result = {key: result[key] for key in _KEPT if key in result}
             record["state"] = "finished" if result["last"] else "stopped"
             self.proposer.record(index, record)
-        # A trial cut off before its first evaluation stays open, for the next session to train.
         self._on_result()
+
+    def time_is_over(self) -> None:
+        """Takes what trials had that Ray cut off at the end of the time, of which it tells a searcher nothing.
+
+        One that was not evaluated yet stays open, for the next session to train.
+        """
+        for trial_id, result in list(self._latest.items()):
+            self.on_trial_complete(trial_id, {**result, "last": False})

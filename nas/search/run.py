@@ -17,10 +17,10 @@ from nas.profiler.units import plural
 from nas.resources import replacing
 from nas.search.cluster import session
 from nas.search.confirm import ConfirmSearcher, expected_seconds, repeats
-from nas.search.control import CONTROL, CURVES, curves
+from nas.search.control import APART, CONTROL, CURVES, curves
 from nas.search.gate import Gate
-from nas.search.measuring import latency_predictor, measure_front, predicted
-from nas.search.plan import DEFAULT_SECONDS, Plan, Settings, check_budget
+from nas.search.measuring import latency_predictor, measure_front, measured_latencies, predicted
+from nas.search.plan import Plan, Settings, check_budget
 from nas.search.progress import ConfirmProgress, SearchProgress
 from nas.search.proposer import Proposer, ProposerSearcher
 from nas.search.ranking import eligible, front_of, read_confirmations
@@ -111,7 +111,7 @@ def search(
         budget=budget,
         data=str(data),
         trials=trials,
-        time=DEFAULT_SECONDS if trials is None and time is None else time,
+        time=time,
         seed=seed,
         sampler=sampler,
         device=device,
@@ -145,6 +145,7 @@ def resume(
     trials: int | None = None,
     time: float | None = None,
     measure_seconds: float | None = None,
+    confirm_seeds: int | None = None,
     address: str | None = None,
     storage: str | None = None,
     quiet: bool = False,
@@ -152,27 +153,49 @@ def resume(
     """Goes on with an interrupted run, or with a finished one when more trials or time are given.
 
     A search that had come to its end is not prolonged unless one of them is given, but what was left to confirm is.
+    What is trained stays the same proxy, whatever machine goes on with it.
 
     Args:
         path: The run folder.
         trials: Candidates to train in all; as the run was started if neither this nor time is given.
         time: Further seconds to train.
         measure_seconds: Time for measuring each network of the front; as the run was started unless given.
+        confirm_seeds: With how many further seeds the front is trained again; as the run was started unless given.
         address: Of a running Ray cluster; as the run was started unless given.
         storage: For what Ray stores; as the run was started unless given.
         quiet: Print nothing.
 
     Raises:
-        NasError: No such run, or its space or data have gone.
+        NasError: No such run, or its space or data have gone or have other classes.
     """
-    settings = Settings(**Run(path).settings["settings"])
-    if trials is not None or time is not None:
-        settings = replace(settings, trials=trials, time=time)
-    given: dict[str, Any] = {"measure_seconds": measure_seconds, "address": address, "storage": storage}
-    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
-    stored = Path(path) / "space.yaml"
+    known = Run(path).settings
+    try:
+        proxy, classes = known["proxy"], known["classes"]
+        settings = replace(
+            Settings(**known["settings"]),
+            epochs=int(proxy["epochs"]),
+            proxy_frames=int(proxy["frames"]),
+            proxy_size=max(map(int, proxy["size"])),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise NasError(f"run {str(path)!r} was written by another version of nas; allowed: a new run") from None
     more = trials is not None or time is not None
-    return _run(Plan.of(settings.checked(), Console(quiet=quiet), stored), Path(path), more)
+    if more:
+        settings = replace(settings, trials=trials, time=time)
+    given: dict[str, Any] = {
+        "measure_seconds": measure_seconds,
+        "confirm_seeds": confirm_seeds,
+        "address": address,
+        "storage": storage,
+    }
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    plan = Plan.of(settings.checked(), Console(quiet=quiet), Path(path) / "space.yaml")
+    if list(plan.data.classes) != classes:
+        raise NasError(
+            f"data {settings.data!r} has other classes than run {str(path)!r} began with "
+            f"({len(plan.data.classes)}, and {len(classes)} before); allowed: the same classes, or a new run"
+        )
+    return _run(plan, Path(path), more)
 
 
 def _free_folder(plan: Plan) -> Path:
@@ -190,17 +213,34 @@ def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
         plan: What to do.
         folder: The run folder.
         more: Whether a search that came to its end before goes on.
+
+    Raises:
+        NasError: The folder cannot be made, or nothing was trained.
+        Interrupted: The user stopped it.
     """
+    try:
+        (folder / "architectures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(
+            f"out {str(folder)!r} cannot be made ({error.strerror}); allowed: a folder in one that can be written to"
+        ) from None
+    try:
+        return _stages(plan, folder, more)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; what was trained is kept; allowed: nas search --resume {folder}") from None
+
+
+def _stages(plan: Plan, folder: Path, more: bool) -> Run:
     started = clock.monotonic()
     settings, file = plan.settings, folder / "run.json"
     plan.console.print(f"{plan.describe()}; run folder {folder}", highlight=False)
     with plan.console.status("reading clips"):
         data = ProxyData.read(plan.data, plan.proxy, settings.seed, available_cores())
-    (folder / "architectures").mkdir(parents=True, exist_ok=True)
     with replacing(folder / "space.yaml") as draft:
         plan.space.save(draft)
     facts = json.loads(file.read_text()) if file.exists() else {}
-    facts["searched"] = facts.get("searched", False) and not more
+    if more:
+        facts |= {"searched": False, "spent_s": {}}
     spent = facts.get("wall_s", 0.0)
     write_settings(plan, folder, facts)
     latency = latency_predictor(plan, folder)
@@ -212,7 +252,7 @@ def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
     # Ray is gone before anything is measured.
     with session():
         # Where nothing is searched any more, all of the time is for the confirmation.
-        confirmation = settings.time if facts["searched"] else plan.seconds()[2]
+        confirmation = settings.time if facts.get("searched") else plan.seconds()[2]
         interrupted = _search(plan, gate, proposer, data, folder, facts)
         trials = trials_table(proposer, predicted(latency))
         write_table(folder / "trials.csv", trials)
@@ -228,28 +268,30 @@ def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
     write_settings(plan, folder, facts)
     if interrupted:
         raise Interrupted(
-            f"interrupted after {len(trials)} trained candidates, which are kept; allowed: nas search --resume {folder}"
+            f"interrupted after {len(trials)} candidates, which are kept; allowed: nas search --resume {folder}"
         )
     if (trials["state"] == "failed").all():
         reason = trials["error"].iloc[0] if len(trials) else "the time was too short for the first one"
         raise NasError(f"no candidate was trained: {reason}; allowed: nas search --resume {folder} --time 10m")
     measure_front(plan, folder, proposer, latency)
-    write_settings(plan, folder, facts | {"wall_s": spent + clock.monotonic() - started})
+    facts |= {"wall_s": spent + clock.monotonic() - started, "front_of": len(trials)}
+    write_settings(plan, folder, facts)
     return Run(folder)
 
 
 def _search(plan: Plan, gate: Gate, proposer: Proposer, data: ProxyData, folder: Path, facts: dict[str, Any]) -> bool:
     """Trains candidates, and those of the control; returns whether the user interrupted it."""
     (trials, controls), (seconds, control_seconds, _) = plan.trainings(), plan.seconds()
-    interrupted = not facts["searched"] and _train(plan, proposer, data, folder, facts, trials, seconds)
+    searched = facts.get("searched", False)
+    interrupted = not searched and _train(plan, proposer, data, folder, facts, trials, seconds)
     _keep(proposer, folder)
     if plan.settings.control is None or not proposer.results:
         facts["searched"] = not interrupted
         return interrupted
     apart = folder / CONTROL
     apart.mkdir(exist_ok=True)
-    random = Proposer(gate, apart, seed=plan.settings.seed, sampler="random", lag=plan.lag)
-    if not (interrupted or facts["searched"]):
+    random = Proposer(gate, apart, seed=plan.settings.seed + APART, sampler="random", lag=plan.lag)
+    if not (interrupted or searched):
         interrupted = _train(plan, random, data, folder, facts, controls, control_seconds, "random control")
     _keep(random, apart)
     table = curves(trials_table(proposer), trials_table(random), plan.data.chance)
@@ -260,7 +302,7 @@ def _search(plan: Plan, gate: Gate, proposer: Proposer, data: ProxyData, folder:
 
 def _keep(proposer: Proposer, folder: Path) -> None:
     """Tells the study what it was not told yet, and writes the architectures that have a result."""
-    proposer.finish()
+    proposer.learn()
     (folder / "architectures").mkdir(exist_ok=True)
     for index in proposer.results:
         proposer.candidates[index].architecture.save(folder / "architectures" / f"{index}.yaml")
@@ -269,7 +311,10 @@ def _keep(proposer: Proposer, folder: Path) -> None:
 def _confirm(plan: Plan, proposer: Proposer, data: ProxyData, folder: Path, seconds: float | None) -> bool:
     """Trains the front with further seeds, as many as fit into the time; returns whether the user interrupted it."""
     settings, epochs = plan.settings, plan.proxy.recipe.epochs
-    front = front_of(eligible(trials_table(proposer), plan.data.chance))
+    # What was measured already and breaks a limit has left the front, and others have taken its place.
+    slow = [i for i, ms in measured_latencies(folder).items() if plan.budget.violation({"latency_ms": ms})]
+    trials = trials_table(proposer)
+    front = front_of(eligible(trials[~trials["trial"].isin(slow)], plan.data.chance))
     if not settings.confirm_seeds or front.empty:
         return False
     known = read_confirmations(folder)
@@ -287,7 +332,8 @@ def _confirm(plan: Plan, proposer: Proposer, data: ProxyData, folder: Path, seco
         highlight=False,
     )
     progress = ConfirmProgress(plan.console, queue, plan.workers, seconds, plan.console.quiet)
-    searcher = ConfirmSearcher(proposer, queue, folder, plan.proxy.recipe.seed, seconds, progress.update)
+    seed = plan.proxy.recipe.seed
+    searcher = ConfirmSearcher(proposer, queue, folder, seed, plan.workers, seconds, progress.update)
     # Nobody is judged on the way, so there is one evaluation, at the end.
     proxy = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
     with progress:
@@ -312,9 +358,15 @@ def _train(
     seconds: float | None,
     what: str = "training",
 ) -> bool:
-    """Trains candidates until so many are known or the time is over; returns whether the user interrupted it."""
+    """Trains candidates until so many are known or the time is over; returns whether the user interrupted it.
+
+    Time that was spent on the same before an interruption counts.
+    """
     left = None if trials is None else trials - len(proposer.results)
-    if left is not None and left <= 0:
+    spent = facts.setdefault("spent_s", {})
+    before, started = spent.get(what, 0.0), clock.monotonic()
+    seconds = None if seconds is None else seconds - before
+    if (left is not None and left <= 0) or (seconds is not None and seconds <= 0):
         return False
     known = {i: (r["curve"], [proposer.candidates[i].cost.macs]) for i, r in proposer.results.items() if "curve" in r}
     progress = SearchProgress(plan.console, trials, seconds, plan.console.quiet, what)
@@ -324,8 +376,12 @@ def _train(
         parameters = {"proxy": plan.proxy, "data": data}
         scheduler = ParetoRungs(plan.lag, known=known)
         outcome = run_trials(ProxyTrial, parameters, plan.place(folder), searcher, scheduler, left, seconds)
+        if not outcome.interrupted:
+            searcher.time_is_over()
+    spent[what] = before + clock.monotonic() - started
     facts["step_s"] = facts.get("step_s", 0.0) + outcome.step_seconds
     facts["slot_s"] = facts.get("slot_s", 0.0) + outcome.slot_seconds
     busy = 100 * outcome.step_seconds / max(outcome.slot_seconds, 1e-9)
     plan.console.print(f"Workers spent {busy:.0f} % of the time in training steps", highlight=False)
+    write_settings(plan, folder, facts)
     return outcome.interrupted

@@ -14,7 +14,7 @@ hard limit. It needs functions of parameters and a study, and nothing of video:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 from zlib import crc32
@@ -149,6 +149,7 @@ class ParetoSampler(BaseSampler):
 
     def _results(self, study: Study, trial: FrozenTrial, space: Space) -> Results:
         found = Results(np.array([1.0 if d == StudyDirection.MINIMIZE else -1.0 for d in study.directions]))
+        lost: dict[Hashable, Params] = {}
         for other in study.get_trials(deepcopy=False):
             # A trial that runs in another thread may not have been given all of its parameters yet.
             early = self._proposed.get(other.number) if other.state == TrialState.RUNNING else None
@@ -156,12 +157,17 @@ class ParetoSampler(BaseSampler):
             if other.number == trial.number or not space.contains(params):
                 continue
             found.seen.add(space.key(params))
+            inside = all(violation <= 0 for violation in other.constraints.values())
             if other.state == TrialState.RUNNING:
                 found.running.append(params)
-            inside = all(violation <= 0 for violation in other.constraints.values())
-            if other.state == TrialState.COMPLETE and inside and np.isfinite(other.values).all():
+            elif other.state == TrialState.COMPLETE and inside and np.isfinite(other.values).all():
                 found.numbers.append(other.number)
                 found.trained.append(params)
                 found.values.append(other.values)
                 found.curves.append(self._curve(other))
+            else:
+                lost[space.key(params)] = params
+        # One that was trained too, as a repetition that was left out, has a result.
+        trained = {space.key(params) for params in found.trained}
+        found.lost = [params for key, params in lost.items() if key not in trained]
         return found

@@ -82,6 +82,10 @@ class Proxy:
         return (*(self.rung_seconds * SPACING**rung for rung in range(len(self.rungs) - 1)), math.inf)
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
+
+
 class ProxyTrial(tune.Trainable):
     """Trains a candidate from rung to rung; `reset_config` takes the next candidate without a new process."""
 
@@ -105,33 +109,32 @@ class ProxyTrial(tune.Trainable):
         self.torch_device = torch.device(proxy.device)
         self.seconds = 0.0
         self.curve: list[float] = []
-        priced, batch = cost(architecture), proxy.recipe.batch_size
-        micro_batch = fitting_micro_batch(priced, batch, proxy.memory_bytes)
-        self.needed = 0 if micro_batch else training_step_memory(priced, batch, 1)
-        if self.needed:
+        self.failure: dict[str, Any] | None = None
+        priced, batch, memory = cost(architecture), proxy.recipe.batch_size, proxy.memory_bytes
+        micro_batch = fitting_micro_batch(priced, batch, memory)
+        if not micro_batch:
+            needed = training_step_memory(priced, batch, 1)
+            error = f"training on one clip takes {needed / 1e9:.3g} GB, and {memory / 1e9:.3g} GB are there for a trial"
+            self.failure = {"error": error, "violation": needed / memory - 1}
             return
         torch.manual_seed(seed)
-        self.model = build(architecture).to(self.torch_device)
-        self.training = Training(
-            self.model,
-            self.data.train,
-            proxy.size,
-            replace(proxy.recipe, seed=seed),
-            self.data.flip,
-            self.torch_device,
-            micro_batch,
-        )
+        recipe = replace(proxy.recipe, seed=seed)
+        try:
+            self.model = build(architecture).to(self.torch_device)
+            self.training = Training(
+                self.model, self.data.train, proxy.size, recipe, self.data.flip, self.torch_device, micro_batch
+            )
+        except (RuntimeError, ValueError) as error:
+            self.failure = {"error": _one_line(error)}
 
     def step(self) -> dict[str, Any]:
         """Trains to the next rung and evaluates there; what goes wrong is a result too, so that its reason is kept."""
-        if self.needed:
-            needed, given = self.needed, self.proxy.memory_bytes
-            error = f"training on one clip takes {needed / 1e9:.3g} GB, and {given / 1e9:.3g} GB are there for a trial"
-            return {"error": error, "violation": needed / given - 1, "rung": 0, "last": True, "done": True}
-        try:
-            return self._train_to_rung()
-        except (RuntimeError, ValueError) as error:
-            return {"error": " ".join(str(error).split())[:500], "rung": len(self.curve), "last": True, "done": True}
+        if self.failure is None:
+            try:
+                return self._train_to_rung()
+            except (RuntimeError, ValueError) as error:
+                self.failure = {"error": _one_line(error)}
+        return {**self.failure, "rung": len(self.curve), "last": True, "done": True}
 
     def _train_to_rung(self) -> dict[str, Any]:
         """Trains to the first end of an epoch at or past the next rung; one long epoch may pass several rungs."""

@@ -72,15 +72,21 @@ class _Steps(tune.Callback):
         self._since[trial.trial_id] = time.monotonic()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        # Nothing, unless the time was over in the middle of a step.
-        self.seconds += time.monotonic() - self._since.pop(trial.trial_id, time.monotonic())
+        self._since.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._since.pop(trial.trial_id, None)
+
+    def until(self, now: float) -> float:
+        """Seconds in steps, with those that are cut off now."""
+        return self.seconds + sum(now - since for since in self._since.values())
 
 
 class StatelessSearcher(Searcher):
-    """A searcher whose memory is a file that it writes itself; Ray keeps a copy of it beside the trials."""
+    """A searcher whose memory is a file that it writes itself; Ray keeps a copy of it beside the trials.
 
-    def __init__(self) -> None:
-        super().__init__(metric="accuracy", mode="max")
+    It names no metric: Ray would refuse results without one, and a training that failed has none.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep."""
@@ -166,7 +172,7 @@ def run_trials(
         except KeyboardInterrupt:
             interrupted = True
     ended = time.monotonic()
-    return Outcome(interrupted, steps.seconds, place.workers * (ended - (steps.started or ended)))
+    return Outcome(interrupted, steps.until(ended), place.workers * (ended - (steps.started or ended)))
 
 
 @contextmanager
@@ -184,10 +190,13 @@ def checked_storage(storage: str) -> str:
     """Returns a folder's whole path, or the URI of a filesystem that can be opened.
 
     Raises:
-        NasError: pyarrow knows no such filesystem.
+        NasError: It is a file, or pyarrow knows no such filesystem.
     """
     if "://" not in storage:
-        return str(Path(storage).resolve())
+        folder = Path(storage).resolve()
+        if folder.exists() and not folder.is_dir():
+            raise NasError(f"storage {storage!r} is a file; allowed: a folder, or a URI that pyarrow opens")
+        return str(folder)
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem
 

@@ -61,6 +61,8 @@ def test_help_of_search_says_when_it_ends() -> None:
         (["profile", "--space", "vov3d_l"], "search space 'vov3d_l' is the name of a reference network"),
         (["search", "vov3d_l"], "or the reference network in nas search --around vov3d_l and nas profile vov3d_l"),
         (["search", "hybird"], "one of conv, hybrid, swin, tiny, vit; nearest: hybrid"),
+        (["search", "--resume", "runs/a", "--dry-run"], "--dry-run does not go with --resume; allowed: --trials, --t"),
+        (["search", "tiny", "--resume", "runs/a"], "SPACE does not go with --resume"),
         (["search", "--around", "tiny"], "or the search space in nas search tiny and nas profile --space tiny"),
     ],
 )

@@ -77,6 +77,13 @@ def test_without_measurements(run: Run) -> None:
         assert not re.search(r"\bnan\b", text, flags=re.IGNORECASE)
 
 
+def test_trainings_that_the_front_does_not_know_yet_are_named(run: Run) -> None:
+    run.settings["front_of"] = len(run.trials) - 2
+    assert "2 further trainings are not part of it yet" in own_part(write(run)[0])
+    run.settings["front_of"] = len(run.trials)
+    assert "part of it yet" not in own_part(write(run)[0])
+
+
 @pytest.mark.parametrize("removed", [["front.csv"], ["front.csv", "trials.csv"]])
 def test_interrupted_run(run: Run, removed: list[str]) -> None:
     for name in removed:

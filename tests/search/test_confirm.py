@@ -58,10 +58,14 @@ def test_what_does_not_fit_is_left_for_what_does() -> None:
     assert keys(queue) == [(3, 1)]
 
 
-def searcher(folder: Path, queue: list[Repeat], shown: list[Any], seconds: float | None = None) -> ConfirmSearcher:
+def searcher(
+    folder: Path, queue: list[Repeat], shown: list[Any], workers: int = 3, seconds: float | None = None
+) -> ConfirmSearcher:
     architecture, cost = SimpleNamespace(document=dict), SimpleNamespace(macs=1)
     proposer: Any = SimpleNamespace(candidates=[Candidate(i, architecture, cost) for i in range(4)])  # type: ignore
-    return ConfirmSearcher(proposer, queue, folder, 7, seconds, lambda one, accuracy: shown.append((one, accuracy)))
+    return ConfirmSearcher(
+        proposer, queue, folder, 7, workers, seconds, lambda one, accuracy: shown.append((one, accuracy))
+    )
 
 
 def test_an_interrupted_confirmation_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -92,14 +96,32 @@ def test_time_ends_confirmation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     now = [100.0]
     monkeypatch.setattr(confirm.time, "monotonic", lambda: now[0])
     queue = [Repeat(2, 1, 24.0), Repeat(3, 1, 40.0), Repeat(0, 1, 10.0)]
-    found = searcher(tmp_path, queue, [], seconds=60.0)
+    found = searcher(tmp_path, queue, [], workers=1, seconds=60.0)
     assert found.fits()
     assert isinstance(found.suggest("a"), dict)
-    now[0] = 124.0
+    # The next begins when the first ends, at 124: 36 seconds are left then.
     config = found.suggest("b")
     assert isinstance(config, dict) and config["index"] == 0
+    assert found.suggest("c") is None and keys(queue) == [(3, 1)]
+    now[0] = 124.0
+    found.on_trial_complete("a")
+    assert found.suggest("c") is None
+    now[0] = 134.0
+    found.on_trial_complete("b")
     assert found.suggest("c") == Searcher.FINISHED and keys(queue) == [(3, 1)]
     assert not found.fits()
+
+
+def test_a_confirmation_that_fails_early_leaves_its_time_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(confirm.time, "monotonic", lambda: now[0])
+    found = searcher(tmp_path, [Repeat(2, 1, 24.0), Repeat(3, 1, 40.0)], [], workers=1, seconds=60.0)
+    assert isinstance(found.suggest("a"), dict) and found.suggest("b") is None
+    now[0] = 101.0
+    found.on_trial_complete("a", error=True)
+    assert isinstance(found.suggest("b"), dict)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from nas.search.budget import Budget
 from nas.search.front import hypervolume
 from nas.search.gate import Gate
-from nas.search.proposer import MAX_PROPOSALS, SAMPLERS, Proposer
+from nas.search.proposer import MAX_PROPOSALS, SAMPLERS, Proposer, ProposerSearcher
 from nas.search.survey import nearest, survey
 from nas.space import SearchSpace
 
@@ -171,6 +171,34 @@ def test_what_no_memory_is_enough_for_is_told_as_infeasible(tmp_path: Path) -> N
     search.propose()
     told = search.study.get_trials()[search._trials[0].number]
     assert told.state == optuna.trial.TrialState.COMPLETE and told.constraints == {"budget": 0, "memory": 0.5}
+
+
+def test_what_the_end_of_the_time_cuts_off_keeps_what_it_had(tmp_path: Path) -> None:
+    search = proposer(tmp_path, lag=None)
+    searcher = ProposerSearcher(search, lambda: None)
+    for name in "abc":
+        searcher.suggest(name)
+    result = {"accuracy": 0.4, "curve": [0.4], "epochs": 1, "seconds": 2.0, "last": False}
+    searcher.on_trial_result("a", result)
+    searcher.on_trial_result("b", result)
+    searcher.on_trial_complete("b", {**result, "accuracy": 0.5, "last": True})
+    searcher.time_is_over()
+    assert {i: (r["state"], r["accuracy"]) for i, r in search.results.items()} == {
+        0: ("stopped", 0.4),
+        1: ("finished", 0.5),
+    }
+    assert proposer(tmp_path, lag=None).propose().index == 2  # type: ignore[union-attr]
+
+
+def test_with_a_lag_no_more_is_told_than_the_next_proposal_goes_by(tmp_path: Path) -> None:
+    """Else an interruption would change what is proposed after it."""
+    search = proposer(tmp_path, lag=2)
+    first, second = search.propose(), search.propose()
+    assert first and second
+    for candidate in (first, second):
+        search.record(candidate.index, accuracy(candidate))
+    assert search.learn()
+    assert [trial.state.is_finished() for trial in search.study.get_trials()] == [True, False]
 
 
 @pytest.mark.parametrize("sampler", ["pareto", "random"])

@@ -409,3 +409,19 @@ def test_values_that_random_draws_and_changes_take(distribution: Any, values: se
 def test_bad_arguments_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="is not allowed; allowed: from 1"):
         ParetoSampler(**options)
+
+
+def test_where_trainings_are_lost_few_others_are_tried() -> None:
+    """What costs 16 and more of 24 never fits: by the tenth proposal that has been seen, and few fail after it."""
+    sampler = priced(initial=4, changes=16)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    lost = 0
+    for number in range(30):
+        trial = study.ask()
+        params = suggested(trial)
+        cost = float(price([params])[0])
+        if cost >= 16:
+            trial.set_constraint("memory", cost - 15)
+            lost += number >= 10
+        study.tell(trial, [error(params), cost])
+    assert lost <= 5

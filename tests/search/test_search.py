@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import nas
+from nas.search import plan
 from nas.search.run import resume
 
 LAYERS = [
@@ -83,6 +84,18 @@ def test_a_latency_limit_is_predicted_from_layers_that_are_measured_first(tmp_pa
     assert (run.path / "latency_table.csv").is_file()
     with pytest.raises(nas.NasError, match=r"nearest candidate has .* ms as predicted, which misses 0.001ms"):
         search(tmp_path / "none", budget="0.001ms", trials=1)
+
+
+def test_trainings_that_no_memory_is_enough_for_do_not_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "trial_memory", lambda *_: 1000.0)
+    with pytest.raises(
+        nas.NasError, match=r"no candidate was trained: training on one clip takes .* 1e-06 GB are ther"
+    ):
+        search(tmp_path / "run", trials=3)
+    states = pd.read_csv(tmp_path / "run" / "trials.csv")["state"]
+    assert states.tolist() == ["failed"] * 3
 
 
 def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

@@ -63,6 +63,19 @@ def test_a_network_of_which_not_one_clip_fits_is_refused_with_its_violation() ->
     assert "training on one clip takes" in result["error"]
 
 
+def test_a_network_that_cannot_be_built_is_a_result_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    monkeypatch.setattr(trainable, "build", out_of_memory)
+    assert trial(1e12).step() == {
+        "error": "CUDA out of memory. Tried to allocate 2 GiB",
+        "rung": 0,
+        "last": True,
+        "done": True,
+    }
+
+
 @pytest.mark.parametrize(
     ("seconds_per_epoch", "reports"),
     [
