@@ -36,6 +36,8 @@ Array = NDArray[np.float64]
 PROXIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "half the clips": ({"train_clips": 256, "epochs": "default"}, {}),
+    "half the clips, more epochs": ({"train_clips": 256}, {}),
+    "twice the epochs": ({"epochs": 14}, {}),
     "batches of 8": ({}, {"batch_size": 8}),
     "16 px, more epochs": ({"proxy_size": 16}, {}),
 }
