@@ -22,7 +22,7 @@ from nas.search import plan
 from nas.search.trainable import Proxy, ProxyData, ProxyTrial
 from video import jobs
 from video.page import markdown, publish
-from video.ranking import shown
+from video.ranking import interval, kendall, shown
 from video.table import CLASSES, SPACE, Known, Network, clips, known, networks, space, start_of
 
 CHOSEN = 24
@@ -138,6 +138,16 @@ def ranks(table: Known, rows: list[int], proxy: Array, owners: list[int]) -> tup
     return shown([(proxy[:, 0], table.final[rows])]), shown(pairs)
 
 
+def compared(accuracy: Array, default: Array, final: Array) -> str:
+    """By how much tau of a proxy is above that of the default, with its interval."""
+
+    def gain(rows: NDArray[np.intp]) -> float:
+        return kendall(accuracy[rows], final[rows]) - kendall(default[rows], final[rows])
+
+    low, high = interval(gain, len(final))
+    return f"{gain(np.arange(len(final))):+.2f} ({low:+.2f} to {high:+.2f})"
+
+
 def honesty(options: argparse.Namespace) -> None:
     """Trains the proxies that are not in the store yet, and prints how every proxy ranks."""
     table, planned, networks = known(options), proxies(), chosen(options.networks)
@@ -156,7 +166,8 @@ def honesty(options: argparse.Namespace) -> None:
         at = table.accuracy[:, :, epoch - 1]
         seeds = list(range(at.shape[1]))
         cells = [cell for rows in (some, everything) for cell in ranks(table, rows, at[rows], seeds)]
-        lines.append([f"epoch {epoch} of 12", f"{100 * share:.0f} %", str(len(some)), *cells])
+        lines.append([f"epoch {epoch} of 12", f"{100 * share:.0f} %", str(len(some)), *cells, ""])
+    accuracies: dict[str, Array] = {}
     for name, proxy in planned.items():
         done = [network for network in networks if (folders[name] / f"{network.hash}.json").exists()]
         results = [json.loads((folders[name] / f"{network.hash}.json").read_text()) for network in done]
@@ -167,9 +178,13 @@ def honesty(options: argparse.Namespace) -> None:
         shape = f"{proxy.frames}x{proxy.size[0]}x{proxy.size[1]}, {proxy.recipe.epochs} epochs"
         clips = f"{min(proxy.train_clips, len(video_data().train))} clips, batches of {proxy.recipe.batch_size}"
         cost = f"{100 * share:.0f} %" if done else "-"
-        lines.append([f"{name}: {shape}, {clips}", cost, str(len(done)), *ranks(table, rows, accuracy, [-1]), "", ""])
+        accuracies[name] = accuracy[:, 0]
+        comparable = name != "default" and len(accuracy) == len(accuracies["default"])
+        more = compared(accuracy[:, 0], accuracies["default"], table.final[rows]) if comparable else ""
+        title, taus = f"{name}: {shape}, {clips}", ranks(table, rows, accuracy, [-1])
+        lines.append([title, cost, str(len(done)), *taus, "", "", more])
     header = ["proxy", "core-seconds", "networks", "tau with the mean", "with one seed"]
-    header += ["whole table: tau with the mean", "with one seed"]
+    header += ["whole table: tau with the mean", "with one seed", "tau with the mean, beyond the default's"]
     note = (
         f"{table.describe()}, of which {len(some)} of the {CHOSEN} are compared. With the mean: Kendall's tau-b "
         "between the proxy and the mean accuracy of all seeds after full training, of which an epoch of full training "
