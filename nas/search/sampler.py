@@ -41,8 +41,8 @@ class ParetoSampler(BaseSampler):
     that training tells, and is the candidate of largest expected gain of hypervolume (Emmerich et al., 2006) among
     random ones and changes of those on the front. One in four is any such change, as a surrogate may be wrong. Trials
     that are running count as what is predicted of them. A result of a training that was stopped at a rung counts as the
-    final value that is expected from there, and as less certain, by what other results have gained beyond that rung. What
-    was told as infeasible, or failed, makes those like it less worth proposing.
+    final value that is expected from there, and as less certain, by what other results have gained beyond that rung.
+    What was told as infeasible, or failed, makes those like it less worth proposing.
 
     A proposal follows from the seed, the number of its trial and the trials in the study alone. The other parameters of
     a trial that was enqueued with some of them are proposed without regard to those.
