@@ -1,6 +1,6 @@
 """Rungs in simulated time: how much of the device time of full training finds as good a front.
 
-    python benchmarks/rungs.py [--seeds 40] [--candidates 96] [--workers 8] [--noise 0.02]
+    python benchmarks/rungs.py [--seeds 120] [--candidates 96] [--workers 8] [--noise 0.02]
 
 A candidate has a place z, uniform in [0, 1]. Its cost is 10^(1 + 1.5 z). One epoch takes 10^(0.7 z + 0.3 u) time
 units, u uniform in [0, 1]: speeds spread over 10x and mostly follow cost. Its accuracy after e of 27 epochs is
@@ -179,7 +179,7 @@ GRID = np.linspace(0.01, 1, 100)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=120)
     parser.add_argument("--candidates", type=int, default=96)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--noise", type=float, default=0.02)
