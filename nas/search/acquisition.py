@@ -22,6 +22,7 @@ EDITS = (0.5, 0.3, 0.2)  # how often a network on the front is changed in one, t
 DOUBTED = 4  # one in so many proposals is any change of the front, whatever the surrogate says of it
 GROWTH = 1.1  # of the number of results, after which the kernel is chosen again
 LATEST = 300  # results that the kernel is chosen by, at most
+AGAIN = 200  # results that a kernel is chosen by for every proposal, at most: it takes the cube of their number
 MARGIN = 0.1  # of the range of a known objective, beyond the largest: the largest network counts too
 PARTS = 4  # of the range of the known objective, each of which is looked into before anything is believed
 POINTS = {3: 100, 4: 30}  # of a front of so many objectives that gains are computed for, at most
@@ -164,7 +165,8 @@ class Acquisition:
         trained, lost = results.trained[-LATEST:], results.lost[-LATEST:]
         there, values = self._facts([*trained, *lost]), np.repeat([1.0, 0.0], [len(trained), len(lost)])
         exact = np.zeros(len(values))
-        kernels = Kernel.likely(there.codes, there.features, values, exact)
+        some = np.linspace(0, len(values) - 1, min(len(values), AGAIN)).round().astype(int)
+        kernels = Kernel.likely(there.codes[some], there.features[some], values[some], exact[some])
         surrogate = Surrogate.fit(kernels, there.codes, there.features, values, exact)
         facts = self._facts(candidates)
         likely, _ = surrogate.predict(facts.codes, facts.features)

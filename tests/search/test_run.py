@@ -109,7 +109,7 @@ def test_an_interrupted_control_does_not_search_again(tmp_path: Path, trainings:
     with pytest.raises(Interrupted):
         search(tmp_path / "run", time=40, control="random:0.5")
     resume(tmp_path / "run", quiet=True)
-    # The search had its 20 seconds. So had the control, but for what the clock of Ray took beside it.
+    # Both had spent their 20 seconds by then, so neither goes on.
     assert [phase.seconds for phase in trainings.phases] == [20, 20]
 
 
