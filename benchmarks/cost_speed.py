@@ -1,10 +1,12 @@
-"""Time of tracing whole networks against fvcore and torch's FlopCounterMode, and of pricing candidates.
+"""Time of tracing whole networks against fvcore and torch's FlopCounterMode, and of pricing
+candidates.
 
     python benchmarks/cost_speed.py [--skip-fvcore] [NETWORK ...]
 
-Everything runs on one thread in one process. `nas.cost` of a built network on the meta device is timed cold, without
-anything remembered from other networks, and warm; FlopCounterMode on the same network; fvcore on real tensors on the
-CPU, once. Then candidates of `hybrid`: one at a time from remembered layers, and 10,000 at once.
+Everything runs on one thread in one process. `nas.cost` of a built network on the meta device is
+timed cold, without anything remembered from other networks, and warm; FlopCounterMode on the same
+network; fvcore on real tensors on the CPU, once. Then candidates of `hybrid`: one at a time from
+remembered layers, and 10,000 at once.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import nas
-from nas.profiler import tracing
-from nas.profiler.cost import cost
-from nas.profiler.population import Population
+from nas.profiler.computed import tracing
+from nas.profiler.computed.cost import cost
+from nas.profiler.computed.population import Population
 from nas.resources import resource_names
 
 POPULATION = 10_000
@@ -31,7 +33,9 @@ CANDIDATES = 1_000
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median time of a run; collection of garbage, which depends on what ran before, is done outside."""
+    """Median time of a run; collection of garbage, which depends on what ran before, is done
+    outside.
+    """
     times = []
     for _ in range(repeats):
         gc.collect()

@@ -2,12 +2,13 @@
 
     python benchmarks/kill_search.py [--kills 10] [--trials 24] [--seed 0]
 
-One trial at a time. Every run is killed (SIGKILL) once, after a random number of lines in its journal and up to 50 ms
-more: every other time the driver alone, else its whole process group. Then `nas search --resume RUN` finishes it.
-Checked: it finds the same candidates (hashes) with the same accuracies as the search left alone; every result that was
-known before the kill is there unchanged; no candidate has two results; the trial and Ray's servers end with the killed
-driver (two idle agents of Ray take a minute and a half to notice; the script ends them).
-Exit code 1 where one of these fails.
+One trial at a time. Every run is killed (SIGKILL) once, after a random number of lines in its
+journal and up to 50 ms more: every other time the driver alone, else its whole process group. Then
+`nas search --resume RUN` finishes it. Checked: it finds the same candidates (hashes) with the same
+accuracies as the search left alone; every result that was known before the kill is there unchanged;
+no candidate has two results; the trial and Ray's servers end with the killed driver (two idle
+agents of Ray take a minute and a half to notice; the script ends them). Exit code 1 where one of
+these fails.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ def kill(process: subprocess.Popen[bytes], folder: Path, lines: int, delay: floa
 
 
 def outlived(folder: Path) -> tuple[float, list[str]]:
-    """How long processes of a killed run were there, and the commands of those that had to be killed in the end."""
+    """How long processes of a killed run were there, and the commands of those that had to be
+    killed in the end.
+    """
     started = time.monotonic()
     while True:
         left = processes(folder)

@@ -1,8 +1,10 @@
-"""Predicted against measured latency of random candidates that the fit has not seen, at a small input.
+"""Predicted against measured latency of random candidates that the fit has not seen, at a small
+input.
 
-A table is grown for the layers of some networks, which are also timed whole, and for the layers of the candidates. Then
-the candidates are timed whole, each beside a reference computation, and compared with three predictions: from all
-layers, from a table that knows none of the candidates (their layers are interpolated), and from multiply-adds alone.
+A table is grown for the layers of some networks, which are also timed whole, and for the layers of
+the candidates. Then the candidates are timed whole, each beside a reference computation, and
+compared with three predictions: from all layers, from a table that knows none of the candidates
+(their layers are interpolated), and from multiply-adds alone.
 
     OMP_NUM_THREADS=2 taskset -c 2,3 python benchmarks/latency_prediction.py [--threads 2] [--device cpu] [--small]
 """
@@ -20,10 +22,10 @@ import numpy as np
 import pandas as pd
 
 from nas.architecture import Architecture
-from nas.profiler.device import Conditions
-from nas.profiler.growth import grow
-from nas.profiler.prediction import Overhead, Prediction
-from nas.profiler.tables import Predictor, Row, Table, whole
+from nas.profiler.measured.device import Conditions
+from nas.profiler.tables.growth import grow
+from nas.profiler.tables.prediction import Overhead, Prediction
+from nas.profiler.tables.table import Predictor, Row, Table, whole
 from nas.space import SearchSpace
 
 FRAMES, SIZE = 8, 64

@@ -1,11 +1,13 @@
-"""Measures networks twice, quiet and beside busy neighbours, and prints by how much two measurements differ.
+"""Measures networks twice, quiet and beside busy neighbours, and prints by how much two
+measurements differ.
 
     python benchmarks/measure_twice.py [--neighbours 1]
 
-Four rounds: quiet, with neighbours, quiet, with neighbours; two rounds of a kind begin at least ten minutes apart. The
-networks are random candidates of a search space at a small input. Two differences are printed: of the medians as the
-clock showed them, and of the ratios to the reference network. A pair counts as flagged if either measurement has
-flags. The project promises 4 % without neighbours, and 8 % or a flag with them.
+Four rounds: quiet, with neighbours, quiet, with neighbours; two rounds of a kind begin at least ten
+minutes apart. The networks are random candidates of a search space at a small input. Two
+differences are printed: of the medians as the clock showed them, and of the ratios to the reference
+network. A pair counts as flagged if either measurement has flags. The project promises 4 % without
+neighbours, and 8 % or a flag with them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 
 import nas
 from nas.architecture import Architecture
-from nas.profiler.measure import Measurement, measure
+from nas.profiler.measured.measure import Measurement, measure
 
 FRAMES, SIZE = 8, (112, 112)
 

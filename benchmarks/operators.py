@@ -1,9 +1,11 @@
-"""Speed of every operator against the plainest correct PyTorch of the same maths, side by side in one process.
+"""Speed of every operator against the plainest correct PyTorch of the same maths, side by side in
+one process.
 
-The plain layers are what one writes from the papers: windows by reshape and permute, softmax(q k^T) v written out,
-`torch.roll` for every position of a shift, `nn.Conv3d` and `nn.BatchNorm3d` on (B, C, T, H, W). They take the weights
-of ours, and outputs and gradients must agree. Ours and plain run in turn; a ratio is the median over the turns of our
-time divided by the plain one, so below 1 ours is the faster.
+The plain layers are what one writes from the papers: windows by reshape and permute, softmax(q k^T)
+v written out, `torch.roll` for every position of a shift, `nn.Conv3d` and `nn.BatchNorm3d` on (B,
+C, T, H, W). They take the weights of ours, and outputs and gradients must agree. Ours and plain run
+in turn; a ratio is the median over the turns of our time divided by the plain one, so below 1 ours
+is the faster.
 
     python benchmarks/operators.py [--only tps] [--seconds 6] [--threads 2] [--device cuda]
 """
@@ -50,7 +52,7 @@ from nas.models.layers.tps import PATTERNS, TPSBlock
 BATCH = 2
 TOLERANCE = 1e-4  # float32, relative to the largest number where that is above 1
 
-# ------------------------------------------------------------------------------------------- attention
+# ---------------------------------------------------------------------------------------- attention
 
 
 def windows(x: Tensor, size: Triple) -> Tensor:
@@ -119,7 +121,9 @@ class PlainTPS(TPSBlock):
         return y
 
     def channel_shift(self, x: Tensor) -> Tensor:
-        """The first eighth of each head's channels takes frame t-1, the second t+1; edge frames keep their own."""
+        """The first eighth of each head's channels takes frame t-1, the second t+1; edge frames
+        keep their own.
+        """
         x = x.unflatten(-1, (self.heads, -1))
         fold = x.shape[-1] // 8
         y = x.clone()
@@ -195,7 +199,7 @@ class PlainSparseTube(SparseTubeBlock):
         return x + self.mlp(self.norm2(x))
 
 
-# ----------------------------------------------------------------------------- convolution, (B, C, T, H, W)
+# --------------------------------------------------------------------- convolution, (B, C, T, H, W)
 
 
 def conv(c_in: int, c_out: int, kernel: Triple = (1, 1, 1), stride: Triple = (1, 1, 1), **options: Any) -> nn.Conv3d:
@@ -343,7 +347,7 @@ class PlainR2Plus1D(PlainResidual):
         super().__init__(first, PlainR2Plus1DConv(c_out, inner, c_out, (1, 1, 1)), c_in, c_out, stride)
 
 
-# ------------------------------------------------------------------------------------------------ the runs
+# ----------------------------------------------------------------------------------------- the runs
 
 
 @dataclass(frozen=True)
@@ -400,7 +404,9 @@ CASES = (
 
 
 def layers(case: Case, device: str) -> tuple[list[nn.Module], list[Tensor], list[Tensor]]:
-    """Our layer and the plain one with the same random weights, and the same input and output gradient for each."""
+    """Our layer and the plain one with the same random weights, and the same input and output
+    gradient for each.
+    """
     torch.manual_seed(0)
     shape_out = case.shape.strided(case.stride, case.width or case.shape.channels)
     case.config.check(shape_out, case.name)
@@ -429,7 +435,8 @@ def outputs_and_gradients(case: Case, layer: nn.Module, x: Tensor, grad: Tensor)
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc reuse freed memory, where it otherwise asks the system for large blocks again on every call.
+    """Makes glibc reuse freed memory, where it otherwise asks the system for large blocks again on
+    every call.
 
     The page faults of that take as long as some operators and differ from run to run.
     """
@@ -440,7 +447,9 @@ def keep_freed_memory() -> None:
 
 
 def ratio(runs: list[Callable[[], object]], seconds: float, device: str) -> float:
-    """Median over the turns of the first run's time divided by the second's, the order changing every turn."""
+    """Median over the turns of the first run's time divided by the second's, the order changing
+    every turn.
+    """
 
     def timed(run: Callable[[], object]) -> float:
         start = time.perf_counter()

@@ -2,25 +2,29 @@
 
     python benchmarks/rungs.py [--seeds 120] [--candidates 96] [--workers 8] [--noise 0.02]
 
-A candidate has a place z, uniform in [0, 1]. Its cost is 10^(1 + 1.5 z). One epoch takes 10^(0.7 z + 0.3 u) time
-units, u uniform in [0, 1]: speeds spread over 10x and mostly follow cost. Its accuracy after e of 27 epochs is
+A candidate has a place z, uniform in [0, 1]. Its cost is 10^(1 + 1.5 z). One epoch takes 10^(0.7 z
++ 0.3 u) time units, u uniform in [0, 1]: speeds spread over 10x and mostly follow cost. Its
+accuracy after e of 27 epochs is
 
     a - (a - 0.1) exp(-e / (27 tau)),  a = 0.45 + 0.35 z + N(0, 0.05),  log tau = log .08 + z log 5 + N(0, 0.4)
 
-with a clipped to [0.1, 0.97]: expensive networks start slower and end higher, so curves cross, and networks of one cost
-differ in speed of learning too. What a scheduler sees has noise N(0, 0.02) added, new at every epoch; what is scored
-has none. Candidates come in random order, the same for every strategy. Time is that of an event queue with 8 workers;
-device time is workers times time passed, idle workers included.
+with a clipped to [0.1, 0.97]: expensive networks start slower and end higher, so curves cross, and
+networks of one cost differ in speed of learning too. What a scheduler sees has noise N(0, 0.02)
+added, new at every epoch; what is scored has none. Candidates come in random order, the same for
+every strategy. Time is that of an event queue with 8 workers; device time is workers times time
+passed, idle workers included.
 
-Scored: hypervolume of true accuracy after 27 epochs and log10 cost (reference: accuracy .1, the largest cost) of the
-networks trained to their end so far, in % of that of full training of the first 96 candidates, after shares of the
-device time that full training takes. `100 %` and `99 %`: the share at which the mean over seeds first reaches that
-level, and the median over seeds; `seeds`: how many reach 100 % within the device time of full training; `started`:
-networks started in that time; `busy`: share of device time spent training until nothing is left to start.
+Scored: hypervolume of true accuracy after 27 epochs and log10 cost (reference: accuracy .1, the
+largest cost) of the networks trained to their end so far, in % of that of full training of the
+first 96 candidates, after shares of the device time that full training takes. `100 %` and `99 %`:
+the share at which the mean over seeds first reaches that level, and the median over seeds; `seeds`:
+how many reach 100 % within the device time of full training; `started`: networks started in that
+time; `busy`: share of device time spent training until nothing is left to start.
 
-"as many as time allows" is a search: what is stopped early makes room for further candidates from the same stream.
-"the same candidates" gives every strategy the 96 of full training and no other. "started in order" starts candidate k
-once all up to k - 16 have ended, as `nas search` with several workers does.
+"as many as time allows" is a search: what is stopped early makes room for further candidates from
+the same stream. "the same candidates" gives every strategy the 96 of full training and no other.
+"started in order" starts candidate k once all up to k - 16 have ended, as `nas search` with several
+workers does.
 """
 
 from __future__ import annotations
@@ -37,8 +41,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from nas.search.front import hypervolume
-from nas.search.scheduler import ParetoRungs, rungs
+from nas.pareto.front import hypervolume
+from nas.trials.scheduler import ParetoRungs, rungs
 
 EPOCHS = 27
 FIRST_SEED = 1000  # spacing and reduction of the rungs were chosen on the seeds below 64
@@ -73,8 +77,10 @@ class Strategy:
     Attributes:
         scheduler: Makes one.
         rungs: Epochs after which trials report, the last one their end.
-        timed: Trials report at the first end of an epoch after these epochs of the median candidate, by the clock.
-        in_order: Candidate k starts once all up to k - 2 workers have ended, as proposals that learn in order do.
+        timed: Trials report at the first end of an epoch after these epochs of the median
+            candidate, by the clock.
+        in_order: Candidate k starts once all up to k - 2 workers have ended, as proposals that
+            learn in order do.
     """
 
     scheduler: Callable[[], TrialScheduler]
@@ -119,7 +125,9 @@ class Running:
 
 @dataclass
 class Outcome:
-    """What a simulation came to: when which candidate was trained to its end, how many started, time in training."""
+    """What a simulation came to: when which candidate was trained to its end, how many started,
+    time in training.
+    """
 
     ended: list[tuple[float, int]]
     started: int = 0

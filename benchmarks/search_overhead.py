@@ -1,12 +1,14 @@
-"""What Ray costs a search: 40 trials that train nothing, ours against stock Ray Tune with Optuna, paired in one run.
+"""What Ray costs a search: 40 trials that train nothing, ours against stock Ray Tune with Optuna,
+paired in one run.
 
     python benchmarks/search_overhead.py [--trials 40] [--repeats 1] [--workers 2] [--bare]
 
-Both suggest over the space `tiny` by its holes and train nothing: a trainable imports what a proxy imports (nothing
-with `--bare`) and returns at once. Ours is the code of `nas search` as far as it goes without clips: Pareto sampler,
-gate, journal, rungs, reused processes. Stock is `Tuner(trainable)` with `OptunaSearch`, everything by default, as many
-trials at a time. Ray is started once, before either, and both take turns to be first. Exit code 1 where ours takes
-more than a quarter.
+Both suggest over the space `tiny` by its holes and train nothing: a trainable imports what a proxy
+imports (nothing with `--bare`) and returns at once. Ours is the code of `nas search` as far as it
+goes without clips: Pareto sampler, gate, journal, rungs, reused processes. Stock is
+`Tuner(trainable)` with `OptunaSearch`, everything by default, as many trials at a time. Ray is
+started once, before either, and both take turns to be first. Exit code 1 where ours takes more than
+a quarter.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from nas.search.budget import Budget
-from nas.search.cluster import connect, resources, session
-from nas.search.gate import Gate
-from nas.search.proposer import Proposer, ProposerSearcher
-from nas.search.scheduler import ParetoRungs
-from nas.search.tuning import Place, run_trials
+from nas.limits.budget import Budget
+from nas.limits.gate import Gate
 from nas.space import SearchSpace
+from nas.trials.cluster import connect, resources, session
+from nas.trials.proposer import Proposer, ProposerSearcher
+from nas.trials.scheduler import ParetoRungs
+from nas.trials.tuning import Place, run_trials
 
 TARGET = 0.25
 
@@ -40,7 +42,7 @@ class Nothing(tune.Trainable):
     """Returns at once."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        import nas.search.trainable  # noqa: F401  # a trial of either kind needs torch and the rest
+        import nas.trials.trainable  # noqa: F401  # a trial of either kind needs torch and the rest
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         return True

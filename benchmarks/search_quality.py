@@ -2,14 +2,16 @@
 
     python benchmarks/search_quality.py [--seeds 15] [--workers 2] [--data ../shared/data/nas_tables] [STRATEGY ...]
 
-Objectives: the error of one randomly drawn training seed, and the logarithm of the cost, which is known. Score:
-hypervolume of the true mean errors of everything trained, as a share of that of the whole table; regret is 100 minus
-the share. Reference point: median error of the table, maximum cost. Printed: mean regret in % over all tables and
-seeds after 50, 100 and 200 trainings, distinct networks among 200, and the mean of each table.
+Objectives: the error of one randomly drawn training seed, and the logarithm of the cost, which is
+known. Score: hypervolume of the true mean errors of everything trained, as a share of that of the
+whole table; regret is 100 minus the share. Reference point: median error of the table, maximum
+cost. Printed: mean regret in % over all tables and seeds after 50, 100 and 200 trainings, distinct
+networks among 200, and the mean of each table.
 
-Then the same under a hard limit at the 10th percentile of cost, for 100 trainings: the share of them that is inside,
-proposals needed, and by how much the best true mean accuracy inside that was trained lies below the table's best.
-Soft: what is outside is trained and told with its violation. Gate: it is told as completed and infeasible instead.
+Then the same under a hard limit at the 10th percentile of cost, for 100 trainings: the share of
+them that is inside, proposals needed, and by how much the best true mean accuracy inside that was
+trained lies below the table's best. Soft: what is outside is trained and told with its violation.
+Gate: it is told as completed and infeasible instead.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
-from nas.search.front import hypervolume, non_dominated
-from nas.search.parameters import Params
-from nas.search.sampler import ParetoSampler
-from nas.search.surrogate import Belief, expected_gain
+from nas.pareto.front import hypervolume, non_dominated
+from nas.pareto.parameters import Params
+from nas.pareto.sampler import ParetoSampler
+from nas.pareto.surrogate import Belief, expected_gain
 
 MARKS = (50, 100, 200)
 LIMITED, MOST = 100, 1000  # trainings under a limit, and proposals after which they are given up
@@ -50,7 +52,9 @@ def front(errors: Array, costs: Array) -> NDArray[np.intp]:
 
 @dataclass
 class Table:
-    """A space whose networks have all been trained: choices, an error per training seed, a known cost."""
+    """A space whose networks have all been trained: choices, an error per training seed, a known
+    cost.
+    """
 
     choices: NDArray[np.int64]
     errors: Array
@@ -115,7 +119,8 @@ def tables(folder: Path) -> dict[str, Table]:
     }
 
 
-# A strategy: from a table and a random generator to rows to train; each is sent the error of the one before.
+# A strategy: from a table and a random generator to rows to train; each is sent the error of the
+# one before.
 Strategy = Callable[[Table, np.random.Generator], Generator[int, float, None]]
 
 
@@ -177,7 +182,9 @@ def mutation(table: Table, rng: np.random.Generator) -> Generator[int, float, No
 
 
 def forest(table: Table, rng: np.random.Generator) -> Generator[int, float, None]:
-    """16 random ones, then batches of 4: half mutation of the front, half a random forest's expected gain."""
+    """16 random ones, then batches of 4: half mutation of the front, half a random forest's
+    expected gain.
+    """
     from sklearn.ensemble import RandomForestRegressor
 
     one_hot = np.concatenate([table.choices == value for value in range(table.values)], 1)
@@ -245,7 +252,9 @@ def replay(table: Table, strategy: Strategy, seed: int) -> tuple[list[float], in
 
 
 def limited(table: Table, sampler: Sampler, gate: bool, seed: int) -> tuple[float, int, float]:
-    """Share of trainings inside the limit in %, proposals, and regret in the best accuracy inside in points."""
+    """Share of trainings inside the limit in %, proposals, and regret in the best accuracy inside
+    in points.
+    """
     rng = np.random.default_rng(seed)
     study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler(table, int(rng.integers(2**31))))
     trained: list[int] = []

@@ -1,4 +1,5 @@
-"""A table of video networks that have all been trained, to judge search strategies and proxies without training.
+"""A table of video networks that have all been trained, to judge search strategies and proxies
+without training.
 
     export OMP_NUM_THREADS=1
     python benchmarks/search_video.py table [--workers 2] [--networks 128] [--seeds 2]
@@ -9,22 +10,25 @@
     python benchmarks/search_video.py live [--seeds 3] [--trials 24]
     python benchmarks/search_video.py inherit [--workers 2] [--minutes 30]
 
-Networks: 1000 candidates are drawn from space `tiny` with equal chances. They are put into cells by the operator of
-their first layer (six) and by the logarithm of their multiply-adds (eight bins of equal width between the cheapest and
-the dearest). Cells give up one candidate in turn, in order of drawing, until there are enough, so that every operator
-heads as many networks as any other, and both ends of the cost are seen. Networks that would be the same at the input of
-the training count once.
+Networks: 1000 candidates are drawn from space `tiny` with equal chances. They are put into cells by
+the operator of their first layer (six) and by the logarithm of their multiply-adds (eight bins of
+equal width between the cheapest and the dearest). Cells give up one candidate in turn, in order of
+drawing, until there are enough, so that every operator heads as many networks as any other, and
+both ends of the cost are seen. Networks that would be the same at the input of the training count
+once.
 
-Training: `nas.training.loop.Training`, as in a search, on clips of nagoya_fir16 (16 frames of 16x16), the first of the
-four days held out; nothing is selected on it, and its accuracy is written down after every epoch. A clip is shifted and
-stretched about its median, because the temperature of the room differs more than that of people, and becomes grey RGB.
+Training: `nas.training.loop.Training`, as in a search, on clips of nagoya_fir16 (16 frames of
+16x16), the first of the four days held out; nothing is selected on it, and its accuracy is written
+down after every epoch. A clip is shifted and stretched about its median, because the temperature of
+the room differs more than that of people, and becomes grey RGB.
 
-Every finished training is a file of the store, a folder that git ignores, and what is in the store is not trained
-again. The first seed of all networks comes first, in random order: a table that is cut short is still balanced.
-`table --collect` makes `video_architectures.parquet` of the store, and the recipe beside it as JSON.
+Every finished training is a file of the store, a folder that git ignores, and what is in the store
+is not trained again. The first seed of all networks comes first, in random order: a table that is
+cut short is still balanced. `table --collect` makes `video_architectures.parquet` of the store, and
+the recipe beside it as JSON.
 
-The other subcommands print a part of docs/search_quality.md, which says what they do, and with `--page` put it there.
-They go by the table, or by the store where that has more.
+The other subcommands print a part of docs/search_quality.md, which says what they do, and with
+`--page` put it there. They go by the table, or by the store where that has more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Architecture search for video networks, with costs that are measured.
 
-Importing this package is fast: torch is loaded by `build`, `cost` and `measure`, Ray and Optuna by `search`.
+Importing this package is fast: torch is loaded by `build`, `cost` and `measure`, Ray and Optuna by
+`search`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture, ArchitectureError, load
 from nas.errors import NasError
-from nas.search import search
 from nas.space import SearchSpace
 
 if TYPE_CHECKING:
-    from nas.models.network import build
-    from nas.profiler.cost import cost
-    from nas.profiler.measure import measure
-    from nas.search.run_folder import Run
+    from nas.profiler.computed.cost import cost
+    from nas.profiler.measured.measure import measure
+    from nas.runs.folder import Run
+    from nas.runs.search import search
+    from nas.weights.build import build
 
 __all__ = [
     "Architecture",
@@ -33,10 +34,11 @@ __all__ = [
 ]
 
 _LAZY = {
-    "build": "nas.models.network",
-    "cost": "nas.profiler.cost",
-    "measure": "nas.profiler.measure",
-    "Run": "nas.search.run_folder",
+    "build": "nas.weights.build",
+    "cost": "nas.profiler.computed.cost",
+    "measure": "nas.profiler.measured.measure",
+    "Run": "nas.runs.folder",
+    "search": "nas.runs.search",
 }
 
 

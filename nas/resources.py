@@ -1,5 +1,5 @@
-"""Files: where the package's data (`search_spaces/`, `profiles/`) lies, inside the wheel or beside `nas/` in a
-checkout, and how a file is written that must be whole whenever it is read.
+"""Files: where the package's data (`search_spaces/`, `profiles/`) lies, inside the wheel or beside
+`nas/` in a checkout, and how a file is written that must be whole whenever it is read.
 """
 
 import os
@@ -25,7 +25,8 @@ KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A draft that takes the place of a file when the context ends; if it breaks off, the file stays as it was.
+    """A draft that takes the place of a file when the context ends; if it breaks off, the file
+    stays as it was.
 
     Yields:
         Where to write: beside the file, under a name that no other process takes.
@@ -58,7 +59,8 @@ def find_resource(what: str, name: str | Path, folder: str) -> Path:
         folder: The data folder that holds the named ones.
 
     Raises:
-        NasError: Neither a file nor a known name; the message says where a name of the other folder belongs.
+        NasError: Neither a file nor a known name; the message says where a name of the other folder
+            belongs.
     """
     if isinstance(name, str | Path):
         path = Path(name)

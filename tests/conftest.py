@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# A process that has used Ray exits without a word when a request that it left behind finds no Ray for 60 s. Tests that
-# come after one with a cluster of its own are in that process.
+# A process that has used Ray exits without a word when a request that it left behind finds no Ray
+# for 60 s. Tests that come after one with a cluster of its own are in that process.
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 

@@ -18,8 +18,8 @@ from rich.console import Console
 
 import nas
 from nas.data.datasets import Clips, Split, VideoData
-from nas.search import plan
-from nas.search.trainable import Proxy, ProxyData, ProxyTrial
+from nas.runs import plan
+from nas.trials.trainable import Proxy, ProxyData, ProxyTrial
 from video import jobs
 from video.page import markdown, publish
 from video.ranking import interval, kendall, shown
@@ -45,7 +45,9 @@ PROXIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class ClipSplit(Split):
-    """Clips of an array, read as their video files would be: pixels become squares, and are averaged to a size."""
+    """Clips of an array, read as their video files would be: pixels become squares, and are
+    averaged to a size.
+    """
 
     pixels: NDArray[np.uint8]
 
@@ -99,7 +101,9 @@ def proxy_data(proxy: Proxy) -> ProxyData:
 
 
 def train(network: Network, proxy: Proxy) -> dict[str, Any]:
-    """Trains a network as a trial of a search does, to the last rung; core-seconds include evaluation at the rungs."""
+    """Trains a network as a trial of a search does, to the last rung; core-seconds include
+    evaluation at the rungs.
+    """
     data = proxy_data(proxy)
     trial = ProxyTrial.__new__(ProxyTrial)  # without Ray
     config = {"architecture": space().decode(network.params).document(), "index": start_of(network.hash, 0)}
@@ -119,7 +123,8 @@ def folder_name(proxy: Proxy) -> str:
 
 
 def ranks(table: Known, rows: list[int], proxy: Array, owners: list[int]) -> tuple[str, str]:
-    """Tau of a proxy and the mean of all seeds, and of the proxy and one seed that it has no part in.
+    """Tau of a proxy and the mean of all seeds, and of the proxy and one seed that it has no part
+    in.
 
     Args:
         table: The table.

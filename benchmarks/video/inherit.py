@@ -28,7 +28,9 @@ DRAW_SEED = 1
 
 
 def families(parents: int, children: int) -> list[tuple[Network, list[Network]]]:
-    """Parents, no two with the same first operator, each with networks that differ from it by one mutation."""
+    """Parents, no two with the same first operator, each with networks that differ from it by one
+    mutation.
+    """
     tiny, rng = space(), np.random.default_rng(DRAW_SEED)
     found: list[tuple[Network, list[Network]]] = []
     firsts: set[str] = set()
@@ -59,7 +61,8 @@ def _children(tiny: SearchSpace, parent: Network, count: int, rng: np.random.Gen
 
 
 def inherited(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
-    """The state of a network with what it can take from another's, and what share of its numbers that is.
+    """The state of a network with what it can take from another's, and what share of its numbers
+    that is.
 
     A tensor takes from the one of the same name, as far as they overlap in every dimension.
     """
@@ -83,7 +86,9 @@ def train_parent(network: Network, weights: Path) -> dict[str, Any]:
 
 
 def train_child(network: Network, parent: Network, weights: Path) -> dict[str, Any]:
-    """Trains a child three times: shortly from scratch and from its parent's weights, and in full from scratch."""
+    """Trains a child three times: shortly from scratch and from its parent's weights, and in full
+    from scratch.
+    """
     architecture, start = proxy(space().decode(network.params)), start_of(network.hash, 0)
     given = torch.load(weights, weights_only=True)
     found: dict[str, Any] = {"hash": network.hash, "parent": parent.hash, "choices": network.params}

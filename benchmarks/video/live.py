@@ -13,9 +13,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 import nas
-from nas.search.front import hypervolume, non_dominated
-from nas.search.proposer import STUDY
-from nas.search.run_folder import Run
+from nas.pareto.front import hypervolume, non_dominated
+from nas.runs.folder import Run
+from nas.trials.proposer import STUDY
 from video.page import markdown, publish
 from video.table import CLASSES, DATA, HERE, SPACE
 

@@ -16,7 +16,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def publish(options: argparse.Namespace, name: str, text: str) -> None:
-    """Prints a part, and puts it into the page that was named, between `<!-- NAME -->` and `<!-- /NAME -->`.
+    """Prints a part, and puts it into the page that was named, between `<!-- NAME -->` and `<!--
+    /NAME -->`.
 
     Raises:
         NasError: The page does not have them.

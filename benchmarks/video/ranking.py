@@ -27,7 +27,9 @@ def kendall(a: Array, b: Array, groups: Array | None = None) -> float:
 
 
 def interval(figure: Callable[[Rows], float], count: int) -> tuple[float, float]:
-    """The middle 90 % of a figure of `count` things of which as many are drawn with replacement (bootstrap)."""
+    """The middle 90 % of a figure of `count` things of which as many are drawn with replacement
+    (bootstrap).
+    """
     rng = np.random.default_rng(0)
     found = np.array([figure(rng.integers(count, size=count)) for _ in range(DRAWS)])
     low, high = np.nanpercentile(found, [5, 95]) if np.isfinite(found).any() else (np.nan, np.nan)
@@ -35,7 +37,9 @@ def interval(figure: Callable[[Rows], float], count: int) -> tuple[float, float]
 
 
 def shown(pairs: Sequence[tuple[Array, Array]], groups: Array | None = None) -> str:
-    """Mean tau of pairs of figures of the same things, with its interval; a dash for fewer than three things."""
+    """Mean tau of pairs of figures of the same things, with its interval; a dash for fewer than
+    three things.
+    """
     count = len(pairs[0][0]) if pairs else 0
     if count < 3:
         return "-"

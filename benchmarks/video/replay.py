@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from nas.architecture import ArchitectureError
-from nas.search.budget import Budget
-from nas.search.front import hypervolume
-from nas.search.gate import Gate
-from nas.search.parameters import Params
-from nas.search.proposer import CHANGED, INITIAL
-from nas.search.sampler import ParetoSampler
+from nas.limits.budget import Budget
+from nas.limits.gate import Gate
+from nas.pareto.front import hypervolume
+from nas.pareto.parameters import Params
+from nas.pareto.sampler import ParetoSampler
 from nas.space import Hole, Label
+from nas.trials.proposer import CHANGED, INITIAL
 from video.page import markdown, publish
 from video.table import Known, known, space
 
@@ -30,9 +30,10 @@ Array = NDArray[np.float64]
 
 
 class Rows:
-    """The networks of the table; a `nas.search.parameters.Space`.
+    """The networks of the table; a `nas.pareto.parameters.Space`.
 
-    A network with one choice changed is rarely in the table, so that a change is to one of the nearest rows.
+    A network with one choice changed is rarely in the table, so that a change is to one of the
+    nearest rows.
 
     Attributes:
         log_macs, errors: (rows), and (rows, seeds) with nan where there is none.
@@ -122,9 +123,11 @@ def ours(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
 
 
 def tpe(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
-    """Proposes any network of the space; the row nearest to it that is not trained yet is trained, and told as itself.
+    """Proposes any network of the space; the row nearest to it that is not trained yet is trained,
+    and told as itself.
 
-    So what it learns from is true, and nothing of its budget is lost. Its random beginnings are rows, as of the others.
+    So what it learns from is true, and nothing of its budget is lost. Its random beginnings are
+    rows, as of the others.
     """
     sampler = optuna.samplers.TPESampler(seed=int(rng.integers(2**31)), multivariate=True, group=True)
     study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)

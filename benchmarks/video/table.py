@@ -1,4 +1,6 @@
-"""The table: networks of space `tiny`, trained on low-resolution far-infrared clips; see `search_video.py`."""
+"""The table: networks of space `tiny`, trained on low-resolution far-infrared clips; see
+`search_video.py`.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ from nas.architecture import Architecture
 from nas.data.datasets import Clips
 from nas.errors import NasError
 from nas.models.network import build
-from nas.profiler.device import environment
-from nas.profiler.population import Population
+from nas.profiler.computed.population import Population
+from nas.profiler.measured.device import environment
 from nas.resources import replacing
 from nas.space import Label, SearchSpace
 from nas.training.loop import Recipe, Training, accuracy
@@ -48,7 +50,7 @@ TABLE = HERE / "video_architectures.parquet"
 COSTS = ("params", "macs", "bytes_moved", "inference_bytes", "step_bytes")
 CURVES = ("accuracy", "loss", "seconds", "cpu_seconds")  # by epoch
 
-# -------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------- networks
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def operators(architecture: Architecture) -> list[str]:
 
 
 def networks(count: int) -> list[Network]:
-    """The networks of the table in random order; those of a smaller count are among those of a larger one.
+    """The networks of the table in random order; those of a smaller count are among those of a
+    larger one.
 
     Raises:
         NasError: There are not so many, or an operator is in too few of them.
@@ -101,7 +104,7 @@ def networks(count: int) -> list[Network]:
     return [Network(known[i][1].hash, known[i][0]) for i in order]
 
 
-# ------------------------------------------------------------------------------------------------ data
+# --------------------------------------------------------------------------------------------- data
 
 
 def clips() -> tuple[Clips, Clips]:
@@ -144,7 +147,7 @@ def recipe(epochs: int) -> dict[str, Any]:
     }
 
 
-# -------------------------------------------------------------------------------------------- training
+# ----------------------------------------------------------------------------------------- training
 
 _shared: list[tuple[Clips, Clips]] = []
 
@@ -183,7 +186,9 @@ def train(network: Network, seed: int, epochs: int, path: Path) -> dict[str, Any
 
 
 def trained(model: torch.nn.Module, epochs: int, seed: int) -> dict[str, list[float]]:
-    """Trains a network; by epoch what was seen, seconds being those of training alone, without evaluation."""
+    """Trains a network; by epoch what was seen, seconds being those of training alone, without
+    evaluation.
+    """
     train_clips, held = _shared[0]
     cpu, size = torch.device("cpu"), (SIDE, SIDE)
     training = Training(model, train_clips, size, Recipe(epochs=epochs, seed=seed), True, cpu)
@@ -256,7 +261,9 @@ def table(options: argparse.Namespace) -> None:
 
 
 def restore(store: Path, table: Path) -> None:
-    """Puts what the table has and the store lacks into the store, so that a table cut short goes on anywhere."""
+    """Puts what the table has and the store lacks into the store, so that a table cut short goes on
+    anywhere.
+    """
     if not table.exists():
         return
     frame = pd.read_parquet(table)

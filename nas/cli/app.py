@@ -1,4 +1,6 @@
-"""The `nas` command: registers the commands and turns a user's error into one sentence and exit code 2."""
+"""The `nas` command: registers the commands and turns a user's error into one sentence and exit
+code 2.
+"""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nas.profiler.units import COLUMNS, OPERATOR_COLUMNS, Column, Unit, quantity
+from nas.units import COLUMNS, OPERATOR_COLUMNS, Column, Unit, quantity
 
 if TYPE_CHECKING:
-    from nas.profiler.compare import Comparison
-    from nas.profiler.cost import Cost, LayerCost, OperatorCost
-    from nas.profiler.measure import Measurement
+    from nas.profiler.computed.compare import Comparison
+    from nas.profiler.computed.cost import Cost, LayerCost, OperatorCost
+    from nas.profiler.measured.measure import Measurement
 
 ROWS = 40  # of a table that is still read at a glance
 

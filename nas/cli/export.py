@@ -19,7 +19,7 @@ def export_command(
 
     Example: `nas export runs/hybrid-motion-1 --pick knee --out best.yaml`
     """
-    from nas.search.run_folder import Run
+    from nas.runs.folder import Run
 
     searched = Run(run)
     architecture = searched.pick(pick)

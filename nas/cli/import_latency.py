@@ -15,12 +15,13 @@ def import_latency_command(
     ],
     out: Annotated[Path, typer.Option(help="Folder of latency tables.")] = Path("profiles"),
 ) -> None:
-    """Make a latency table of what another device has measured of the layers of `nas profile --space … --onnx-out`.
+    """Make a latency table of what another device has measured of the layers of `nas profile
+    --space … --onnx-out`.
 
     Example: `nas import-latency parts/layers.csv --device pixel-8.onnxruntime1.20.fp16.b1.t4`
     """
-    from nas.profiler.remote import import_latency
-    from nas.profiler.tables import Table
+    from nas.profiler.tables.remote import import_latency
+    from nas.profiler.tables.table import Table
 
     table = import_latency(file, device)
     path = out / f"{device}.csv"

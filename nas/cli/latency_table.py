@@ -17,7 +17,7 @@ from nas.errors import NasError
 from nas.space import SearchSpace
 
 if TYPE_CHECKING:
-    from nas.profiler.device import Conditions
+    from nas.profiler.measured.device import Conditions
 
 FOLDER = Path("profiles")
 SAMPLES = 1000  # of a space at another input
@@ -26,8 +26,10 @@ SAMPLES = 1000  # of a space at another input
 def measure_table(
     names: Sequence[str], batches: Sequence[int], options: Mapping[str, Any], max_seconds: float, patience: float
 ) -> None:
-    """Measures the reference networks that this device's table lacks, and writes `profiles/reference/<device>.csv`."""
-    from nas.profiler.references import measure_references
+    """Measures the reference networks that this device's table lacks, and writes
+    `profiles/reference/<device>.csv`.
+    """
+    from nas.profiler.measured.references import measure_references
 
     stderr = Console(stderr=True)
     for batch in batches:
@@ -45,14 +47,16 @@ def measure_table(
 def grow_table(
     space: str, frames: int | None, size: int | None, time: str, batches: Sequence[int], options: Mapping[str, Any]
 ) -> None:
-    """Times the layers of a space that the table of this device lacks, and writes `profiles/<device>.csv`."""
+    """Times the layers of a space that the table of this device lacks, and writes
+    `profiles/<device>.csv`.
+    """
     limit = seconds(time)
     for batch in batches:
         _grow(_architectures(space, frames, size), _conditions(options, batch), limit)
 
 
 def _conditions(options: Mapping[str, Any], batch: int) -> Conditions:
-    from nas.profiler.device import Conditions, available_cores, resolve_device
+    from nas.profiler.measured.device import Conditions, available_cores, resolve_device
 
     fixed = {
         **options,
@@ -63,8 +67,8 @@ def _conditions(options: Mapping[str, Any], batch: int) -> Conditions:
 
 
 def _grow(what: SearchSpace | Iterable[Architecture], conditions: Conditions, limit: float) -> None:
-    from nas.profiler.growth import grow
-    from nas.profiler.tables import Row, Table
+    from nas.profiler.tables.growth import grow
+    from nas.profiler.tables.table import Row, Table
 
     table = Table.find(conditions, FOLDER)
     path = FOLDER / f"{table.device}.csv"
@@ -82,10 +86,12 @@ def _grow(what: SearchSpace | Iterable[Architecture], conditions: Conditions, li
 
 
 def write_parts(space: str, frames: int | None, size: int | None, folder: Path) -> None:
-    """Writes the layers of a space as ONNX files, and the list that another device fills in as `layers.csv`."""
-    from nas.profiler.remote import SAMPLES as EXPORTED
-    from nas.profiler.remote import export_parts, write_onnx
-    from nas.profiler.tables import read_lines, read_rows
+    """Writes the layers of a space as ONNX files, and the list that another device fills in as
+    `layers.csv`.
+    """
+    from nas.profiler.tables.remote import SAMPLES as EXPORTED
+    from nas.profiler.tables.remote import export_parts, write_onnx
+    from nas.profiler.tables.table import read_lines, read_rows
 
     if folder.exists() and not folder.is_dir():
         raise NasError(f"onnx-out {str(folder)!r} is a file; allowed: a folder")

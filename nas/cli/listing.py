@@ -24,7 +24,8 @@ def list_command(
     ] = False,
     plots: Annotated[Path | None, typer.Option(help="With --measured: folder for a picture per device.")] = None,
 ) -> None:
-    """List the search spaces, the reference networks and the devices with latency tables that the package holds.
+    """List the search spaces, the reference networks and the devices with latency tables that the
+    package holds.
 
     Example: `nas list --published > docs/reference_networks.md`
     """
@@ -55,7 +56,7 @@ def _published_page() -> str:
     """The table of reference networks as a Markdown page."""
     import pandas as pd
 
-    from nas.profiler.published import reference_table
+    from nas.profiler.computed.published import reference_table
 
     rows = [
         "# Reference networks",
@@ -82,7 +83,7 @@ def _published_page() -> str:
 
 def _measured_page(plots: Path | None) -> str:
     """The tables of measured reference networks as a Markdown page."""
-    from nas.profiler.references import measured
+    from nas.profiler.measured.references import measured
 
     if plots is not None and not plots.is_dir():
         raise NasError(f"plots {str(plots)!r} is no folder; allowed: an existing folder")

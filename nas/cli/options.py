@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from nas.architecture.edits import DEFAULT_EDITS
 from nas.errors import NasError
-from nas.neighbourhood import DEFAULT_EDITS
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -37,7 +37,8 @@ def clip_shape(text: str) -> tuple[int, int]:
 
 
 def searched(space: str | None, around: str | None, edits: int | None) -> dict[str, Any]:
-    """The arguments of a search that say where: in a space, `hybrid` by default, or around an architecture.
+    """The arguments of a search that say where: in a space, `hybrid` by default, or around an
+    architecture.
 
     Raises:
         NasError: Both are named, or edits without what they are edits of.

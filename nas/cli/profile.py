@@ -16,9 +16,9 @@ from nas.errors import NasError
 if TYPE_CHECKING:
     from torch import nn
 
-    from nas.profiler.compare import Comparison
-    from nas.profiler.cost import Cost
-    from nas.profiler.measure import Measurement
+    from nas.profiler.computed.compare import Comparison
+    from nas.profiler.computed.cost import Cost
+    from nas.profiler.measured.measure import Measurement
     from nas.profiler.target import Target
 
 TABLES = ("layer", "operator", "module")
@@ -162,10 +162,12 @@ def _batches(texts: Sequence[str]) -> list[int]:
 
 
 def _cost(target: Target, rows_by: str) -> tuple[Cost, nn.Module]:
-    """The cost, and the module that it is of: a factory's is made once, an architecture's has no weights."""
+    """The cost, and the module that it is of: a factory's is made once, an architecture's has no
+    weights.
+    """
     import torch
 
-    from nas.profiler.cost import cost
+    from nas.profiler.computed.cost import cost
 
     if target.architecture and rows_by != "module":
         return cost(target.architecture), target.build("meta")
@@ -182,7 +184,7 @@ def _cost(target: Target, rows_by: str) -> tuple[Cost, nn.Module]:
 
 
 def _check(options: dict[str, Any], batches: Sequence[int]) -> None:
-    from nas.profiler.device import Conditions, available_cores
+    from nas.profiler.measured.device import Conditions, available_cores
 
     threads = available_cores() if options["threads"] is None else options["threads"]
     for batch in batches:
@@ -196,7 +198,7 @@ def _floating(dtype: str | None) -> bool:
 
 
 def _measured(target: Target, batches: Sequence[int], options: dict[str, Any]) -> list[Measurement]:
-    from nas.profiler.measure import measure_batches
+    from nas.profiler.measured.measure import measure_batches
 
     taken = []
     with Console(stderr=True).status("") as status:
@@ -207,7 +209,7 @@ def _measured(target: Target, batches: Sequence[int], options: dict[str, Any]) -
 
 
 def _compared(target: Target, module: nn.Module) -> Comparison:
-    from nas.profiler.compare import compare
+    from nas.profiler.computed.compare import compare
 
     stderr = Console(stderr=True)
 
@@ -233,7 +235,7 @@ def _show(
     csv: str | None,
 ) -> None:
     from nas.cli import cost_tables
-    from nas.profiler.units import UNITS
+    from nas.units import UNITS
 
     kinds = {path: type(part).__name__ for path, part in module.named_modules()}
     finest = rows_by == "layer" and depth is None

@@ -17,7 +17,7 @@ def report_command(
     Example: `nas report runs/hybrid-motion-1`
     """
     from nas.report import write
-    from nas.search.run_folder import Run
+    from nas.runs.folder import Run
 
     for path in write(Run(run), out):
         typer.echo(path)

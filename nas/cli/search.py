@@ -102,10 +102,10 @@ def search_command(
     or `nas search --around vov3d_l --edits 6 --budget 8gflops`
     """
     from nas.report import front_summary, write
-    from nas.search.control import comparison
-    from nas.search.plan import Plan, Settings
-    from nas.search.run import resume as resume_search
-    from nas.search.run import search
+    from nas.runs.control import comparison
+    from nas.runs.plan import Plan, Settings
+    from nas.runs.search import resume as resume_search
+    from nas.runs.search import search
 
     console = Console()
     limit = seconds(time) if time else None
@@ -170,7 +170,9 @@ def _option(name: str) -> str:
 
 
 def _share(text: str | None) -> float | str | None:
-    """A share as the settings take it; what is neither a number nor `auto` is left for them to refuse."""
+    """A share as the settings take it; what is neither a number nor `auto` is left for them to
+    refuse.
+    """
     try:
         return None if text is None else float(text)
     except ValueError:

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from nas.architecture import load
 from nas.cli.options import searched
-from nas.profiler.units import quantity
 from nas.space import SearchSpace
+from nas.units import quantity
 
 if TYPE_CHECKING:
-    from nas.search.budget import Budget
+    from nas.limits.budget import Budget
 
 SAMPLES = 100
 
@@ -32,7 +32,7 @@ def space_command(
 
     Example: `nas space hybrid --budget 20gflops --samples 500`, or `nas space --around vov3d_l`
     """
-    from nas.search.budget import Budget
+    from nas.limits.budget import Budget
 
     limits = Budget.parse(budget)
     where = searched(space, around, edits)
@@ -45,7 +45,7 @@ def space_command(
 
 def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Console, seed: int = 0) -> Table:
     """Prices a sample of a space and lays out its cost and the share inside a budget."""
-    from nas.search.survey import survey
+    from nas.limits.survey import survey
 
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("pricing", total=samples)

@@ -1,4 +1,6 @@
-"""Labelled clips in train, val and test splits: the motion task, folders of videos, CSV files and text lists."""
+"""Labelled clips in train, val and test splits: the motion task, folders of videos, CSV files and
+text lists.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _MOTION_CLIPS = {"train": 4096, "val": 512, "test": 512}
 
 @dataclass(frozen=True)
 class Split(ABC):
-    """Clips with labels. `groups` names the recording of each clip; it is empty where the data set has no groups."""
+    """Clips with labels. `groups` names the recording of each clip; it is empty where the data set
+    has no groups.
+    """
 
     labels: list[int]
     groups: list[str]
@@ -82,7 +86,9 @@ class VideoSplit(Split):
 
 @dataclass(frozen=True)
 class VideoData:
-    """A data set. `test` is for clips that no architecture was picked on; `flip` says whether clips may be mirrored."""
+    """A data set. `test` is for clips that no architecture was picked on; `flip` says whether clips
+    may be mirrored.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -129,21 +135,23 @@ class _Row:
 def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None) -> VideoData:
     """Opens a data set; no video is decoded.
 
-    The first of these that applies says which clips go where: train/val/test folders, a `split` column, or `train` and
-    `val` list files; a `group` column, from which whole groups are held out, never clips of a group that is trained on;
-    else a random 60/20/20 split within each class.
+    The first of these that applies says which clips go where: train/val/test folders, a `split`
+    column, or `train` and `val` list files; a `group` column, from which whole groups are held out,
+    never clips of a group that is trained on; else a random 60/20/20 split within each class.
 
     Args:
-        spec: `motion` or `motion:DIFFICULTY`; a folder of class folders, or of `train` and `val` (and `test`) folders
-            of them; a CSV file with columns `path` (or `file`) and `label`, and optionally `split` and `group`; or a
-            text file with a path and a label per line, whose name may hold `train` and have a `val` (and `test`) file
-            beside it. Relative paths start at the file's folder.
+        spec: `motion` or `motion:DIFFICULTY`; a folder of class folders, or of `train` and `val`
+            (and `test`) folders of them; a CSV file with columns `path` (or `file`) and `label`,
+            and optionally `split` and `group`; or a text file with a path and a label per line,
+            whose name may hold `train` and have a `val` (and `test`) file beside it. Relative paths
+            start at the file's folder.
         seed: of the motion clips, or of a random split.
-        flip: whether clips may be mirrored; None is True for videos and False for `motion`. False suits data where left
-            and right are classes.
+        flip: whether clips may be mirrored; None is True for videos and False for `motion`. False
+            suits data where left and right are classes.
 
     Raises:
-        NasError: unknown name, wrong file, missing videos, fewer than two classes, or a class that train lacks.
+        NasError: unknown name, wrong file, missing videos, fewer than two classes, or a class that
+            train lacks.
     """
     text = str(spec)
     if seed < 0:
@@ -179,14 +187,15 @@ def load_clips(
         split: what to read.
         frames: T, frames per clip.
         size: (height, width) of the clips.
-        limit: at most so many clips, one of each class first; a smaller limit reads a subset of a larger one's. None is
-            all.
+        limit: at most so many clips, one of each class first; a smaller limit reads a subset of a
+            larger one's. None is all.
         seed: decides which clips a limit keeps.
         workers: threads that decode.
         progress: called with (clips read, clips to read) after each.
 
     Returns:
-        Clips in the order of the split, without those that cannot be read, for which one warning is given.
+        Clips in the order of the split, without those that cannot be read, for which one warning is
+        given.
 
     Raises:
         NasError: more than half of the videos cannot be read, or the split is empty.
@@ -227,7 +236,8 @@ def _map(
         yield from map(read, indices)
         return
     with ThreadPoolExecutor(workers) as pool:
-        # Rounds keep the clips that wait to be taken few; all at once they would fill the memory a second time.
+        # Rounds keep the clips that wait to be taken few; all at once they would fill the memory a
+        # second time.
         for first in range(0, len(indices), 16 * workers):
             yield from pool.map(read, indices[first : first + 16 * workers])
 

@@ -1,9 +1,10 @@
 """The embedded task: twelve classes that differ only in how a random texture moves.
 
-A clip is the sum of a moving and a static field of random plane waves. Direction, phase, colour and position in a
-wrapped frequency band are drawn so that moving, turning or zooming a field leaves the distribution of every single
-frame unchanged: a frame says nothing about the class. Five pairs of classes are exact time reversals of each other; the
-sixth, `sway_slow` and `sway_fast`, covers the same range of positions at two periods.
+A clip is the sum of a moving and a static field of random plane waves. Direction, phase, colour and
+position in a wrapped frequency band are drawn so that moving, turning or zooming a field leaves the
+distribution of every single frame unchanged: a frame says nothing about the class. Five pairs of
+classes are exact time reversals of each other; the sixth, `sway_slow` and `sway_fast`, covers the
+same range of positions at two periods.
 
 Shapes: T frames, H x W pixels, K waves.
 """
@@ -43,9 +44,9 @@ def motion_clip(
 ) -> npt.NDArray[np.uint8]:
     """Draws one clip; equal arguments give equal pixels.
 
-    Everything but the path of the texture is drawn from `seed` alone: one seed shows one texture under every label.
-    Speeds are per frame and relative to the short side: more frames are a longer clip, more pixels a finer one. Below
-    4 frames some classes look alike.
+    Everything but the path of the texture is drawn from `seed` alone: one seed shows one texture
+    under every label. Speeds are per frame and relative to the short side: more frames are a longer
+    clip, more pixels a finer one. Below 4 frames some classes look alike.
 
     Args:
         seed: non-negative; names the texture, colours, speed, signs, phases and noise.
@@ -84,7 +85,9 @@ def motion_clip(
 
 
 def _path(rng: np.random.Generator, label: int, frames: int, difficulty: float) -> tuple[Array, Array, Array]:
-    """Offset (T, 2) as (x, y) in short sides, clockwise angle (T,) in radians, logarithm of the scale (T,)."""
+    """Offset (T, 2) as (x, y) in short sides, clockwise angle (T,) in radians, logarithm of the
+    scale (T,).
+    """
     speed = 0.06 * np.exp(difficulty * rng.uniform(-1.2, 0.3))
     signs = rng.choice((-1.0, 1.0), 2)
     switch = rng.uniform(-0.1, 0.1) * frames
@@ -118,8 +121,8 @@ def _path(rng: np.random.Generator, label: int, frames: int, difficulty: float) 
 def _field(rng: np.random.Generator, rows: Array, columns: Array, offset: Array, angle: Array, zoom: Array) -> Array:
     """A sum of K plane waves, moved: float (T, H, W, 3) of zero mean and roughly unit variance.
 
-    Frequencies lie evenly on a logarithmic band that wraps, with amplitudes that vanish at its ends: a zoom can go on
-    for ever and every frame holds the same mixture of scales.
+    Frequencies lie evenly on a logarithmic band that wraps, with amplitudes that vanish at its
+    ends: a zoom can go on for ever and every frame holds the same mixture of scales.
     """
     place = (np.arange(_WAVES) + rng.uniform()) / _WAVES
     direction, phase = rng.uniform(0, 2 * np.pi, (2, _WAVES))
@@ -129,7 +132,8 @@ def _field(rng: np.random.Generator, rows: Array, columns: Array, offset: Array,
     fx = (frequency * np.cos(direction + angle[:, None])).astype(np.float32)
     fy = (frequency * np.sin(direction + angle[:, None])).astype(np.float32)
     amplitude = np.sin(np.pi * place_TK) ** 2 * np.sqrt(16 / 3 / _WAVES / 1.25)
-    # cos(a + b) = cos a cos b - sin a sin b splits the waves into rows and columns: one small matrix product per frame.
+    # cos(a + b) = cos a cos b - sin a sin b splits the waves into rows and columns: one small
+    # matrix product per frame.
     a = fy[:, None, :] * (rows[:, None] - offset[:, None, 1:]) + phase.astype(np.float32)
     b = fx[:, :, None] * (columns - offset[:, :1])[:, None, :]
     left = np.concatenate([np.cos(a), -np.sin(a)], 2)

@@ -1,4 +1,6 @@
-"""Augmentation and normalisation of uint8 batches. Shape suffixes: B clips, T frames, H x W pixels, C = 3 channels."""
+"""Augmentation and normalisation of uint8 batches. Shape suffixes: B clips, T frames, H x W pixels,
+C = 3 channels.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,18 @@ def augment(
 
 
 def centre_crop(clips_BTHWC: Tensor, crop_size: tuple[int, int]) -> Tensor:
-    """The middle (height, width) window of each clip, as a view; raises NasError if a clip is smaller."""
+    """The middle (height, width) window of each clip, as a view; raises NasError if a clip is
+    smaller.
+    """
     room_y, room_x = _room(clips_BTHWC.shape[2], clips_BTHWC.shape[3], crop_size)
     y, x = room_y // 2, room_x // 2
     return clips_BTHWC[:, :, y : y + crop_size[0], x : x + crop_size[1]]
 
 
 def normalise(clips_BTHWC: Tensor) -> Tensor:
-    """(x / 255 - 0.45) / 0.225 as float (B, C, T, H, W), a permuted view of contiguous (B, T, H, W, C)."""
+    """(x / 255 - 0.45) / 0.225 as float (B, C, T, H, W), a permuted view of contiguous (B, T, H, W,
+    C).
+    """
     return clips_BTHWC.permute(0, 4, 1, 2, 3).float().div_(255).sub_(MEAN).div_(STD)
 
 

@@ -1,4 +1,6 @@
-"""Video files to arrays of pixels, by PyAV. One decoder thread per file: callers run several files side by side."""
+"""Video files to arrays of pixels, by PyAV. One decoder thread per file: callers run several files
+side by side.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from nas.errors import NasError
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself; `width` and `height` in pixels as shown, after rotation, `duration` in seconds."""
+    """What a file says of itself; `width` and `height` in pixels as shown, after rotation,
+    `duration` in seconds.
+    """
 
     frames: int
     fps: float
@@ -33,7 +37,8 @@ class VideoInfo:
 def probe(path: str | Path) -> VideoInfo:
     """Reads the header and decodes one frame.
 
-    The frame count is the header's, or the number of packets where the header has none; a damaged file may hold fewer.
+    The frame count is the header's, or the number of packets where the header has none; a damaged
+    file may hold fewer.
 
     Raises:
         NasError: the file cannot be read, or holds no video.
@@ -57,10 +62,11 @@ def read_clip(
     Args:
         path: video file.
         frames: T, frames in the clip.
-        stride: distance between them in frames of the file; None cuts the whole video into T equal parts and takes a
-            frame from each. A video too short for the stride is read as with None; frames repeat below T.
-        start: where the clip lies in the room that the video leaves, 0 (first) to 1 (last); with stride None, where in
-            each part the frame is taken. None is the centre.
+        stride: distance between them in frames of the file; None cuts the whole video into T equal
+            parts and takes a frame from each. A video too short for the stride is read as with
+            None; frames repeat below T.
+        start: where the clip lies in the room that the video leaves, 0 (first) to 1 (last); with
+            stride None, where in each part the frame is taken. None is the centre.
         size: (height, width).
 
     Returns:
@@ -93,7 +99,8 @@ def _decode(path: str | Path, wanted: set[int], size: tuple[int, int]) -> tuple[
     pictures = {}
     decoded = 0
     last = max(wanted)
-    # One reformatter keeps its scaling context between frames; its threads cost more than they save on small frames.
+    # One reformatter keeps its scaling context between frames; its threads cost more than they save
+    # on small frames.
     reformatter = VideoReformatter()
     with _open(path) as (container, stream):
         for index, frame in enumerate(_frames(path, container, stream)):

@@ -1,8 +1,9 @@
-"""What several operators share: convolution, normalisation, windows and attention on (B, T, H, W, C) maps.
+"""What several operators share: convolution, normalisation, windows and attention on (B, T, H, W,
+C) maps.
 
-Shape suffixes: B batch, T frames, H height, W width, C channels, S sequences (windows of all clips), L tokens of a
-sequence. A contiguous (B, T, H, W, C) map permuted to (B, C, T, H, W) is a `channels_last_3d` tensor, so neither
-attention nor convolution copies it.
+Shape suffixes: B batch, T frames, H height, W width, C channels, S sequences (windows of all
+clips), L tokens of a sequence. A contiguous (B, T, H, W, C) map permuted to (B, C, T, H, W) is a
+`channels_last_3d` tensor, so neither attention nor convolution copies it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def convolve(
     padding: Sequence[int] | None = None,
     groups: int = 1,
 ) -> Tensor:
-    """Convolution of a (B, T, H, W, C) map; kernels without extent in time or in space run as 2D convolutions.
+    """Convolution of a (B, T, H, W, C) map; kernels without extent in time or in space run as 2D
+    convolutions.
 
     Args:
         x_BTHWC: Contiguous feature map.
@@ -42,7 +44,8 @@ def convolve(
     if padding is None:
         padding = [k // 2 for k in kernel]
     if any(n < k for n, k in zip(x_BTHWC.shape[1:4], kernel, strict=True)) and _trains_in_bfloat16_on_cpu(x_BTHWC):
-        # Of kernels longer than the map oneDNN 3.12 leaves weight gradients unwritten, or writes past their end.
+        # Of kernels longer than the map oneDNN 3.12 leaves weight gradients unwritten, or writes
+        # past their end.
         x_BTHWC = F.pad(x_BTHWC, (0, 0, *(p for p in reversed(padding) for _ in range(2))))
         padding = (0, 0, 0)
     b, t, h, w, c = x_BTHWC.shape
@@ -59,7 +62,8 @@ def convolve(
         return torch.unflatten(y.permute(0, 2, 3, 1).contiguous(), 2, (h, w))
     x = x_BTHWC.permute(0, 4, 1, 2, 3)
     if x.device.type != "cuda" and weight.numel() > LARGE_KERNEL * x.numel():
-        # On CPU a channels-last convolution reorders its kernel on every call: on small maps half of its time.
+        # On CPU a channels-last convolution reorders its kernel on every call: on small maps half
+        # of its time.
         x = x.contiguous()
     y = F.conv3d(x, weight, bias, tuple(stride), tuple(padding), 1, groups)
     return y.permute(0, 2, 3, 4, 1).contiguous()
@@ -75,8 +79,8 @@ def _trains_in_bfloat16_on_cpu(x: Tensor) -> bool:
 class Derived(nn.Module):
     """A module whose buffers follow from its configuration: they are in no state dict.
 
-    `to_empty`, which makes a network of the meta device a real one, leaves buffers without numbers, and no state dict
-    has them; so they are computed again wherever the module is moved.
+    `to_empty`, which makes a network of the meta device a real one, leaves buffers without numbers,
+    and no state dict has them; so they are computed again wherever the module is moved.
     """
 
     def derived(self) -> dict[str, Tensor | None]:
@@ -100,7 +104,9 @@ class Derived(nn.Module):
 
 
 class Conv(nn.Module):
-    """3D convolution of a (B, T, H, W, C) map, kaiming-normal (fan out, ReLU) without bias unless asked."""
+    """3D convolution of a (B, T, H, W, C) map, kaiming-normal (fan out, ReLU) without bias unless
+    asked.
+    """
 
     def __init__(
         self,
@@ -133,7 +139,8 @@ def tube_conv(in_channels: int, out_channels: int, kernel: Triple, stride: Seque
 class BatchNorm(nn.BatchNorm3d):
     """Batch normalisation over the last axis of a (B, T, H, W, C) map.
 
-    A single value per channel, as one clip has on a map of one cell, has no variance: it takes the running statistics.
+    A single value per channel, as one clip has on a map of one cell, has no variance: it takes the
+    running statistics.
     """
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
@@ -160,7 +167,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
-    """A linear layer with the initialisation of vision transformers: truncated normal of .02, zero bias."""
+    """A linear layer with the initialisation of vision transformers: truncated normal of .02, zero
+    bias.
+    """
     layer = nn.Linear(in_features, out_features)
     nn.init.trunc_normal_(layer.weight, std=0.02)
     nn.init.zeros_(layer.bias)
@@ -181,9 +190,11 @@ def pad_to_windows(x_BTHWC: Tensor, window: Triple) -> Tensor:
 
 
 def window_partition(x_BTHWC: Tensor, window: Triple) -> Tensor:
-    """Cuts a map whose extent is a multiple of the window into sequences: (S, L, C), clips and frames outermost.
+    """Cuts a map whose extent is a multiple of the window into sequences: (S, L, C), clips and
+    frames outermost.
 
-    The channels may be several axes. Where the windows lie one after the other in memory the result is a view.
+    The channels may be several axes. Where the windows lie one after the other in memory the result
+    is a view.
     """
     b, t, h, w, *c = x_BTHWC.shape
     wt, wh, ww = window
@@ -217,8 +228,9 @@ def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: T
         bias_GhLL = bias_GhLL.expand(clips, *bias_GhLL.shape).flatten(0, 1)
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL).transpose(1, 2)
     if bias_GhLL is not None and torch.compiler.is_exporting():
-        # ONNX export finds a view here by the strides of fused attention, then replays it with those of plain
-        # attention, which a bias that needs a gradient selects; a clone has the same strides in both.
+        # ONNX export finds a view here by the strides of fused attention, then replays it with
+        # those of plain attention, which a bias that needs a gradient selects; a clone has the same
+        # strides in both.
         y = y.clone(memory_format=torch.contiguous_format)
     return y.flatten(2)
 
@@ -226,8 +238,8 @@ def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: T
 def window_attention(qkv_BTHW3C: Tensor, heads: int, window: Triple) -> Tensor:
     """Self-attention inside windows of a map of queries, keys and values.
 
-    A window of extent 1 along an axis is attention in the plane of the others. Where the map is no multiple of the
-    window it is padded with zeros, which are attended to.
+    A window of extent 1 along an axis is attention in the plane of the others. Where the map is no
+    multiple of the window it is padded with zeros, which are attended to.
 
     Args:
         qkv_BTHW3C: (B, T, H, W, 3, C); C may be part of a larger axis.
@@ -264,7 +276,8 @@ class SqueezeExcite(nn.Module):
 class PositionEncoding(nn.Module):
     """Convolutional position encoding: x plus depthwise 3x3 convolutions of x.
 
-    `2d` convolves in space; `3d` sums convolutions on the (H, W), (T, W) and (T, H) planes (DaViT-T2D).
+    `2d` convolves in space; `3d` sums convolutions on the (H, W), (T, W) and (T, H) planes
+    (DaViT-T2D).
     """
 
     def __init__(self, width: int, kind: str) -> None:

@@ -13,7 +13,9 @@ from nas.models.common import BatchNorm, Conv, attend, linear
 
 
 class MeanPool(nn.Module):
-    """Mean over all tokens, LayerNorm before, between the mean over space and time, after or not at all; linear."""
+    """Mean over all tokens, LayerNorm before, between the mean over space and time, after or not at
+    all; linear.
+    """
 
     def __init__(self, config: MeanHead, shape_in: Shape, shape_out: Shape) -> None:
         super().__init__()
@@ -34,7 +36,9 @@ class MeanPool(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """LayerNorm, one learned query with a softmax over all tokens, dropout, linear classifier (TubeViT)."""
+    """LayerNorm, one learned query with a softmax over all tokens, dropout, linear classifier
+    (TubeViT).
+    """
 
     def __init__(self, config: AttentionHead, shape_in: Shape, shape_out: Shape) -> None:
         super().__init__()
@@ -68,8 +72,8 @@ class ClassTokenPool(nn.Module):
 class ConvPool(nn.Module):
     """conv, BN, ReLU, mean, linear, ReLU, dropout, linear (X3D, VoV3D).
 
-    In evaluation a map larger than the one it was built for is pooled in windows of that size, one cell apart, and the
-    logarithm of the mean class probability over all windows is returned.
+    In evaluation a map larger than the one it was built for is pooled in windows of that size, one
+    cell apart, and the logarithm of the mean class probability over all windows is returned.
     """
 
     def __init__(self, config: ConvHead, shape_in: Shape, shape_out: Shape) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from nas.errors import NasError, brief
 from nas.models.common import pad_to_windows, tube_conv
 from nas.models.heads import HEADS
 from nas.models.layers import build_layer
-from nas.models.pretrained import fill_from
 from nas.models.stems import STEMS, ClassToken
 
 
@@ -68,7 +66,9 @@ class PatchMerging(nn.Module):
 
 
 class FramePooling(nn.Module):
-    """The class token of each frame, or else the mean of its tokens; LayerNorm; position; class token."""
+    """The class token of each frame, or else the mean of its tokens; LayerNorm; position; class
+    token.
+    """
 
     def __init__(self, config: FramePool, shape_in: Shape, shape_out: Shape) -> None:
         super().__init__()
@@ -107,16 +107,18 @@ def build_part(part: Part) -> nn.Module:
 
 
 def adds_stem_tokens(part: Part) -> bool:
-    """Whether the part's module takes the tokens of a tube stem, without their embedding, as a second argument."""
+    """Whether the part's module takes the tokens of a tube stem, without their embedding, as a
+    second argument.
+    """
     return isinstance(part.config, LayerConfig) and part.config.adds_stem_tokens
 
 
 class Network(nn.Module):
     """A video network: (B, 3, T, H, W) to class logits (B, num_classes).
 
-    A network of sparse tubes also takes images, (B, 3, 1, H, W). One of convolutions takes other clips: with a mean
-    head any, so that stages of training may differ in frames and size; with a convolutional head larger ones, in
-    evaluation.
+    A network of sparse tubes also takes images, (B, 3, 1, H, W). One of convolutions takes other
+    clips: with a mean head any, so that stages of training may differ in frames and size; with a
+    convolutional head larger ones, in evaluation.
 
     Attributes:
         architecture: What it was built from.
@@ -169,26 +171,23 @@ def build(
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
     num_classes: int | None = None,
-    init: str | Path | None = None,
-    tuned: bool = False,
     device: torch.device | str | None = None,
 ) -> Network:
-    """Builds the network of an architecture.
+    """Builds the network of an architecture, its weights drawn at random; see `nas.weights.build`
+    for other weights.
 
     Args:
         architecture: An architecture, a path, or the name of a reference network.
-        frames, size, num_classes: In place of those of the file; windows and tubes are clipped to smaller maps.
-        init: A checkpoint to fill in, of an image network or a network of this package: a file, or a name on the
-            Hugging Face hub; see `nas.models.pretrained`. What it filled is printed to stderr.
-        tuned: Measure, on one clip, the ways in which a module can run, and keep the fastest: see `tune`.
-        device: Where its parameters are made, `meta` included; torch's default device if none. A network of the meta
-            device becomes a real one by `to_empty` and `load_state_dict`.
+        frames, size, num_classes: In place of those of the file; windows and tubes are clipped to
+            smaller maps.
+        device: Where its parameters are made, `meta` included; torch's default device if none. A
+            network of the meta device becomes a real one by `to_empty` and `load_state_dict`.
 
     Returns:
         A module in training mode that maps (B, 3, T, H, W) to logits (B, num_classes).
 
     Raises:
-        NasError: No such file, it describes nothing that can be built, or `init` does not fit it.
+        NasError: No such file, or it describes nothing that can be built.
     """
     if not isinstance(architecture, Architecture):
         architecture = load(architecture)
@@ -197,12 +196,7 @@ def build(
     if device is not None:
         _check_device(device)
     with torch.device(device) if device is not None else nullcontext():
-        model = Network(architecture)
-    if init is not None:
-        print(fill_from(model, init).describe(), file=sys.stderr)
-    if tuned:
-        tune(model)
-    return model
+        return Network(architecture)
 
 
 def _check_device(device: torch.device | str) -> None:
@@ -215,7 +209,8 @@ def _check_device(device: torch.device | str) -> None:
 
 
 def tune(model: Network) -> None:
-    """Lets every module that has a `tune` method measure its equal ways to run on its own input, and keep the fastest.
+    """Lets every module that has a `tune` method measure its equal ways to run on its own input,
+    and keep the fastest.
 
     The joint filters have one: factored or composed.
     """
@@ -239,8 +234,8 @@ def tune(model: Network) -> None:
 def freeze_layers(model: Network, before: str) -> None:
     """Stops the training of all layers and downsamplings before one; stem and head go on.
 
-    The scaling-up of TubeViT freezes the first layers of a large image network and lets the tubes enter again, through
-    gates (`stem_gate`), behind them.
+    The scaling-up of TubeViT freezes the first layers of a large image network and lets the tubes
+    enter again, through gates (`stem_gate`), behind them.
 
     Args:
         model: A network.

@@ -11,7 +11,9 @@ from nas.architecture import Shape, Tube
 
 
 def tube_centres(tube: Tube, shape: Shape) -> Tensor:
-    """Centres of a tube's tokens in cells of the map it reads, (N, 3) as t, y, x: index stride + offset + k // 2."""
+    """Centres of a tube's tokens in cells of the map it reads, (N, 3) as t, y, x: index stride +
+    offset + k // 2.
+    """
     axes = [
         torch.arange(n) * s + o + k // 2
         for n, s, o, k in zip(tube.extent(shape), tube.stride, tube.offset, tube.kernel, strict=True)
@@ -20,9 +22,11 @@ def tube_centres(tube: Tube, shape: Shape) -> Tensor:
 
 
 def centre_embedding(centres_N3: Tensor, width: int) -> Tensor:
-    """Sine and cosine of t, x and y at width // 6 frequencies: (N, width), the remaining channels zero.
+    """Sine and cosine of t, x and y at width // 6 frequencies: (N, width), the remaining channels
+    zero.
 
-    Frequency j is 10000^(-j / (width // 6)) and fills channels 6j to 6j + 5 with the sine and cosine of t, x and y.
+    Frequency j is 10000^(-j / (width // 6)) and fills channels 6j to 6j + 5 with the sine and
+    cosine of t, x and y.
     """
     frequencies = width // 6
     embedding = torch.zeros(len(centres_N3), width)

@@ -1,7 +1,7 @@
 """Stems: from a clip (B, T, H, W, 3) to the first feature map (B, T', H', W', C).
 
-The clip comes as a view of (B, 3, T, H, W). Stems that read all of it copy its few channels to the end, so that the
-many channels of the map need no copy; tubes read too little of it.
+The clip comes as a view of (B, 3, T, H, W). Stems that read all of it copy its few channels to the
+end, so that the many channels of the map need no copy; tubes read too little of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from nas.models.positions import tube_embedding
 
 
 class Conv3DStem(nn.Module):
-    """Convolution, optional convolution over time, normalisation, and ReLU after batch normalisation."""
+    """Convolution, optional convolution over time, normalisation, and ReLU after batch
+    normalisation.
+    """
 
     def __init__(self, config: ConvStem, shape_in: Shape, shape_out: Shape) -> None:
         super().__init__()
@@ -44,7 +46,9 @@ class Conv3DStem(nn.Module):
 
 
 class ClassToken(nn.Module):
-    """Puts a learned token, plus its learned position, before the tokens of every clip or of every frame."""
+    """Puts a learned token, plus its learned position, before the tokens of every clip or of every
+    frame.
+    """
 
     def __init__(self, shape: Shape, position: bool) -> None:
         super().__init__()
@@ -90,7 +94,9 @@ class PatchEmbed(nn.Module):
 
 
 class TubeConv(nn.Module):
-    """One tube: a convolution without padding, its neighbouring outputs folded into channels where asked."""
+    """One tube: a convolution without padding, its neighbouring outputs folded into channels where
+    asked.
+    """
 
     def __init__(self, tube: StemTube, shape_in: Shape, width: int) -> None:
         super().__init__()
@@ -129,7 +135,8 @@ class InterpolatedTubes(nn.Module):
 
 
 class TubeEmbed(Derived):
-    """Tokens of all tubes, concatenated, plus the fixed embedding of their centres: (B, 1, 1, N, C).
+    """Tokens of all tubes, concatenated, plus the fixed embedding of their centres: (B, 1, 1, N,
+    C).
 
     A clip of one frame is an image: it goes through the tubes without extent in time alone.
     """

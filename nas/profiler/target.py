@@ -1,8 +1,9 @@
-"""What is profiled: an architecture, or any `nn.Module` that a factory makes, with the inputs of its forward.
+"""What is profiled: an architecture, or any `nn.Module` that a factory makes, with the inputs of
+its forward.
 
-A target is plain data, because it crosses into the fresh process that measures it: that process builds the module
-again. A factory is code that the user names on purpose; it is imported and called as `python -m` would, with the
-current folder before the installed packages.
+A target is plain data, because it crosses into the fresh process that measures it: that process
+builds the module again. A factory is code that the user names on purpose; it is imported and called
+as `python -m` would, with the current folder before the installed packages.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Input:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads `1x3x16x224x224`, `name=1x3x16x224x224` or either with a dtype behind it, `1x77:int64`.
+        """Reads `1x3x16x224x224`, `name=1x3x16x224x224` or either with a dtype behind it,
+        `1x77:int64`.
 
         Raises:
             NasError: Anything else.
@@ -68,7 +70,9 @@ class Input:
         return prefix + "x".join(map(str, self.shape)) + (f":{self.dtype}" if self.dtype else "")
 
     def tensor(self, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-        """Normal noise for floating dtypes; ones for the others: a valid index, and a mask that hides nothing."""
+        """Normal noise for floating dtypes; ones for the others: a valid index, and a mask that
+        hides nothing.
+        """
         wanted = INPUT_DTYPES[self.dtype] if self.dtype else dtype
         if not wanted.is_floating_point:
             return torch.ones(self.shape, device=device, dtype=wanted)
@@ -122,7 +126,9 @@ class Target:
         return cls(architecture, data["factory"], inputs)
 
     def with_batch(self, batch: int) -> Target:
-        """The same target with another batch: every input whose leading size is the batch gets the new one."""
+        """The same target with another batch: every input whose leading size is the batch gets the
+        new one.
+        """
         inputs = tuple(
             Input((batch, *entry.shape[1:]), entry.name, entry.dtype) if entry.shape[0] == self.batch else entry
             for entry in self.inputs
@@ -133,7 +139,8 @@ class Target:
         """Imports what `build` needs and returns the call that makes the module.
 
         Raises:
-            NasError: The module does not import or has no such factory, with the underlying message.
+            NasError: The module does not import or has no such factory, with the underlying
+                message.
         """
         if self.architecture is not None:
             architecture = self.architecture
@@ -194,7 +201,8 @@ class Target:
 
     @contextlib.contextmanager
     def explained(self, doing: str = "forward") -> Iterator[None]:
-        """Turns whatever the module raises inside into a NasError that names target, inputs and message.
+        """Turns whatever the module raises inside into a NasError that names target, inputs and
+        message.
 
         Memory that runs out is let through: the caller knows what it asked for.
         """
@@ -213,12 +221,15 @@ def load_target(what: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Tar
     """Returns the target that a user names.
 
     Args:
-        what: A reference network's name, an architecture file, or `package.module:factory`, where the factory is a
-            function or class that returns an `nn.Module` when called without arguments.
-        inputs: What a factory's module takes, as `Input.parse` reads it; at least one. An architecture has its own.
+        what: A reference network's name, an architecture file, or `package.module:factory`, where
+            the factory is a function or class that returns an `nn.Module` when called without
+            arguments.
+        inputs: What a factory's module takes, as `Input.parse` reads it; at least one. An
+            architecture has its own.
 
     Raises:
-        NasError: No such file or name, or the inputs do not fit; the factory itself is looked for by `Target.build`.
+        NasError: No such file or name, or the inputs do not fit; the factory itself is looked for
+            by `Target.build`.
     """
     name = os.fspath(what)
     if not _FACTORY.fullmatch(name) or os.path.exists(name):
@@ -241,7 +252,9 @@ def one_line(error: BaseException) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch's error for a CPU allocation has no type of its own."""
+    """Whether an error says that memory ran out; torch's error for a CPU allocation has no type of
+    its own.
+    """
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 

@@ -1,4 +1,6 @@
-"""The page of `nas profile --html`: a treemap of cost by module beside the table, one file that needs no network."""
+"""The page of `nas profile --html`: a treemap of cost by module beside the table, one file that
+needs no network.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.profiler.units import COLUMNS, LIVE, OPERATOR_COLUMNS, SUMS, UNITS, Column, Unit, quantity
 from nas.report.template import render
+from nas.units import COLUMNS, LIVE, OPERATOR_COLUMNS, SUMS, UNITS, Column, Unit, quantity
 
 if TYPE_CHECKING:
-    from nas.profiler.cost import Cost, LayerCost
+    from nas.profiler.computed.cost import Cost, LayerCost
 
 # Okabe and Ito's palette without black and yellow, on which white text cannot be read.
 _COLORS = ("#0072B2", "#B35000", "#00795A", "#A3527F", "#2A7FB0", "#8A6D00", "#5C5C8A", "#6B6B6B")
@@ -87,8 +89,8 @@ def treemap(leaves: Sequence[LayerCost], kinds: Mapping[str, str]) -> dict[str, 
     What a module with parts does itself is a node of its own among them.
 
     Returns:
-        Plain lists by node (`ids`, `labels`, `parents`, `hovers`, `colors`), and by metric and node (`values`,
-        `texts`).
+        Plain lists by node (`ids`, `labels`, `parents`, `hovers`, `colors`), and by metric and node
+        (`values`, `texts`).
     """
     names = [column.name for column in SUMS]
     by_path = {row.path: row for row in leaves}

@@ -10,19 +10,21 @@ from typing import Any
 import pandas as pd
 
 from nas.errors import NasError
-from nas.profiler.units import plural
 from nas.report import plots, tables
 from nas.report.template import render
-from nas.search.control import comparison
-from nas.search.run_folder import Run
+from nas.runs.control import comparison
+from nas.runs.folder import Run
+from nas.units import plural
 
 CONTROL_PICTURE = "![Hypervolume of the search and of random search](control.png)"
 
 
 def write(run: Run, out: Path | None = None) -> list[Path]:
-    """Writes `report.html`, `report.md`, `pareto_macs.png`, `pareto_latency.png` and `pareto_memory.png`.
+    """Writes `report.html`, `report.md`, `pareto_macs.png`, `pareto_latency.png` and
+    `pareto_memory.png`.
 
-    A run with a control has `control.png` too. An interrupted run gives a report too, which says what is missing.
+    A run with a control has `control.png` too. An interrupted run gives a report too, which says
+    what is missing.
 
     Args:
         run: The run.
@@ -145,7 +147,9 @@ def _missing(run: Run) -> list[str]:
 
 
 def _picks(run: Run) -> list[dict[str, Any]]:
-    """One card per trial that a pick means: its names, the facts in short and the command to export it."""
+    """One card per trial that a pick means: its names, the facts in short and the command to export
+    it.
+    """
     cards = []
     texts = tables.front_table(run).set_index("Trial")
     for trial, names in tables.picks(run).items():

@@ -1,7 +1,8 @@
-"""The report's figures: their data once, drawn by plotly for the page and by matplotlib for the pictures.
+"""The report's figures: their data once, drawn by plotly for the page and by matplotlib for the
+pictures.
 
-Figures for the page are plain plotly JSON whose colours are CSS variables of the page (`var(--front)`), so that they
-follow its light and dark theme.
+Figures for the page are plain plotly JSON whose colours are CSS variables of the page
+(`var(--front)`), so that they follow its light and dark theme.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.profiler.units import plural
+from nas.pareto.front import hypervolume, non_dominated
 from nas.report.tables import (
     accuracy_text,
     clips,
@@ -29,13 +30,14 @@ from nas.report.tables import (
     standard_error,
     trained,
 )
-from nas.search.control import RANDOM, SEARCH
-from nas.search.front import hypervolume, non_dominated
-from nas.search.run_folder import Run
+from nas.runs.control import RANDOM, SEARCH
+from nas.runs.folder import Run
+from nas.units import plural
 
 NOTHING = "Nothing to draw: no trial has this cost."
 
-# Okabe and Ito's palette, told apart by colour-blind readers; the page's template has them as CSS variables.
+# Okabe and Ito's palette, told apart by colour-blind readers; the page's template has them as CSS
+# variables.
 _BLUE, _VERMILION, _GREY, _INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
 
 
@@ -66,9 +68,10 @@ class ParetoPlot:
 
     Attributes:
         axis: The cost.
-        trials: Other trained trials that have this cost: `trial`, `x`, `accuracy`, `stopped`, `hover`.
-        front: Trials of the front that have it: `trial`, `x`, `accuracy`, `error`, `label`, `hover`;
-            `error` is a standard error or nan.
+        trials: Other trained trials that have this cost: `trial`, `x`, `accuracy`, `stopped`,
+            `hover`.
+        front: Trials of the front that have it: `trial`, `x`, `accuracy`, `error`, `label`,
+            `hover`; `error` is a standard error or nan.
         limits: Limits of the budget in the unit of the axis.
         notes: Sentences about what is shown and what is not.
     """
@@ -116,7 +119,9 @@ class ParetoPlot:
 
     @property
     def ticks(self) -> list[float]:
-        """Ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten, or the powers alone where those are many."""
+        """Ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten, or the powers alone
+        where those are many.
+        """
         low, high = self.x_range
         powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
         ticks = [factor * power for power in powers for factor in (1, 2, 5) if low <= factor * power <= high]
@@ -244,7 +249,9 @@ def _hover(run: Run, row: pd.Series[Any]) -> str:
 
 
 def _label_places(plot: ParetoPlot) -> list[str]:
-    """Labels stand towards the middle, where there is room; no point lies above and to the left of the line."""
+    """Labels stand towards the middle, where there is room; no point lies above and to the left of
+    the line.
+    """
     low, high = plot.x_range
     middle = math.sqrt(low * high) if plot.log else (low + high) / 2
     on_line = plot.front["trial"].isin(plot.line["trial"])
@@ -381,9 +388,10 @@ def progress(run: Run) -> pd.DataFrame:
     """How the search went: one row per trained trial in order of its number.
 
     Returns:
-        `trial`, `accuracy`, `stopped`, `hover`, `best` (highest accuracy so far) and `hypervolume`: what the trials so
-        far dominate in accuracy and log10 of multiply-adds, bounded by chance and by 1.1 times the most multiply-adds,
-        as a share of what a perfect network at the fewest multiply-adds would dominate.
+        `trial`, `accuracy`, `stopped`, `hover`, `best` (highest accuracy so far) and `hypervolume`:
+        what the trials so far dominate in accuracy and log10 of multiply-adds, bounded by chance
+        and by 1.1 times the most multiply-adds, as a share of what a perfect network at the fewest
+        multiply-adds would dominate.
     """
     every = trained(run)
     chance = float(run.settings.get("chance") or 0.0)
@@ -451,7 +459,9 @@ def progress_figure(run: Run) -> dict[str, Any]:
 
 
 def operators_figure(run: Run) -> dict[str, Any]:
-    """Returns the share of layers per operator, on the front and over all trained trials, as plotly JSON."""
+    """Returns the share of layers per operator, on the front and over all trained trials, as plotly
+    JSON.
+    """
     shares = operator_shares(run)
     traces = [
         {
@@ -506,7 +516,9 @@ def control_figure(run: Run, against: str) -> dict[str, Any]:
 
 
 def save_control_png(run: Run, path: Path) -> None:
-    """Draws the hypervolume of the search and of its control against trainings and seconds, 2400 x 1000 pixels."""
+    """Draws the hypervolume of the search and of its control against trainings and seconds, 2400 x
+    1000 pixels.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

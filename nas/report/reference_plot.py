@@ -25,7 +25,9 @@ OTHER = "#8C8C8C"
 
 
 def draw_references(table: pd.DataFrame, device: str, path: Path) -> None:
-    """Draws one device's table, both axes logarithmic, with a line of equal speed through the median network."""
+    """Draws one device's table, both axes logarithmic, with a line of equal speed through the
+    median network.
+    """
     figure, axes = plt.subplots(figsize=(9, 6), dpi=120)
     gmacs, ms = table["macs"] / 1e9, table["latency_ms"]
     speed = (gmacs / ms).median()

@@ -13,8 +13,8 @@ import pandas as pd
 from rich.table import Table
 
 from nas.errors import NasError
-from nas.search.budget import Budget
-from nas.search.run_folder import PICKS, Run, choose
+from nas.limits.budget import Budget
+from nas.runs.folder import PICKS, Run, choose
 
 MISSING = "\N{EN DASH}"
 MARK = "\N{DAGGER}"  # at a latency whose measurement was disturbed
@@ -65,7 +65,9 @@ def size(value: Any) -> str:
 
 
 def standard_error(accuracy: float, clips: float) -> float:
-    """Standard error of a share of correct answers out of `clips`; nan when the number of clips is unknown."""
+    """Standard error of a share of correct answers out of `clips`; nan when the number of clips is
+    unknown.
+    """
     return math.sqrt(accuracy * (1 - accuracy) / clips) if clips > 0 else math.nan
 
 
@@ -75,7 +77,8 @@ def clips(run: Run, split: str) -> float:
 
 
 def accuracy_text(run: Run, row: pd.Series[Any], split: str) -> str:
-    """Accuracy of a trial in per cent with its standard error where it is known, such as `81.3 ± 2.4 %`.
+    """Accuracy of a trial in per cent with its standard error where it is known, such as `81.3 ±
+    2.4 %`.
 
     The error is that over seeds where there are several, else of a share of so many clips.
     """
@@ -102,13 +105,17 @@ def known(run: Run) -> pd.DataFrame:
 
 
 def disturbances(run: Run) -> list[str]:
-    """What disturbed the measurements of the front: a sentence for each trial that `MARK` stands at."""
+    """What disturbed the measurements of the front: a sentence for each trial that `MARK` stands
+    at.
+    """
     rows = zip(run.front["trial"], run.front["flags"], strict=True)
     return [f"{MARK} Trial {trial}: {flags}." for trial, flags in rows if flags]
 
 
 def picks(run: Run) -> dict[int, list[str]]:
-    """The trials of the front that picks mean, each with the names of its picks; latency only where it was measured."""
+    """The trials of the front that picks mean, each with the names of its picks; latency only where
+    it was measured.
+    """
     found: dict[int, list[str]] = {}
     for name in PICKS if len(run.front) else ():
         if name == "latency" and run.front["latency_ms"].isna().all():
@@ -123,7 +130,9 @@ def export_command(run: Run, trial: int) -> str:
 
 
 def front_table(run: Run) -> pd.DataFrame:
-    """The front as text, one row per trial in order of multiply-adds; units stand in the column names."""
+    """The front as text, one row per trial in order of multiply-adds; units stand in the column
+    names.
+    """
     front, chosen = run.front, picks(run)
 
     def column(name: str, scale: float = 1.0) -> list[str]:
@@ -187,14 +196,18 @@ def operators_text(operators: str) -> str:
 
 
 def operator_shares(run: Run) -> pd.DataFrame:
-    """Share of layers (0..1) per operator (index), on the `front` and over `all` trained trials; nan if none are."""
+    """Share of layers (0..1) per operator (index), on the `front` and over `all` trained trials;
+    nan if none are.
+    """
     counts = {"front": operator_counts(run.front["operators"]), "all": operator_counts(trained(run)["operators"])}
     table = pd.DataFrame({name: pd.Series(count, dtype=float) for name, count in counts.items()}).fillna(0.0)
     return (table / table.sum()).sort_values(["all", "front"])
 
 
 def limits(run: Run, metric: str) -> list[float]:
-    """The limits that the run's budget sets on `macs`, `latency_ms` or `memory_bytes`, in base units, low ends too."""
+    """The limits that the run's budget sets on `macs`, `latency_ms` or `memory_bytes`, in base
+    units, low ends too.
+    """
     if not run.settings.get("budget"):
         return []
     found = [limit for limit in Budget.parse(str(run.settings["budget"])).limits if limit.metric == metric]

@@ -21,7 +21,8 @@ class Recipe:
     Attributes:
         epochs: Passes over the training clips.
         batch_size: Clips per step.
-        lr: Peak learning rate of AdamW; a linear warm-up over the first tenth of the steps, then a cosine to zero.
+        lr: Peak learning rate of AdamW; a linear warm-up over the first tenth of the steps, then a
+            cosine to zero.
         weight_decay: Not on biases, norms and other one-dimensional parameters.
         clip_norm: Largest norm of the gradient.
         seed: Of the order of clips and of the augmentation.
@@ -40,13 +41,15 @@ class Training:
 
     Args:
         model: Takes (B, 3, T, H, W).
-        clips: The training clips, at least as large as the model's input; larger ones are cropped at random.
+        clips: The training clips, at least as large as the model's input; larger ones are cropped
+            at random.
         size: (height, width) of the model's input.
         recipe: How to train.
         flip: Whether clips may be mirrored.
         device: Where to train; mixed precision in bfloat16 on CUDA, float32 elsewhere.
-        micro_batch: At most so many clips pass the network at a time; the gradients of a batch add up. They are those
-            of the whole batch, unless the network normalises over clips: batch statistics are of the micro-batch.
+        micro_batch: At most so many clips pass the network at a time; the gradients of a batch add
+            up. They are those of the whole batch, unless the network normalises over clips: batch
+            statistics are of the micro-batch.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ import pytest
 
 from nas.cli.app import main
 from nas.cli.cost_tables import grouped
-from nas.profiler.cost import LayerCost
+from nas.profiler.computed.cost import LayerCost
 from nas.report.cost_plot import treemap
 
 NETS = """
@@ -189,7 +189,7 @@ def test_a_space_grows_a_table_that_is_gone_on_with(
 def test_latencies_of_another_device_become_its_table(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from nas.profiler.remote import export_parts
+    from nas.profiler.tables.remote import export_parts
     from nas.space import SearchSpace
 
     export_parts([SearchSpace.load("tiny").sample(0)], "list.csv")

@@ -91,7 +91,9 @@ def test_bad_input(label: int, frames: int, size: int, difficulty: float, named:
 
 
 class Small(nn.Module):
-    """Three convolutions and a global mean; with `depth` 1 it sees one frame at a time and averages the logits."""
+    """Three convolutions and a global mean; with `depth` 1 it sees one frame at a time and averages
+    the logits.
+    """
 
     def __init__(self, depth: int) -> None:
         super().__init__()
@@ -143,6 +145,7 @@ def test_only_motion_tells_the_classes_apart() -> None:
         by_motion = accuracy_after(Small(3), train, test, epochs=6)
     finally:
         torch.set_num_threads(threads)
-    # 3600 guesses at 1/12 have a standard error of .0046: the bound is chance and 5 of them, .106 or 1.3 x chance.
+    # 3600 guesses at 1/12 have a standard error of .0046: the bound is chance and 5 of them, .106
+    # or 1.3 x chance.
     assert by_frame < 1 / 12 + 5 * (1 / 12 * 11 / 12 / 3600) ** 0.5
     assert by_motion > 0.6

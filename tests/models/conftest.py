@@ -17,7 +17,9 @@ MAP = Shape(frames=5, height=6, width=9, channels=32)
 
 @pytest.fixture
 def make_layer() -> Callable[..., Any]:
-    """Builds a layer in float64 on a 5x6x9 map of 32 channels: `make_layer(config, shape, width=, stride=)`."""
+    """Builds a layer in float64 on a 5x6x9 map of 32 channels: `make_layer(config, shape, width=,
+    stride=)`.
+    """
 
     def make(
         config: LayerConfig, shape: Shape = MAP, width: int | None = None, stride: tuple[int, int, int] = (1, 1, 1)
@@ -38,7 +40,9 @@ def x() -> Tensor:
 
 @pytest.fixture
 def attention_over() -> Callable[[Tensor, str, int], Tensor]:
-    """Multi-head attention of (B, T, H, W, 3C) among the cells that differ in some axes only: any of "thw"."""
+    """Multi-head attention of (B, T, H, W, 3C) among the cells that differ in some axes only: any
+    of "thw".
+    """
 
     def attention(qkv_BTHWC: Tensor, axes: str, heads: int) -> Tensor:
         q, k, v = (torch.unflatten(y, -1, (heads, -1)) for y in qkv_BTHWC.chunk(3, -1))

@@ -1,7 +1,9 @@
-"""Image networks written plainly from their papers, to compare video networks with: ViT, Swin and DaViT.
+"""Image networks written plainly from their papers, to compare video networks with: ViT, Swin and
+DaViT.
 
-Parameters: `patch`, `cls`, `pos`, `pre`, `stages.S.L.{ln1, qkv, out, ln2, fc1, fc2, table, cpe1, cpe2}`,
-`merge.S.{norm, reduce}` before stage S, `norm` and `classifier`. All maps are (images, height, width, channels).
+Parameters: `patch`, `cls`, `pos`, `pre`, `stages.S.L.{ln1, qkv, out, ln2, fc1, fc2, table, cpe1,
+cpe2}`, `merge.S.{norm, reduce}` before stage S, `norm` and `classifier`. All maps are (images,
+height, width, channels).
 """
 
 from __future__ import annotations
@@ -94,7 +96,9 @@ class ViT(Plain):
 
 
 class Swin(Plain):
-    """Map of the last stage, (images, H, W, C), after the last norm; odd blocks shift their windows by half."""
+    """Map of the last stage, (images, H, W, C), after the last norm; odd blocks shift their windows
+    by half.
+    """
 
     def __init__(
         self, *, patch: int = 4, window: int = 4, width: int = 24, depths: tuple[int, ...] = (2, 2, 1), classes: int = 5
@@ -124,7 +128,8 @@ class Swin(Plain):
     def block(self, x: Tensor, layer: nn.ModuleDict, heads: int, shift: int) -> Tensor:
         _, h, w, _ = x.shape
         y = layer["ln1"](x).roll((-shift, -shift), dims=(1, 2))
-        # Patches that the roll brought together are further apart in the image than a window is wide.
+        # Patches that the roll brought together are further apart in the image than a window is
+        # wide.
         place = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"), dim=-1)[None]
         place = windows(place.roll((-shift, -shift), dims=(1, 2)), self.window)
         far = ((place[:, :, None] - place[:, None]).abs() >= self.window).any(-1)
@@ -147,7 +152,9 @@ class Swin(Plain):
 
 
 class DaViT(Plain):
-    """Norm of the mean over the last map, (images, C); blocks attend in windows and between channels by turns."""
+    """Norm of the mean over the last map, (images, C); blocks attend in windows and between
+    channels by turns.
+    """
 
     def __init__(self, *, window: int = 5, width: int = 24, depths: tuple[int, ...] = (2, 4), classes: int = 5) -> None:
         super().__init__()

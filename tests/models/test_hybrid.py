@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from nas.architecture import Architecture
 from nas.models.network import build
-from nas.profiler.cost import cost
+from nas.profiler.computed.cost import cost
 from nas.space import SearchSpace
 
 SEARCHED = (
@@ -23,7 +23,9 @@ SEARCHED = (
 
 @pytest.mark.parametrize("hundred", range(10))
 def test_a_thousand_candidates_build_and_are_priced(hundred: int) -> None:
-    """Pricing builds every part on the meta device, equal parts once; every tenth candidate is built whole as well."""
+    """Pricing builds every part on the meta device, equal parts once; every tenth candidate is
+    built whole as well.
+    """
     space = SearchSpace.load("hybrid")
     for seed in range(100 * hundred, 100 * hundred + 100):
         architecture = space.sample(seed)
@@ -35,7 +37,9 @@ def test_a_thousand_candidates_build_and_are_priced(hundred: int) -> None:
 
 
 def candidates(count: int) -> list[Architecture]:
-    """Candidates that together have every operator in every stage: first those that add a pair, then as they come."""
+    """Candidates that together have every operator in every stage: first those that add a pair,
+    then as they come.
+    """
     space = SearchSpace.load("hybrid").with_classes(5)
     missing = {(stage, op) for stage in range(4) for op in SEARCHED}
     chosen: list[Architecture] = []

@@ -1,6 +1,7 @@
 """Operators: convolutions carry stride and width, and all cost what their formulas say.
 
-What each computes is in tests/models/layers; that all train, autocast, compile, export and save in test_robustness.py.
+What each computes is in tests/models/layers; that all train, autocast, compile, export and save in
+test_robustness.py.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 from nas.architecture import STRIDED_OPERATORS, Architecture
 from nas.models.common import ACTIVATIONS
 from nas.models.network import build
-from nas.profiler.cost import cost
+from nas.profiler.computed.cost import cost
 
 TUBES = [{"kernel": [2, 2, 2], "stride": [2, 2, 2]}, {"kernel": [3, 1, 1], "stride": [3, 2, 2], "offset": [0, 1, 1]}]
 CONVOLUTIONS: list[dict[str, Any]] = [
@@ -38,7 +39,9 @@ def document(
 
 
 def strided_document(layer: dict[str, Any], stride: tuple[int, int, int], width: int = 48) -> dict[str, Any]:
-    """A 5x5x7 map of width 32, then the layer with this stride and a new width as `stages.1.layers.0`."""
+    """A 5x5x7 map of width 32, then the layer with this stride and a new width as
+    `stages.1.layers.0`.
+    """
     data = document({"op": "full3d"})
     data["stages"].append(
         {"width": width, "downsample": {"op": "in_layer", "stride": list(stride)}, "layers": [layer, layer]}
@@ -91,7 +94,8 @@ ATTENTION, NORM = 4 * D * D + 4 * D, 2 * D  # parameters of qkv with projection,
 SPACE, PLANES = 2 * N * D * H * W, 2 * N * D * (T * H + T * W)
 COMPOSE = 3 * 6 * 3 + 3 * 6 * 9  # per channel pair: temporal atoms first, then spatial ones
 FILTER_PARAMS = 3 * 6 * D * D + 3 * 3 + 6 * 9
-# In windows of (2, 3, 4) the 5x5x7 map is padded to 5x6x8 for the XY plane, 6x6x7 for TH and 6x5x8 for TW.
+# In windows of (2, 3, 4) the 5x5x7 map is padded to 5x6x8 for the XY plane, 6x6x7 for TH and 6x5x8
+# for TW.
 XY, TH, TW = 5 * 6 * 8, 6 * 6 * 7, 6 * 5 * 8
 W3 = 5 * 6 * 9  # the map padded to windows of 3x3
 
@@ -130,14 +134,16 @@ CLOSED_FORMS: list[tuple[dict[str, Any], int, int]] = [
         3 * D * D * W3 + 13 * D * D * N + 2 * D * (W3 * 9 + N * T),
         BLOCK_PARAMS + ATTENTION + NORM,
     ),
-    # A Swin block, at no multiply-adds for the shift; its table has (2T-1)(2wh-1)(2ww-1) rows for each of 2 heads.
+    # A Swin block, at no multiply-adds for the shift; its table has (2T-1)(2wh-1)(2ww-1) rows for
+    # each of 2 heads.
     ({"op": "tps", "window": [5, 7]}, BLOCK + SPACE, BLOCK_PARAMS + 9 * 9 * 13 * 2),
     ({"op": "tps", "window": 3}, 3 * D * D * W3 + 9 * D * D * N + 2 * D * W3 * 9, BLOCK_PARAMS + 9 * 5 * 5 * 2),
     ({"op": "factorized", "variant": "space"}, BLOCK + SPACE, BLOCK_PARAMS),
     # Two groups of 16 channels: matrices of 16x16 over all tokens.
     ({"op": "channel_attention"}, BLOCK + 2 * N * D * 16, BLOCK_PARAMS),
     (
-        # Position encodings before attention and MLP: a depthwise 3x3 convolution with bias on each of three planes.
+        # Position encodings before attention and MLP: a depthwise 3x3 convolution with bias on each
+        # of three planes.
         {"op": "channel_attention", "cpe": "3d"},
         BLOCK + 2 * N * D * 16 + 2 * 3 * 9 * D * N,
         BLOCK_PARAMS + 2 * 3 * 10 * D,
@@ -163,13 +169,15 @@ CLOSED_FORMS: list[tuple[dict[str, Any], int, int]] = [
         2 * (FILTER_PARAMS + NORM),
     ),
     (
-        # One module of E = 64: 1x1x1, 1x3x3, 3x1x1, SE of 8, 1x1x1; then 32 + 32 channels aggregated.
+        # One module of E = 64: 1x1x1, 1x3x3, 3x1x1, SE of 8, 1x1x1; then 32 + 32 channels
+        # aggregated.
         {"op": "d2plus1d", "modules": 1},
         N * (D * 64 + 64 * 12 + 64 * 32 + 64 * D) + 2 * 64 * 8,
         3 * 64 * 32 + 64 * 12 + (2 * 64 * 8 + 64 + 8) + 2 * (64 + 64 + 32 + 32),
     ),
     (
-        # 18 tube tokens: their convolutions, q and projection of all cells, k and v of the tokens, QK and AV, the MLP.
+        # 18 tube tokens: their convolutions, q and projection of all cells, k and v of the tokens,
+        # QK and AV, the MLP.
         {"op": "sparse_tube", "tubes": TUBES},
         D * D * (12 * 8 + 6 * 3) + 10 * D * D * N + 2 * D * D * 18 + 2 * N * 18 * D,
         BLOCK_PARAMS + (8 + 3) * D * D + 2 * D,
@@ -207,7 +215,8 @@ SHORT = D * E * N2
             9 * (D * 3 * 5 * 7 + E * N2) + 18 * (9 + E) * (D + E) * N2 + SHORT,
         ),
         (
-            # Inner width 96: expansion at 5x5x7, space at 5x3x4, time at 3x3x4, SE of 8; the input is not aggregated.
+            # Inner width 96: expansion at 5x5x7, space at 5x3x4, time at 3x3x4, SE of 8; the input
+            # is not aggregated.
             {"op": "d2plus1d", "modules": 1},
             96 * (D * N + 9 * 5 * 3 * 4 + 3 * N2 + 2 * 8 + E * N2) + E * E * N2 + SHORT,
         ),

@@ -60,7 +60,9 @@ def test_space_to_depth_concatenates_neighbours_on_channels() -> None:
 
 
 def test_a_tube_starts_at_its_offset_and_lacks_no_neighbour() -> None:
-    """Offset (1, 2, 4) in frames, rows, columns. The second output that time folds in does not fit: it is zero."""
+    """Offset (1, 2, 4) in frames, rows, columns. The second output that time folds in does not fit:
+    it is zero.
+    """
     tube = {"kernel": [3, 4, 4], "stride": [4, 8, 8], "offset": [1, 2, 4], "space_to_depth": [2, 1, 1]}
     stem = stem_network({"op": "tube", "tubes": [tube]}, 5, 16).parts["stem"]
     clip = torch.randn(1, 5, 16, 16, 3, dtype=torch.float64)
@@ -73,7 +75,9 @@ def test_a_tube_starts_at_its_offset_and_lacks_no_neighbour() -> None:
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 def test_conv_stem(norm: str) -> None:
-    """Convolution, depthwise convolution over time, then BN with ReLU or LayerNorm alone; VoV3D's kernel and stride."""
+    """Convolution, depthwise convolution over time, then BN with ReLU or LayerNorm alone; VoV3D's
+    kernel and stride.
+    """
     stem = stem_network(
         {"op": "conv", "kernel": [1, 3, 3], "stride": [1, 2, 2], "temporal_kernel": 5, "norm": norm}, 4, 8
     ).parts["stem"]
@@ -162,7 +166,9 @@ def test_a_class_token_stands_before_all_others(position: str) -> None:
 
 
 def test_class_tokens_of_frames_are_pooled_for_a_temporal_transformer() -> None:
-    """ViViT model 2: each frame's token goes on, after LayerNorm, with its position, behind a token of the clip."""
+    """ViViT model 2: each frame's token goes on, after LayerNorm, with its position, behind a token
+    of the clip.
+    """
     layer = {"op": "factorized", "heads": 2}
     data = {
         "input": {"frames": 6, "size": 8},
@@ -289,7 +295,9 @@ def tube_vit(**layer: Any) -> Any:
 
 
 def test_an_image_goes_through_the_flat_tube_alone() -> None:
-    """As a ViT's patch embedding of stride 8, plus the embedding of centres at frame 0; a video has 8 + 16 tokens."""
+    """As a ViT's patch embedding of stride 8, plus the embedding of centres at frame 0; a video has
+    8 + 16 tokens.
+    """
     network = tube_vit()
     image = torch.randn(2, 3, 1, 32, 32, dtype=torch.float64)
     stem = network.parts["stem"]
@@ -336,7 +344,9 @@ def test_a_gate_gets_the_tokens_without_the_embedding_of_their_centres() -> None
 
 
 def test_convolutions_with_a_mean_train_on_clips_of_other_frames_and_size() -> None:
-    """As in two stages of joint filters: all frames small, few frames large; as networks built for them."""
+    """As in two stages of joint filters: all frames small, few frames large; as networks built for
+    them.
+    """
     layers = [{"op": "joint_filter"}, {"op": "full3d"}]
     data = {
         "input": {"frames": 4, "size": 32},

@@ -1,7 +1,8 @@
 """Every operator, stem, downsampling and head as ONNX: the same numbers in ONNX Runtime.
 
-Exported with gradients on, as a plain call of the exporter does it. Each takes about a second, so of most options there
-is one case; test_robustness.py has all of them through `torch.export`, from which ONNX files are made.
+Exported with gradients on, as a plain call of the exporter does it. Each takes about a second, so
+of most options there is one case; test_robustness.py has all of them through `torch.export`, from
+which ONNX files are made.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ OPTIONS = (
     Case(T2D(heads=2, variant="fused", window=(2, 3, 4))),
     Case(Factorized(heads=2, variant="dot_product", window=(3, 3))),
     Case(JointFilter(execution="factored")),
-    # Windows with and without a mask, one bias for all frames and one for each, and a window that is the whole map.
+    # Windows with and without a mask, one bias for all frames and one for each, and a window that
+    # is the whole map.
     Case(TPS(heads=2, window=(4, 4)), Shape(1, 4, 4, 32)),
     Case(TPS(heads=2, window=(4, 4), shift="none"), Shape(4, 4, 4, 32)),
     Case(TPS(heads=2, window=(2, 2), shift="none", cyclic=True), Shape(2, 4, 4, 32)),

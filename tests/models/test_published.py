@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import nas
 from nas.cli.app import app
-from nas.profiler.published import published, reference_table
+from nas.profiler.computed.published import published, reference_table
 from nas.resources import resource_names
 
 REFERENCE = resource_names("search_spaces/reference")
@@ -93,7 +93,9 @@ def test_vivit_model_2_by_hand() -> None:
 
 
 def test_t2d_with_a_temporal_transformer() -> None:
-    """The paper's other head: four layers on the mean of each of 16 frames, with learned positions and a LayerNorm."""
+    """The paper's other head: four layers on the mean of each of 16 frames, with learned positions
+    and a LayerNorm.
+    """
     plain = nas.load("t2d_b16")
     document = plain.document()
     layers = [{"op": "factorized", "variant": "joint", "heads": 12, "activation": "quick_gelu", "norm_eps": 1e-5}] * 4

@@ -1,4 +1,6 @@
-"""Every reference file: full size on the meta device; cut to its different layers and to small clips, for real."""
+"""Every reference file: full size on the meta device; cut to its different layers and to small
+clips, for real.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ NAMES = resource_names("search_spaces/reference")
 def reduced(name: str) -> Architecture:
     """The file at up to 4 frames of 64x64 and 7 classes, every stage cut to its different layers.
 
-    Layers of equal configuration, shapes and stride are one: the first of a stage that carries a stride and a like one
-    behind it are two.
+    Layers of equal configuration, shapes and stride are one: the first of a stage that carries a
+    stride and a like one behind it are two.
     """
     architecture = load(name)
     architecture = architecture.resized(min(4, architecture.input.frames), 64, num_classes=7)
@@ -47,7 +49,9 @@ every_reduced = pytest.mark.parametrize("architecture", REDUCED.values(), ids=la
 
 
 def network_of(architecture: Architecture, seed: int = 0) -> Network:
-    """Without dropout, its parameters moved so that no zero or one of the initialisation hides a term."""
+    """Without dropout, its parameters moved so that no zero or one of the initialisation hides a
+    term.
+    """
     torch.manual_seed(seed)
     network = build(architecture)
     for module in network.modules():

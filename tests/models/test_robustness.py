@@ -1,6 +1,8 @@
-"""Every operator, stem, downsampling and head: trains, autocasts, compiles, exports, saves; copies of maps are counted.
+"""Every operator, stem, downsampling and head: trains, autocasts, compiles, exports, saves; copies
+of maps are counted.
 
-What each computes is in tests/models/layers and test_network.py; whole networks are in test_reference_files.py.
+What each computes is in tests/models/layers and test_network.py; whole networks are in
+test_reference_files.py.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.architecture import (
-    _UNIONS,
     OPERATORS,
     T2D,
     TPS,
@@ -49,6 +50,7 @@ from nas.architecture import (
     Tube,
     TubeStem,
 )
+from nas.architecture.document import _UNIONS
 from nas.models.common import convolve
 from nas.models.network import build_part
 
@@ -91,7 +93,9 @@ class Case:
         return (2, 7) if isinstance(self.config, HeadConfig) else (2, *output.stored, output.channels)
 
     def build(self, seed: int = 0) -> nn.Module:
-        """The module, its parameters moved so that no zero or one of the initialisation hides a term."""
+        """The module, its parameters moved so that no zero or one of the initialisation hides a
+        term.
+        """
         torch.manual_seed(seed)
         module = build_part(self.part)
         with torch.no_grad():
@@ -100,7 +104,9 @@ class Case:
         return module
 
     def inputs(self) -> tuple[Tensor, ...]:
-        """What the network hands over: to the stem a view of (B, 3, T, H, W), to a stem gate two maps."""
+        """What the network hands over: to the stem a view of (B, 3, T, H, W), to a stem gate two
+        maps.
+        """
         generator = torch.Generator().manual_seed(1)
         count = 2 if isinstance(self.config, LayerConfig) and self.config.adds_stem_tokens else 1
         if self.input.channels == 3:
@@ -209,7 +215,9 @@ def test_every_operator_and_option_is_listed() -> None:
 
 
 def gradients(module: nn.Module, inputs: tuple[Tensor, ...], autocast: bool = False) -> tuple[Tensor, list[Tensor]]:
-    """Output in float32, and the gradients of inputs and parameters under the same random weights of the output."""
+    """Output in float32, and the gradients of inputs and parameters under the same random weights
+    of the output.
+    """
     leaves = [*(x.detach().requires_grad_() for x in inputs), *module.parameters()]
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         y = module(*leaves[: len(inputs)]).float()
@@ -249,8 +257,8 @@ def test_it_comes_from_the_meta_device_by_its_state(case: Case) -> None:
 def test_bfloat16_is_near_float32(case: Case) -> None:
     """Rounding to bfloat16 is 2^-9 relative: some ten in a row stay below 2 % in norm.
 
-    Gradients differ by up to 10 %, because of the ReLUs whose input rounds to the other side of zero; a wrong term, or
-    values left unwritten, would make differences of order 1.
+    Gradients differ by up to 10 %, because of the ReLUs whose input rounds to the other side of
+    zero; a wrong term, or values left unwritten, would make differences of order 1.
     """
     module = case.build()
     y, grads = gradients(module, case.inputs())
@@ -346,8 +354,9 @@ EVEN = Shape(4, 6, 8, 32)  # windows of 2x3x4 and 3x4 fit without padding
         (T2D(heads=2, variant="2d"), []),  # a frame is one window, and lies in memory as such
         (T2D(heads=2, variant="2d", cpe="3d"), []),
         (T2D(heads=2, variant="3d"), []),
-        # Each temporal plane gathers its q, k, v (3). Attention gives its output in the order of the plane; their sum
-        # (shared), or each (separate), is put back in order for the projection (1), and in fused added to one in order.
+        # Each temporal plane gathers its q, k, v (3). Attention gives its output in the order of
+        # the plane; their sum (shared), or each (separate), is put back in order for the projection
+        # (1), and in fused added to one in order.
         (T2D(heads=2, variant="shared"), [3, 3, 1]),
         (T2D(heads=2, variant="separate"), [3, 1, 3, 1]),
         (T2D(heads=2, variant="fused"), [3, 3]),
@@ -368,7 +377,9 @@ EVEN = Shape(4, 6, 8, 32)  # windows of 2x3x4 and 3x4 fit without padding
     ids=lambda value: str(Case(value)) if isinstance(value, Config) else "",
 )
 def test_a_block_copies_no_map_without_need(config: LayerConfig, expected: list[float]) -> None:
-    """Of 8 clips, so that composed kernels and attention biases, which are also copied, are smaller than a map."""
+    """Of 8 clips, so that composed kernels and attention biases, which are also copied, are smaller
+    than a map.
+    """
     module = Case(config, EVEN).build()
     assert copies_of_maps(module, torch.randn(8, *EVEN.extent, EVEN.channels)) == expected
 
@@ -379,7 +390,8 @@ def test_a_block_copies_no_map_without_need(config: LayerConfig, expected: list[
 def test_convolutions_read_and_write_channels_last(
     kernel: tuple[int, int, int], groups: int, size: tuple[int, int, int]
 ) -> None:
-    """Also depthwise in 3D. Of 32 clips, because `convolve` runs large kernels on small maps channels first.
+    """Also depthwise in 3D. Of 32 clips, because `convolve` runs large kernels on small maps
+    channels first.
 
     Depthwise 5x1x1 would come out of a 3D convolution channels first; as a 2D one it does not.
     """
@@ -408,7 +420,9 @@ def test_convolutions_read_and_write_channels_last(
 def test_bfloat16_gradients_of_kernels_longer_than_the_map(
     size: tuple[int, int, int], kernel: tuple[int, int, int], stride: tuple[int, int, int], groups: int
 ) -> None:
-    """oneDNN's own padding leaves values of the gradient unwritten: freed memory full of NaN shows them."""
+    """oneDNN's own padding leaves values of the gradient unwritten: freed memory full of NaN shows
+    them.
+    """
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(32, 32 // groups, *kernel, generator=generator, requires_grad=True)
     x = torch.randn(2, *size, 32, generator=generator, requires_grad=True)

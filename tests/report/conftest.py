@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nas.search.front import non_dominated
-from nas.search.run_folder import Run
+from nas.pareto.front import non_dominated
+from nas.runs.folder import Run
 
 TRIALS = 24
 SETTINGS = {

@@ -10,7 +10,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.report import plots, write
-from nas.search.run_folder import Run
+from nas.runs.folder import Run
 
 
 def own_part(page: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nas.report import plots
-from nas.search.run_folder import Run
+from nas.runs.folder import Run
 
 
 def test_every_trial_is_drawn_once(run: Run) -> None:

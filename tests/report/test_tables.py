@@ -6,7 +6,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.report import tables
-from nas.search.run_folder import Run
+from nas.runs.folder import Run
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""One operator, one file: the file is named as the layer's `op` and its `__all__` names the module class.
+"""One operator, one file: the file is named as the layer's `op` and its `__all__` names the module
+class.
 
-A layer class is called as `Layer(config, shape_in, shape_out, stride)` and maps (B, T, H, W, C) to (B, T', H', W', C').
+A layer class is called as `Layer(config, shape_in, shape_out, stride)` and maps (B, T, H, W, C) to
+(B, T', H', W', C').
 """
 
 from __future__ import annotations

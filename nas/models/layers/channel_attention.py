@@ -1,8 +1,9 @@
-"""Channel attention (DaViT, ECCV 2022): attention between the channels of a group, over all tokens of the map.
+"""Channel attention (DaViT, ECCV 2022): attention between the channels of a group, over all tokens
+of the map.
 
 With q, k, v of N tokens and C / g channels per group, the image network computes
-A = softmax((d^-0.5 k)^T v), out = (A q^T)^T, d = C / g; the video network A = softmax((N^-0.5 q)^T k), out = (A v^T)^T.
-Multiply-adds per layer at MLP ratio 4: 12 C^2 N + 2 N C^2 / g.
+A = softmax((d^-0.5 k)^T v), out = (A q^T)^T, d = C / g; the video network A = softmax((N^-0.5 q)^T
+k), out = (A v^T)^T. Multiply-adds per layer at MLP ratio 4: 12 C^2 N + 2 N C^2 / g.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class ChannelAttentionBlock(nn.Module):
         """The attention branch, residual connection not included."""
         qkv = torch.unflatten(self.qkv(x_BTHWC).flatten(1, 3), -1, (3, self.groups, -1))
         q, k, v = qkv.permute(2, 0, 3, 4, 1)  # each (B, groups, channels, N)
-        # Written out: fused kernels are made for long sequences of short vectors, and here it is the other way round.
+        # Written out: fused kernels are made for long sequences of short vectors, and here it is
+        # the other way round.
         if self.by_tokens:
             y = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
         else:

@@ -13,7 +13,9 @@ __all__ = ["TOSABlock"]
 
 
 class D2Plus1DModule(nn.Module):
-    """Expansion, depthwise convolution in space, then in time, SE where asked, Swish, projection to half the width."""
+    """Expansion, depthwise convolution in space, then in time, SE where asked, Swish, projection to
+    half the width.
+    """
 
     def __init__(self, in_channels: int, inner: int, stride: Triple, excite: bool, config: D2Plus1D) -> None:
         super().__init__()
@@ -34,7 +36,8 @@ class D2Plus1DModule(nn.Module):
 
 
 class TOSABlock(nn.Module):
-    """Modules in sequence, their outputs (and the input, at stride 1) concatenated and projected, plus the shortcut.
+    """Modules in sequence, their outputs (and the input, at stride 1) concatenated and projected,
+    plus the shortcut.
 
     The last normalisation starts at zero, so that the block starts as its shortcut.
     """

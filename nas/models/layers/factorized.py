@@ -1,8 +1,9 @@
-"""Factorized space-time attention: TimeSformer's divided, ViViT's models 1 (joint), 3 and 4, and space alone.
+"""Factorized space-time attention: TimeSformer's divided, ViViT's models 1 (joint), 3 and 4, and
+space alone.
 
-Multiply-adds per layer at MLP ratio 4, with N = T H W tokens of width d: divided 17 d^2 N + 2 N d (HW + T);
-self_attention 16 d^2 N + 2 N d (HW + T); dot_product 12 d^2 N + N d (HW + T); joint 12 d^2 N + 2 N^2 d; space
-12 d^2 N + 2 N d HW.
+Multiply-adds per layer at MLP ratio 4, with N = T H W tokens of width d: divided 17 d^2 N + 2 N d
+(HW + T); self_attention 16 d^2 N + 2 N d (HW + T); dot_product 12 d^2 N + N d (HW + T); joint 12
+d^2 N + 2 N^2 d; space 12 d^2 N + 2 N d HW.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ __all__ = ["FactorizedBlock"]
 
 
 class Attention(nn.Module):
-    """Pre-norm self-attention in windows of the map, or of the whole map; residual connection not included."""
+    """Pre-norm self-attention in windows of the map, or of the whole map; residual connection not
+    included.
+    """
 
     def __init__(self, width: int, heads: int, window: Triple | None, eps: float) -> None:
         super().__init__()
@@ -34,7 +37,9 @@ class Attention(nn.Module):
 
 
 class SplitHeadAttention(nn.Module):
-    """ViViT model 4: the first half of the heads attends over time, the second over space, with one projection."""
+    """ViViT model 4: the first half of the heads attends over time, the second over space, with one
+    projection.
+    """
 
     def __init__(self, width: int, heads: int, window: Triple, frames: int, eps: float) -> None:
         super().__init__()
@@ -56,15 +61,17 @@ class FactorizedBlock(nn.Module):
     """Transformer block with attention split between time and space.
 
     Variants:
-        divided: over time, through a zero-initialised linear layer, then over space (TimeSformer). A class token takes
-            part in space only: each frame sees a copy, and the mean of what the frames make of it goes on.
+        divided: over time, through a zero-initialised linear layer, then over space (TimeSformer).
+            A class token takes part in space only: each frame sees a copy, and the mean of what the
+            frames make of it goes on.
         self_attention: over space, then over time, each with its own projections (ViViT model 3).
         dot_product: half of the heads over time, half over space (ViViT model 4).
         joint: over all tokens (ViViT model 1); the only one that works without a grid.
         space: in each frame alone (the spatial encoder of ViViT model 2).
 
-    With `stem_gate` the block adds tanh(gate) times the tokens of a tube stem, without the embedding of their centres,
-    gate starting at zero (the scaling-up of TubeViT: large image networks take up tubes without losing what they know).
+    With `stem_gate` the block adds tanh(gate) times the tokens of a tube stem, without the
+    embedding of their centres, gate starting at zero (the scaling-up of TubeViT: large image
+    networks take up tubes without losing what they know).
     """
 
     def __init__(self, config: Factorized, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
@@ -101,7 +108,9 @@ class FactorizedBlock(nn.Module):
             self.gate = nn.Parameter(torch.zeros(()))
 
     def divided_with_class_token(self, x_B11NC: Tensor) -> Tensor:
-        """TimeSformer's two attentions on one class token and T H W others, residual connections included."""
+        """TimeSformer's two attentions on one class token and T H W others, residual connections
+        included.
+        """
         time, space = self.attention
         token = x_B11NC[..., :1, :]
         grid = torch.unflatten(x_B11NC[:, 0, 0, 1:], 1, self.extent)

@@ -1,10 +1,11 @@
-"""Spatiotemporal joint filter decomposition (NeurIPS 2021; derived from the abstract, no published figures).
+"""Spatiotemporal joint filter decomposition (NeurIPS 2021; derived from the abstract, no published
+figures).
 
     W[o,i,t,h,w] = sum_{a,b} A[o,i,a,b] Dt[a,t] Ds[b,h,w]
 
-with Kt temporal atoms Dt and Ks spatial atoms Ds shared by all channel pairs of a layer. Multiply-adds of the factored
-execution: I Kt kt T'HW + I Kt Ks k^2 T'H'W' + O I Kt Ks T'H'W'; composed: the full convolution plus
-O I (Kt Ks kt + kt Ks k^2) once per forward.
+with Kt temporal atoms Dt and Ks spatial atoms Ds shared by all channel pairs of a layer.
+Multiply-adds of the factored execution: I Kt kt T'HW + I Kt Ks k^2 T'H'W' + O I Kt Ks T'H'W';
+composed: the full convolution plus O I (Kt Ks kt + kt Ks k^2) once per forward.
 """
 
 from __future__ import annotations
@@ -60,11 +61,12 @@ def _bessel(order: int, x: Tensor) -> Tensor:
 
 @lru_cache
 def fourier_bessel_atoms(count: int, size: int) -> Tensor:
-    """The first `count` Fourier-Bessel functions on a size x size grid, by rising frequency: (count, size, size).
+    """The first `count` Fourier-Bessel functions on a size x size grid, by rising frequency:
+    (count, size, size).
 
-    They live on the disc of radius size / 2, are zero outside and have unit norm; one that the grid cannot tell from
-    those before it is passed over, and single pixels complete the set where a large kernel asks for more than the
-    listed frequencies.
+    They live on the disc of radius size / 2, are zero outside and have unit norm; one that the grid
+    cannot tell from those before it is passed over, and single pixels complete the set where a
+    large kernel asks for more than the listed frequencies.
     """
     with torch.device("cpu"):
         axis = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
@@ -173,23 +175,27 @@ class JointFilterBlock(ResidualBlock):
 def swap_temporal_atoms(model: nn.Module, atoms: Tensor | None = None, dilation: int = 1) -> None:
     """Replaces the temporal atoms of every joint filter in a model, in place; all else stays.
 
-    Dilated atoms see a slower tempo: where no layer strides over time, a clip with every frame shown twice then gives
-    the output of the original clip, every frame twice. A state dict holds the swapped atoms, and loading it brings
-    their size with it. They are new parameters: make optimizers afterwards.
+    Dilated atoms see a slower tempo: where no layer strides over time, a clip with every frame
+    shown twice then gives the output of the original clip, every frame twice. A state dict holds
+    the swapped atoms, and loading it brings their size with it. They are new parameters: make
+    optimizers afterwards.
 
     Args:
         model: A module with joint filters somewhere in it.
-        atoms: As many atoms as there are, of any odd length, (Kt, length); the present ones if none.
+        atoms: As many atoms as there are, of any odd length, (Kt, length); the present ones if
+            none.
         dilation: Distance of neighbouring values of an atom, in frames; zeros are put between them.
 
     Raises:
-        NasError: No joint filter, another number of atoms, an even length, or a dilation below 1; nothing is replaced.
+        NasError: No joint filter, another number of atoms, an even length, or a dilation below 1;
+            nothing is replaced.
     """
     _swap(model, "temporal_atoms", atoms, dilation)
 
 
 def swap_spatial_atoms(model: nn.Module, atoms: Tensor | None = None, dilation: int = 1) -> None:
-    """Replaces the spatial atoms, (Ks, size, size), of every joint filter, as `swap_temporal_atoms` does the temporal.
+    """Replaces the spatial atoms, (Ks, size, size), of every joint filter, as `swap_temporal_atoms`
+    does the temporal.
 
     Raises:
         NasError: As `swap_temporal_atoms`.
@@ -223,10 +229,12 @@ def may_replace(new: Tensor, old: Tensor) -> bool:
 
 
 def freeze_atoms(model: nn.Module, kind: Literal["temporal", "spatial"] | None) -> None:
-    """Stops the training of one kind of atoms and resumes that of the other, for training in two stages.
+    """Stops the training of one kind of atoms and resumes that of the other, for training in two
+    stages.
 
-    Temporal stage (all frames at low resolution): freeze `spatial`. Spatial stage (full resolution, few frames): freeze
-    `temporal`. None trains both. A network of convolutions with a mean head takes the clips of both stages.
+    Temporal stage (all frames at low resolution): freeze `spatial`. Spatial stage (full resolution,
+    few frames): freeze `temporal`. None trains both. A network of convolutions with a mean head
+    takes the clips of both stages.
 
     Raises:
         NasError: The model has no joint filter, or there is no such kind.

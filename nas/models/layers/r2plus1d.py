@@ -28,8 +28,9 @@ class R2Plus1DConv(nn.Module):
 class R2Plus1DBlock(ResidualBlock):
     """Basic residual block of two (2+1)D convolutions.
 
-    Their inner width M = kt k^2 I O / (k^2 I + kt O) gives the first as many parameters as the convolution I -> O that
-    it stands for; the second has the same M, as the published 31.5 M parameters want it.
+    Their inner width M = kt k^2 I O / (k^2 I + kt O) gives the first as many parameters as the
+    convolution I -> O that it stands for; the second has the same M, as the published 31.5 M
+    parameters want it.
     """
 
     def __init__(self, config: R2Plus1D, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:

@@ -1,8 +1,8 @@
 """Sparse tubes as a layer: every grid cell attends to the tube tokens of the map.
 
-A generalisation of TubeViT's tokenizer (CVPR 2023) to feature maps: queries are all N cells; keys and values come from
-a few strided 3D convolutions of the map, with the fixed embedding of the tubes' centres added to the keys. Cost is
-linear in N for a given number of tube tokens.
+A generalisation of TubeViT's tokenizer (CVPR 2023) to feature maps: queries are all N cells; keys
+and values come from a few strided 3D convolutions of the map, with the fixed embedding of the
+tubes' centres added to the keys. Cost is linear in N for a given number of tube tokens.
 """
 
 from __future__ import annotations

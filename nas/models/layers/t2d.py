@@ -4,8 +4,9 @@
     z   = Wqkv_t y
     out = y + alpha * Wo_t (MHSA_TH(z) + MHSA_TW(z))
 
-With alpha = 0 the block is the per-frame image block. Multiply-adds per layer at MLP ratio 4, with N = T H W tokens of
-width d: shared 16 d^2 N + 2 N d (HW + TH + TW); separate 20 d^2 N; fused 12 d^2 N with the same attention products.
+With alpha = 0 the block is the per-frame image block. Multiply-adds per layer at MLP ratio 4, with
+N = T H W tokens of width d: shared 16 d^2 N + 2 N d (HW + TH + TW); separate 20 d^2 N; fused 12 d^2
+N with the same attention products.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Temporal patch shift (TPS, ECCV 2022): a Swin block whose 2D window attention sees several frames, at no MACs.
+"""Temporal patch shift (TPS, ECCV 2022): a Swin block whose 2D window attention sees several
+frames, at no MACs.
 
-Before attention every patch of a window is moved in time by a fixed pattern, after attention (before the output
-projection) the move is undone exactly. The channel shift of the even blocks moves an eighth of every head's channels
-one frame back and another eighth one frame forward, and is not undone.
+Before attention every patch of a window is moved in time by a fixed pattern, after attention
+(before the output projection) the move is undone exactly. The channel shift of the even blocks
+moves an eighth of every head's channels one frame back and another eighth one frame forward, and is
+not undone.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from nas.models.common import Derived, Triple, attend, linear, mlp, pad_to_windo
 
 __all__ = ["TPSBlock"]
 
-# Frames by which the patch at (row, column) inside its window moves: out[t] = in[t - shift], circular in time.
+# Frames by which the patch at (row, column) inside its window moves: out[t] = in[t - shift],
+# circular in time.
 PATTERNS = {
     "3x3": ((-4, +1, +2), (-1, 0, +3), (-2, -3, +4)),
     "2x2": ((0, +1), (-1, 0)),
@@ -27,7 +30,9 @@ PATTERNS = {
 
 
 class _PermuteTokens(torch.autograd.Function):
-    """A permutation of tokens: its gradient is the inverse permutation, a gather instead of a scatter-add."""
+    """A permutation of tokens: its gradient is the inverse permutation, a gather instead of a
+    scatter-add.
+    """
 
     @staticmethod
     def forward(x_BNC: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
@@ -57,14 +62,18 @@ def pattern_shifts(pattern: str, window: tuple[int, int]) -> Tensor:
 
 
 def shift_index(shifts_HW: Tensor, frames: int) -> Tensor:
-    """For every token of a (T, H, W) map the flat index of the token that moves there, circular in time."""
+    """For every token of a (T, H, W) map the flat index of the token that moves there, circular in
+    time.
+    """
     h, w = shifts_HW.shape
     t = torch.arange(frames).view(-1, 1, 1)
     return (((t - shifts_HW) % frames) * (h * w) + torch.arange(h * w).view(h, w)).flatten()
 
 
 def channel_shift(x_BTHWC: Tensor, heads: int) -> Tensor:
-    """In every head the first eighth of the channels takes frame t-1 and the second t+1; edge frames keep their own."""
+    """In every head the first eighth of the channels takes frame t-1 and the second t+1; edge
+    frames keep their own.
+    """
     x = torch.unflatten(x_BTHWC, -1, (heads, -1))
     fold = x.shape[-1] // 8
     back, forth, stay = torch.split(x, [fold, fold, x.shape[-1] - 2 * fold], dim=-1)
@@ -74,12 +83,13 @@ def channel_shift(x_BTHWC: Tensor, heads: int) -> Tensor:
 
 
 class TPSBlock(Derived):
-    """Swin block (pre-norm window attention with a relative position bias, MLP) with a shift in time.
+    """Swin block (pre-norm window attention with a relative position bias, MLP) with a shift in
+    time.
 
-    The bias table has (2T-1)(2wh-1)(2ww-1) rows per head. `bias_index` says which row a pair of patches reads:
-    `shifted` the one of the distance between the frames that the two patches show, which at the ends of the clip, where
-    the shift wraps around, is the long way; `released`, as the released weights do, the one of the query in its frame
-    and the key in frame 0.
+    The bias table has (2T-1)(2wh-1)(2ww-1) rows per head. `bias_index` says which row a pair of
+    patches reads: `shifted` the one of the distance between the frames that the two patches show,
+    which at the ends of the clip, where the shift wraps around, is the long way; `released`, as the
+    released weights do, the one of the query in its frame and the key in frame 0.
     """
 
     index: Tensor
@@ -124,7 +134,9 @@ class TPSBlock(Derived):
         return {"index": index, "inverse": index.argsort(), "bias_rows": rows, "mask": mask}
 
     def bias(self) -> Tensor:
-        """Position bias plus the mask of the cyclic shift, (G, heads, L, L) with G windows, or frames and windows."""
+        """Position bias plus the mask of the cyclic shift, (G, heads, L, L) with G windows, or
+        frames and windows.
+        """
         bias = self.bias_table[self.bias_rows].permute(0, 3, 1, 2)  # (1 or T, heads, L, L)
         if len(bias) == 1:
             return bias if self.mask is None else bias + self.mask
@@ -155,7 +167,9 @@ def _bias_rows(shifts_HW: Tensor, frames: int, bias_index: str) -> Tensor:
 
 
 def _roll_mask(size: tuple[int, int], window: tuple[int, int], roll: tuple[int, int]) -> Tensor:
-    """Forbids attention between patches that the cyclic shift made neighbours: (windows, 1, L, L), 0 or -inf."""
+    """Forbids attention between patches that the cyclic shift made neighbours: (windows, 1, L, L),
+    0 or -inf.
+    """
     region = torch.zeros(size, dtype=torch.int64)
     for axis, (n, w, r) in enumerate(zip(size, window, roll, strict=True)):
         if r:

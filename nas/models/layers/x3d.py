@@ -12,10 +12,11 @@ __all__ = ["X3DBlock"]
 
 
 class X3DBlock(nn.Module):
-    """Expansion, BN, ReLU; depthwise convolution, BN, SE, Swish; projection, BN; plus the shortcut, ReLU.
+    """Expansion, BN, ReLU; depthwise convolution, BN, SE, Swish; projection, BN; plus the shortcut,
+    ReLU.
 
-    The inner width is int(expansion * width). The last normalisation starts at zero, so that the block starts as its
-    shortcut.
+    The inner width is int(expansion * width). The last normalisation starts at zero, so that the
+    block starts as its shortcut.
     """
 
     def __init__(self, config: X3D, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:

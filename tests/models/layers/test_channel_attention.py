@@ -17,7 +17,9 @@ Make = Callable[..., Any]
 
 @pytest.mark.parametrize("scale", ["head_dim", "tokens"])
 def test_the_two_scalings(make_layer: Make, x: Tensor, scale: Literal["head_dim", "tokens"]) -> None:
-    """Image: A = softmax((k d^-0.5)^T v), out = (A q^T)^T. Video: A = softmax((q N^-0.5)^T k), out = (A v^T)^T."""
+    """Image: A = softmax((k d^-0.5)^T v), out = (A q^T)^T. Video: A = softmax((q N^-0.5)^T k), out
+    = (A v^T)^T.
+    """
     layer = make_layer(ChannelAttention(heads=4, scale=scale))
     tokens, d = 5 * 6 * 9, 8
     qkv = F.linear(x, layer.qkv.weight, layer.qkv.bias).reshape(2, tokens, 3, 4, d)

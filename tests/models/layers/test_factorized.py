@@ -1,4 +1,6 @@
-"""Factorized attention: divided (TimeSformer), self_attention, dot_product and joint (ViViT models 3, 4 and 1)."""
+"""Factorized attention: divided (TimeSformer), self_attention, dot_product and joint (ViViT models
+3, 4 and 1).
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_self_attention_attends_over_space_then_time(make_layer: Make, x: Tensor
 
 
 def test_dot_product_splits_the_heads(make_layer: Make, x: Tensor, attention_over: Attention) -> None:
-    """The first half of the heads attends over time, the second over space; one output projection joins them."""
+    """The first half of the heads attends over time, the second over space; one output projection
+    joins them.
+    """
     block = make_layer(Factorized(heads=4, variant="dot_product"))
     branch = block.attention[0]
     q, k, v = branch.qkv(branch.norm(x)).chunk(3, -1)

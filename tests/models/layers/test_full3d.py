@@ -22,7 +22,9 @@ Make = Callable[..., Any]
 def test_the_basic_block(
     make_layer: Make, x: Tensor, kernel: tuple[int, int, int], width: int, stride: tuple[int, int, int]
 ) -> None:
-    """conv, BN, ReLU, conv, BN, + shortcut, ReLU; the shortcut is conv 1x1x1 and BN where width or size change."""
+    """conv, BN, ReLU, conv, BN, + shortcut, ReLU; the shortcut is conv 1x1x1 and BN where width or
+    size change.
+    """
     block = make_layer(Full3D(kernel=kernel[1], temporal_kernel=kernel[0]), width=width, stride=stride)
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     conv1 = nn.Conv3d(32, width, kernel, stride, padding, bias=False).double()

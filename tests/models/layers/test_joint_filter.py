@@ -85,7 +85,9 @@ def test_fourier_bessel_atoms_are_independent_and_of_unit_norm(count: int, size:
 
 
 def test_the_first_fourier_bessel_atoms_of_3x3() -> None:
-    """J0 of zero 2.405 on a disc of radius 1.5: positive and round; then J1 as a pair turned by a right angle."""
+    """J0 of zero 2.405 on a disc of radius 1.5: positive and round; then J1 as a pair turned by a
+    right angle.
+    """
     atoms = fourier_bessel_atoms(6, 3)
     assert (atoms[0] > 0).all()
     assert torch.allclose(atoms[0], atoms[0].rot90())
@@ -121,7 +123,9 @@ def test_initialisation(make_layer: Make) -> None:
 
 
 def test_swapped_atoms_keep_all_else(make_layer: Make, x: Tensor) -> None:
-    """Dilation 2 puts a zero between neighbours; atoms of five frames and pixels may replace those of three."""
+    """Dilation 2 puts a zero between neighbours; atoms of five frames and pixels may replace those
+    of three.
+    """
     layer = make_layer(JointFilter(temporal_atoms=2, spatial_atoms=4))
     before = layer.conv1.temporal_atoms.clone()
     swap_temporal_atoms(layer, dilation=2)
@@ -134,7 +138,9 @@ def test_swapped_atoms_keep_all_else(make_layer: Make, x: Tensor) -> None:
 
 
 def test_a_network_of_joint_filters_is_invariant_to_tempo() -> None:
-    """Without temporal strides, frames shown twice under dilated atoms give features shown twice, of equal mean."""
+    """Without temporal strides, frames shown twice under dilated atoms give features shown twice,
+    of equal mean.
+    """
     layers = [{"op": "joint_filter", "temporal_atoms": 2}] * 2
     data = {
         "input": {"frames": 5, "size": 16},

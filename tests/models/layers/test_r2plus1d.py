@@ -21,7 +21,9 @@ def normed(x: Tensor, norm: Any) -> Tensor:
 
 @pytest.mark.parametrize(("width", "stride", "inner"), [(32, (1, 1, 1), 72), (48, (2, 2, 2), 96)])
 def test_the_block(make_layer: Make, x: Tensor, width: int, stride: tuple[int, int, int], inner: int) -> None:
-    """Inner width 27 I O // (9 I + 3 O) of the first convolution, in both: 72 of 32 -> 32, 96 of 32 -> 48."""
+    """Inner width 27 I O // (9 I + 3 O) of the first convolution, in both: 72 of 32 -> 32, 96 of 32
+    -> 48.
+    """
     layer = make_layer(R2Plus1D(), width=width, stride=stride)
     maps = y = x.permute(0, 4, 1, 2, 3)
     for conv, norm, (t, s, _) in ((layer.conv1, layer.norm1, stride), (layer.conv2, layer.norm2, (1, 1, 1))):

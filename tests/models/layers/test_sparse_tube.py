@@ -15,7 +15,9 @@ Make = Callable[..., Any]
 
 
 def test_against_a_loop_over_tubes(make_layer: Make, x: Tensor) -> None:
-    """Tokens by hand from the normalised map, keys with the embedding of their centres, values without."""
+    """Tokens by hand from the normalised map, keys with the embedding of their centres, values
+    without.
+    """
     tubes = (
         Tube(kernel=(2, 2, 2), stride=(2, 2, 3)),  # 2 x 3 x 3 tokens of the 5x6x9 map
         Tube(kernel=(3, 1, 1), stride=(3, 2, 4), offset=(1, 1, 0)),  # 1 x 3 x 3

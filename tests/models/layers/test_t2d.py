@@ -46,7 +46,9 @@ def test_at_alpha_zero_it_is_the_image_block_on_every_frame(make_layer: Make, x:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants(make_layer: Make, x: Tensor, attention_over: Attention, variant: Any) -> None:
-    """What each variant computes; the temporal branch reads the XY output without a norm or a residual between."""
+    """What each variant computes; the temporal branch reads the XY output without a norm or a
+    residual between.
+    """
     block = make_layer(T2D(heads=2, variant=variant))
     if variant in WITH_ALPHA:
         torch.nn.init.normal_(block.alpha)
@@ -97,7 +99,9 @@ def test_a_window_of_the_whole_map_is_the_global_form(make_layer: Make, x: Tenso
 
 
 def test_windows_pad_with_zeros_that_are_attended_to(make_layer: Make, x: Tensor, attention_over: Attention) -> None:
-    """XY pads before qkv, so that padding has the keys of the bias; the temporal planes pad what is projected."""
+    """XY pads before qkv, so that padding has the keys of the bias; the temporal planes pad what is
+    projected.
+    """
     block = make_layer(T2D(heads=2, window=(2, 4, 4)))
     torch.nn.init.normal_(block.alpha)
     torch.nn.init.normal_(block.qkv.bias)  # starts at zero, where the order would not show

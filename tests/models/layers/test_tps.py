@@ -62,7 +62,9 @@ def test_unshift_is_exact_and_the_gradient_is_the_inverse(frames: int) -> None:
 
 
 def test_channel_shift_against_a_loop() -> None:
-    """Of the 32 channels of every head 0..3 come from t-1, 4..7 from t+1; edge frames keep their own."""
+    """Of the 32 channels of every head 0..3 come from t-1, 4..7 from t+1; edge frames keep their
+    own.
+    """
     x = torch.randn(2, 5, 2, 3, 64)
     y = channel_shift(x, heads=2)
     for t in range(5):
@@ -138,7 +140,9 @@ def reference(block: Any, x: Tensor, config: TPS) -> Tensor:
 )
 @torch.no_grad()
 def test_the_block_against_loops(make_layer: Make, x: Tensor, config: TPS) -> None:
-    """Order: LN, pad, roll in space, shift in time, qkv, attention with bias and mask, unshift, roll back, project."""
+    """Order: LN, pad, roll in space, shift in time, qkv, attention with bias and mask, unshift,
+    roll back, project.
+    """
     block = make_layer(config)
     torch.nn.init.normal_(block.bias_table)
     torch.nn.init.normal_(block.qkv.bias)
@@ -146,16 +150,20 @@ def test_the_block_against_loops(make_layer: Make, x: Tensor, config: TPS) -> No
 
 
 def test_rows_of_the_bias_table_by_hand(make_layer: Make) -> None:
-    """A window of 2x2 in 5 frames: 9 distances in time of 3x3 rows each, distance 0 in the middle of each axis."""
+    """A window of 2x2 in 5 frames: 9 distances in time of 3x3 rows each, distance 0 in the middle
+    of each axis.
+    """
     shape = Shape(5, 4, 4, 32)
     rows = make_layer(TPS(heads=2, window=(2, 2), pattern="2x2"), shape).bias_rows
     assert rows.shape == (5, 4, 4)
-    # Patch (0, 0) stays and (0, 1) shows the frame before. In frame 2 that is frames 2 and 1: distance +1; dy 0, dx -1.
+    # Patch (0, 0) stays and (0, 1) shows the frame before. In frame 2 that is frames 2 and 1:
+    # distance +1; dy 0, dx -1.
     assert rows[2, 0, 1] == (1 + 4) * 9 + (0 + 1) * 3 + (-1 + 1)
     assert rows[2, 1, 0] == (-1 + 4) * 9 + (0 + 1) * 3 + (1 + 1)
     # In frame 0 patch (0, 1) shows frame 4, which is 4 frames away.
     assert rows[0, 0, 1] == (-4 + 4) * 9 + (0 + 1) * 3 + (-1 + 1)
-    # Patch (1, 0) shows the frame after: in frame 4 that is frame 0, and patch (0, 1) shows frame 3.
+    # Patch (1, 0) shows the frame after: in frame 4 that is frame 0, and patch (0, 1) shows frame
+    # 3.
     assert rows[4, 2, 1] == (0 - 3 + 4) * 9 + (1 + 1) * 3 + (-1 + 1)
     # Released: the key is that of frame 0, where patch (0, 1) shows frame 4 and (1, 0) frame 1.
     rows = make_layer(TPS(heads=2, window=(2, 2), pattern="2x2", bias_index="released"), shape).bias_rows

@@ -1,0 +1,3 @@
+"""What a network costs against what is allowed: budgets, priced candidates, what a space has inside
+a limit.
+"""

@@ -1,0 +1,128 @@
+"""What a candidate costs and whether it is inside the budget: the search space as samplers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
+
+from nas.architecture import OPERATORS, Architecture, ArchitectureError, load
+from nas.limits.budget import Budget
+from nas.pareto.parameters import Params
+from nas.profiler.computed.cost import Cost, cost
+from nas.resources import resource_names
+from nas.space import SearchSpace, SpaceError
+
+REMEMBERED = 5000  # candidates, which take some 30 kB each
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A network that may be trained: its hash, its cost, the figures that the budget limits, and
+    by how much they are outside (0 inside)."""
+
+    hash: str
+    architecture: Architecture
+    cost: Cost
+    figures: Mapping[str, float]
+    violation: float
+
+
+class Gate:
+    """A search space whose candidates are priced against a budget; a `nas.pareto.parameters.Space`.
+
+    Args:
+        space: The search space.
+        budget: Hard limits at the space's input.
+        figures: Further figures of a candidate that the budget may limit, such as a predicted
+            latency.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        budget: Budget,
+        figures: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
+    ) -> None:
+        self.space, self.budget, self._figures = space, budget, figures
+        self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
+        self._keys: dict[Hashable, str] = {}
+        self._candidates: dict[str, Priced] = {}
+
+    def candidate(self, params: Params) -> Priced:
+        """The candidate of some parameters, priced once.
+
+        Raises:
+            ArchitectureError: It cannot be built.
+        """
+        asked = tuple(params.items())
+        if asked not in self._keys:
+            architecture = self.space.decode(params)
+            if len(self._keys) > REMEMBERED:
+                self._keys, self._candidates = {}, {}
+            key = self._keys[asked] = architecture.hash
+            if key not in self._candidates:
+                priced = cost(architecture)
+                figures = {**self.budget.computed(priced), **self._figures(architecture)}
+                self._candidates[key] = Priced(key, architecture, priced, figures, self.budget.violation(figures))
+        return self._candidates[self._keys[asked]]
+
+    def references(self) -> list[Params]:
+        """The published networks that are points of the space, with its input and classes; nearest
+        to the budget first.
+
+        They keep their layers where the space has them; that of a neighbourhood is the architecture
+        that it is around.
+        """
+        any_one = self.space.sample(0)
+        found: dict[str, Params] = {}
+        for name in resource_names("search_spaces/reference"):
+            try:
+                reference = load(name).resized(any_one.input.frames, any_one.input.size)
+                params = self.space.params_of(reference.model_copy(update={"num_classes": any_one.num_classes}))
+                found.setdefault(self.key(params), params)
+            except (ArchitectureError, SpaceError):
+                continue
+        return sorted(found.values(), key=lambda params: self.candidate(params).violation)
+
+    def contains(self, params: Params) -> bool:
+        try:
+            return bool(self.candidate(params))
+        except (SpaceError, ArchitectureError):
+            return False
+
+    def sample(self, rng: np.random.Generator) -> Params:
+        return self.space.sample_params(rng)
+
+    def mutate(self, params: Params, rng: np.random.Generator) -> Params:
+        return self.space.mutate(params, rng)
+
+    def codes(self, candidates: Sequence[Params]) -> NDArray[np.int64]:
+        holes = self.space.holes
+        codes = [[hole.index(c[hole.name]) if hole.name in c else -1 for hole in holes] for c in candidates]
+        return np.array(codes, np.int64).reshape(len(candidates), len(holes))
+
+    def features(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
+        """Logarithms of parameters and bytes moved, number of layers, and share of each operator
+        among them.
+        """
+        rows = []
+        for candidate in map(self.candidate, candidates):
+            operators = candidate.architecture.operators
+            layers = sum(operators.values())
+            shares = [operators.get(name, 0) / layers for name in OPERATORS]
+            rows.append([np.log10(candidate.cost.params), np.log10(candidate.cost.bytes_moved), layers, *shares])
+        return np.array(rows, float)
+
+    def costs(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
+        """log10 of multiply-adds, (candidates, 1)."""
+        return np.log10([[self.candidate(params).cost.macs] for params in candidates])
+
+    def violations(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
+        return np.array([self.candidate(params).violation for params in candidates])
+
+    def key(self, params: Params) -> str:
+        return self.candidate(params).hash

@@ -1,0 +1,122 @@
+"""What a space costs before anything is trained: a sample priced, and the nearest candidate to a
+budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from nas.architecture import ArchitectureError
+from nas.limits.budget import COMPUTED
+from nas.limits.gate import Gate, Priced
+from nas.pareto.parameters import Params
+from nas.profiler.computed.cost import cost
+from nas.space import Hole, Label, SearchSpace
+
+STARTS = 4  # of the drawn ones, from which the search for the nearest begins
+KICKS, KICKED = 30, 3  # how often it begins again from its best, and holes that are changed there
+
+
+def survey(
+    space: SearchSpace, samples: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> pd.DataFrame:
+    """Prices random candidates of a space at its own target input.
+
+    Returns:
+        A row per candidate: macs, params, inference_memory_bytes, activation_bytes, memory_bytes
+        (training), all of one clip.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(samples):
+        priced = cost(space.decode(space.sample_params(rng)))
+        rows.append({"activation_bytes": priced.activation_bytes} | {k: of(priced) for k, of in COMPUTED.items()})
+        if progress:
+            progress(i + 1, samples)
+    return pd.DataFrame(rows)
+
+
+def nearest(gate: Gate, seed: int = 0, samples: int = 64) -> Priced:
+    """Searches for a candidate inside a budget by what is known without training; stops at the
+    first.
+
+    Draws random candidates, then changes the best of them one hole at a time for as long as that
+    brings them nearer to the budget. Where all of these get stuck, the nearest is changed in a few
+    holes at random, and so on from there.
+    """
+    rng = np.random.default_rng(seed)
+    drawn: list[_Found] = []
+    while len(drawn) < samples and (not drawn or drawn[0][0][0] > 0):
+        drawn = sorted([*drawn, _found(gate, gate.sample(rng))], key=_distance)
+    best = drawn[0]
+    for attempt in range(STARTS + KICKS):
+        if best[0][0] == 0:
+            break
+        start = drawn[attempt] if attempt < STARTS else _found(gate, _kicked(gate, best[1], rng))
+        found = _descended(gate, start, rng)
+        if found[0] == best[0] and 0 < attempt < STARTS:
+            break  # starts that have nothing to do with each other end at the same: there is no better one
+        best = min(best, found, key=_distance)
+    return gate.candidate(best[1])
+
+
+_Found = tuple[tuple[float, float], Params]  # by how much it misses the budget, its multiply-adds, and the candidate
+
+
+def _distance(found: _Found) -> tuple[float, float]:
+    return found[0]
+
+
+def _found(gate: Gate, params: Params) -> _Found:
+    priced = gate.candidate(params)
+    return (priced.violation, float(priced.cost.macs)), params
+
+
+def _descended(gate: Gate, start: _Found, rng: np.random.Generator) -> _Found:
+    """The best of each hole's values in turn, in random order, until none of them is nearer to the
+    budget.
+    """
+    space, holes = gate.space, gate.distributions
+    best, improved = start, True
+    while improved and best[0][0] > 0:
+        improved = False
+        for name in rng.permutation(list(best[1])).tolist():
+            values = holes[name].choices if name in best[1] else ()
+            changed = (_changed(space, best[1], name, value, rng) for value in values if value != best[1][name])
+            found = [_found(gate, params) for params in changed if params]
+            nearest = min(found, key=_distance, default=best)
+            if nearest[0][0] < best[0][0]:
+                best, improved = nearest, True
+            if best[0][0] == 0:
+                break
+    return best
+
+
+def _kicked(gate: Gate, params: Params, rng: np.random.Generator) -> Params:
+    """The candidate with a few holes changed at random, as far as that can be built."""
+    for _ in range(KICKED):
+        names = [name for name in params if not gate.distributions[name].single()]
+        if names:
+            name = names[int(rng.integers(len(names)))]
+            others = [value for value in gate.distributions[name].choices if value != params[name]]
+            params = _changed(gate.space, params, name, others[int(rng.integers(len(others)))], rng) or params
+    return params
+
+
+def _changed(space: SearchSpace, params: Params, name: str, value: Label, rng: np.random.Generator) -> Params | None:
+    """The assignment with one hole changed, holes that this opens drawn at random; None where it
+    cannot be built.
+    """
+
+    def choose(hole: Hole) -> Label:
+        if hole.name == name:
+            return value
+        return params[hole.name] if hole.name in params else hole.values[int(rng.integers(len(hole.values)))]
+
+    try:
+        return space.complete(choose)[0]
+    except ArchitectureError:
+        return None

@@ -1,0 +1,3 @@
+"""Search over several objectives of which some are known; for any Optuna study: imports nothing of
+this package.
+"""

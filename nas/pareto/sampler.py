@@ -1,0 +1,182 @@
+"""An Optuna sampler for searches in which some objectives are known before anything is trained.
+
+A network's accuracy must be bought by training it; its cost is known as soon as it is named.
+`ParetoSampler` proposes what can be expected to add most to the front, with the known objectives
+exact; nothing twice, and nothing outside a hard limit. It needs functions of parameters and a
+study, and nothing of video:
+
+    from nas.pareto.sampler import ParetoSampler
+
+    sampler = ParetoSampler(cost=lambda candidates: [[macs(c)] for c in candidates], ideal=[0.0])
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    study.optimize(lambda trial: (error(suggested(trial)), macs(trial.params)), 100)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.pareto.acquisition import Acquisition, Function, Results
+from nas.pareto.parameters import IndependentSpace, Params, Space
+
+
+def _no_curve(trial: FrozenTrial) -> Sequence[float]:
+    return ()
+
+
+class ParetoSampler(BaseSampler):
+    """Proposes what can be expected to add most to the front of objectives of which some are known.
+
+    The first proposals spread over the known objective. Then every proposal fits a Gaussian process
+    to each objective that training tells, and is the candidate of largest expected gain of
+    hypervolume (Emmerich et al., 2006) among random ones and changes of those on the front. One in
+    four is any such change, as a surrogate may be wrong. Trials that are running count as what is
+    predicted of them. A result of a training that was stopped at a rung counts as the final value
+    that is expected from there, and as less certain, by what other results have gained beyond that
+    rung. What was told as infeasible, or failed, makes those like it less worth proposing.
+
+    A proposal follows from the seed, the number of its trial and the trials in the study alone. The
+    other parameters of a trial that was enqueued with some of them are proposed without regard to
+    those.
+
+    Args:
+        space: Distributions of independent parameters by name; a `nas.pareto.parameters.Space`
+            where they depend on each other; or None for those parameters that all trials of the
+            study have had. Parameters beyond it are drawn at random.
+        cost: Of candidates, the values of the last objectives, (candidates, known objectives).
+        violation: Of candidates, by how much each lies outside the hard limits, (candidates); 0
+            inside.
+        features: Of candidates, numbers that tell how alike they are beside their parameters and
+            cost, (candidates, features); a `Space` has its own.
+        ideal: Of the first objectives, the value that cannot be bettered, such as 0 for an error
+            and 1 for an accuracy: then the logarithm of the distance from it is modelled. None for
+            an objective without one.
+        curve: Of a finished trial, its first objective at the rungs that it reached.
+        start: Candidates to begin with; one outside the limits is changed step by step until it is
+            inside.
+        initial: How many results there are before anything is modelled.
+        changes: How many changes of networks on the front are considered for a proposal.
+        seed: Of all random numbers.
+
+    Raises:
+        ValueError: `initial` or `changes` is below 1.
+    """
+
+    def __init__(
+        self,
+        space: Space | Mapping[str, BaseDistribution] | None = None,
+        *,
+        cost: Function | None = None,
+        violation: Function | None = None,
+        features: Function | None = None,
+        ideal: Sequence[float | None] = (),
+        curve: Callable[[FrozenTrial], Sequence[float]] = _no_curve,
+        start: Sequence[Params] = (),
+        initial: int = 16,
+        changes: int = 256,
+        seed: int | None = None,
+    ) -> None:
+        for name, value in (("initial", initial), ("changes", changes)):
+            if value < 1:
+                raise ValueError(f"{name} {value} is not allowed; allowed: from 1")
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self._space = IndependentSpace(space, features) if isinstance(space, Mapping) else space
+        self._features, self._curve = features, curve
+        self._options: dict[str, Any] = {
+            "cost": cost,
+            "violation": violation,
+            "ideal": tuple(ideal),
+            "start": tuple(start),
+            "initial": initial,
+            "changes": changes,
+            "seed": self._seed,
+        }
+        self._intersection = IntersectionSearchSpace()
+        self._study = ""
+        self._acquisition: Acquisition | None = None
+        self._proposed: dict[int, Params] = {}
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A lock cannot be pickled, and what only saves time need not be."""
+        return {**self.__dict__, "_lock": None, "_acquisition": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing new was found for the last proposal, which repeats an earlier one."""
+        return self._acquisition is not None and self._acquisition.exhausted
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if self._space is not None:
+            return dict(self._space.distributions)
+        return self._intersection.calculate(study)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        seed = np.random.SeedSequence((self._seed, trial.number, crc32(param_name.encode()))).generate_state(1)[0]
+        return RandomSampler(int(seed)).sample_independent(study, trial, param_name, param_distribution)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A candidate: a value for each parameter that it has, which may be fewer than the search
+        space names.
+        """
+        if not search_space:
+            return {}
+        with self._lock:
+            if study.study_name != self._study:
+                self._study, self._acquisition, self._proposed = study.study_name, None, {}
+            acquisition = self._acquisition_of(search_space)
+            proposal = acquisition.propose(self._results(study, trial, acquisition.space), trial.number)
+            self._proposed[trial.number] = proposal
+        if acquisition.exhausted:
+            warnings.warn("no candidate was found that is new and inside the limits; one is repeated", stacklevel=2)
+        return dict(proposal)
+
+    def _acquisition_of(self, search_space: Mapping[str, BaseDistribution]) -> Acquisition:
+        current = self._acquisition
+        if current is None or (self._space is None and dict(current.space.distributions) != dict(search_space)):
+            space = self._space or IndependentSpace(search_space, self._features)
+            current = self._acquisition = Acquisition(space, **self._options)
+        return current
+
+    def _results(self, study: Study, trial: FrozenTrial, space: Space) -> Results:
+        found = Results(np.array([1.0 if d == StudyDirection.MINIMIZE else -1.0 for d in study.directions]))
+        lost: dict[Hashable, Params] = {}
+        for other in study.get_trials(deepcopy=False):
+            # A trial that runs in another thread may not have been given all of its parameters yet.
+            early = self._proposed.get(other.number) if other.state == TrialState.RUNNING else None
+            params = {n: v for n, v in (early or other.params).items() if n in space.distributions}
+            if other.number == trial.number or not space.contains(params):
+                continue
+            found.seen.add(space.key(params))
+            inside = all(violation <= 0 for violation in other.constraints.values())
+            if other.state == TrialState.RUNNING:
+                found.running.append(params)
+            elif other.state == TrialState.COMPLETE and inside and np.isfinite(other.values).all():
+                found.numbers.append(other.number)
+                found.trained.append(params)
+                found.values.append(other.values)
+                found.curves.append(self._curve(other))
+            else:
+                lost[space.key(params)] = params
+        # One that was trained too, as a repetition that was left out, has a result.
+        trained = {space.key(params) for params in found.trained}
+        found.lost = [params for key, params in lost.items() if key not in trained]
+        return found

@@ -1,0 +1,1 @@
+"""What a device tells: latency, memory, and what disturbed the measurement."""

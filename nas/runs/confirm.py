@@ -1,0 +1,146 @@
+"""Confirming a front: its networks are trained again with further seeds, for means and standard
+errors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas.trials.proposer import Proposer
+from nas.runs.ranking import append_confirmation
+from nas.runs.folder import choose
+from nas.trials.tuning import StatelessSearcher
+
+TIME_SHARE = 0.25  # of a limited time that is kept back
+BESIDE = 1.15  # a training takes this much longer than its epochs: building and evaluation
+APART = 1_000_000  # between the seeds of repetitions; a search has fewer candidates
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One training that is to be done.
+
+    Attributes:
+        trial: Its candidate's number.
+        repeat: 0 trains with the seed of the search, 1, 2, ... with others.
+        seconds: How long it is expected to take.
+    """
+
+    trial: int
+    repeat: int
+    seconds: float
+
+    def seed(self, first: int) -> int:
+        """Its seed, in a search whose candidates 0, 1, ... were trained with the seeds `first`,
+        `first` + 1, ...
+        """
+        return first + self.trial + APART * self.repeat
+
+
+def repeats(front: pd.DataFrame, seeds: int, epochs: int, done: Collection[tuple[int, int]] = ()) -> list[Repeat]:
+    """The trainings that confirm a front, in the order in which they count: its knee, its best,
+    then by accuracy.
+
+    What was stopped early is first trained to its end with its own seed.
+
+    Args:
+        front: `trial`, `state`, `accuracy`, `macs`, `epochs`, `seconds` as the search saw them; at
+            least one row.
+        seeds: Further seeds of each.
+        epochs: Of a whole training.
+        done: (trial, repeat) of those that are known.
+    """
+    ordered = front.sort_values(["accuracy", "macs"], ascending=[False, True])
+    first = [choose(front, "knee"), choose(front, "accuracy")]
+    rows: dict[int, dict[Any, Any]] = {row["trial"]: row for row in ordered.to_dict("records")}
+    found = []
+    for trial in dict.fromkeys([*first, *rows]):
+        row = rows[trial]
+        seconds = BESIDE * row["seconds"] * epochs / row["epochs"]
+        for repeat in range(1 if row["state"] == "finished" else 0, seeds + 1):
+            if (trial, repeat) not in done:
+                found.append(Repeat(trial, repeat, seconds))
+    return found
+
+
+def expected_seconds(queue: Collection[Repeat], workers: int) -> float:
+    """How long some trainings are expected to take, so many at a time: whoever is free takes the
+    next.
+    """
+    busy = [0.0] * workers
+    for one in queue:
+        earliest = busy.index(min(busy))
+        busy[earliest] += one.seconds
+    return max(busy)
+
+
+def take(queue: list[Repeat], left: float) -> Repeat | None:
+    """Takes the first training out of a queue that is expected to end in the time left; None if
+    none is.
+    """
+    for one in queue:
+        if one.seconds <= left:
+            queue.remove(one)
+            return one
+    return None
+
+
+class ConfirmSearcher(StatelessSearcher):
+    """Ray Tune's view of a queue of confirmations; each is written down when it ends.
+
+    Args:
+        proposer: Of the search.
+        queue: What is to be trained; what is left in it at the end did not fit into the time.
+        folder: The run folder.
+        seed: Of the search.
+        workers: Trainings at a time; one that is suggested beyond them waits for the first to end.
+        seconds: How long there is, or None.
+        on_result: Called with each that ended and its accuracy (None if it failed).
+    """
+
+    def __init__(
+        self,
+        proposer: Proposer,
+        queue: list[Repeat],
+        folder: Path,
+        seed: int,
+        workers: int,
+        seconds: float | None,
+        on_result: Callable[[Repeat, float | None], None],
+    ) -> None:
+        super().__init__()
+        self._proposer, self._queue, self._folder, self._seed = proposer, queue, folder, seed
+        self._ends = float("inf") if seconds is None else time.monotonic() + seconds
+        self._on_result = on_result
+        self._workers = workers
+        self._running: dict[str, tuple[Repeat, float]] = {}  # with the time at which it is expected to end
+
+    def fits(self) -> bool:
+        """Whether there is time for any of them."""
+        return min((one.seconds for one in self._queue), default=float("inf")) <= self._ends - time.monotonic()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        begins, waits = time.monotonic(), len(self._running) >= self._workers
+        if waits:
+            begins = max(begins, min(ends for _, ends in self._running.values()))
+        one = take(self._queue, self._ends - begins)
+        if one is None:  # one that ends sooner than expected may leave time for another
+            return None if waits and self._queue else str(StatelessSearcher.FINISHED)
+        self._running[trial_id] = one, begins + one.seconds
+        return {**self._proposer.candidates[one.trial].config(), "seed": one.seed(self._seed)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        one, _ = self._running.pop(trial_id)
+        accuracy = None
+        if result and not error and "accuracy" in result and result["last"]:
+            accuracy = float(result["accuracy"])
+            append_confirmation(
+                self._folder, {**result, "trial": one.trial, "repeat": one.repeat, "seed": one.seed(self._seed)}
+            )
+        self._on_result(one, accuracy)

@@ -1,0 +1,195 @@
+"""Reading the folder that one search wrote: its settings, its trials, its front and its picks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nas.errors import NasError
+from nas.runs.control import CURVES
+from nas.pareto.front import knee
+from nas.runs.ranking import read_confirmations, with_means
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture
+
+PICKS = ("knee", "accuracy", "latency", "memory")
+
+_TEXT = ("state", "operators", "hash")
+NUMBERS = (
+    "accuracy",
+    "test_accuracy",
+    "epochs",
+    "seconds",
+    "macs",
+    "params",
+    "activation_bytes",
+    "memory_bytes",
+    "latency_ms_predicted",
+    "latency_ms_low",
+    "latency_ms_high",
+)
+_MEASUREMENTS = ("latency_ms", "latency_iqr_ms", "latency_p95_ms", "peak_memory_bytes")
+_CONFIRMED = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")
+_CURVES = ("trainings", "seconds", "accuracy", "macs", "hypervolume")
+_REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")
+
+
+class Run:
+    """The folder of one search, finished or interrupted.
+
+    Attributes:
+        path: The folder.
+        settings: What `run.json` holds.
+        trials: One row per trained trial in order of its number, as the search saw it; empty before
+            the first.
+        front: The trials of the Pareto front with their measurements, in order of multiply-adds;
+            empty when the search has not got so far. What was not measured is nan. Accuracy is the
+            mean over `seeds` trainings.
+        control: The hypervolume of the search and of its random control after every training; empty
+            without one.
+    """
+
+    def __init__(self, path: str | Path):
+        """Reads the folder.
+
+        Args:
+            path: The folder that `nas search --out` named.
+
+        Raises:
+            NasError: No such folder, not a run, or a file of it cannot be read.
+        """
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise NasError(f"run {str(path)!r} does not exist; allowed: a folder that `nas search` wrote")
+        self.settings = _read_settings(self.path / "run.json")
+        self.trials = _read_table(self.path / "trials.csv", _TEXT, NUMBERS).sort_values("trial", ignore_index=True)
+        front = _read_table(self.path / "front.csv", (*_TEXT, "pick", "flags"), (*NUMBERS, *_MEASUREMENTS, *_CONFIRMED))
+        front["seeds"] = front["seeds"].fillna(1).astype(int)
+        self.front = front.sort_values("macs", ignore_index=True)
+        self.control = _read_table(self.path / CURVES, ("by",), _CURVES, ("trial", "by", "hypervolume"))
+        trained = self.trials[self.trials["state"] != "failed"]
+        for name, table in (("trials.csv", trained), ("front.csv", self.front)):
+            if not (np.isfinite(table["accuracy"]).all() and (table["macs"] > 0).all()):
+                raise NasError(
+                    f"{name} of run {str(path)!r} lacks accuracy or macs of a trial; allowed: both as numbers"
+                )
+
+    def confirmed(self) -> pd.DataFrame:
+        """The trials with the mean accuracy of all their trainings; see
+        `nas.runs.ranking.with_means`.
+        """
+        return with_means(self.trials, read_confirmations(self.path))
+
+    def pick_trial(self, name: str | int) -> int:
+        """Returns the number of the trial that a pick means.
+
+        Args:
+            name: `knee` (the most balanced in accuracy against log10 of multiply-adds), `accuracy`
+                (the highest), `latency` (the lowest measured), `memory` (the lowest measured peak,
+                or the least activation memory when no peak was measured), all of the front; or the
+                number of any trained trial.
+
+        Raises:
+            NasError: An unknown pick, an untrained trial, a run without a front, or a latency that
+                nobody measured.
+        """
+        text = str(name)
+        if text.isdecimal():
+            return self._trained(int(text))
+        if text not in PICKS:
+            raise NasError(f"pick {text!r} is unknown; allowed: {', '.join(PICKS)} or a trial's number")
+        if self.front.empty:
+            raise NasError(f"run {str(self.path)!r} has no front to pick {text!r} from; allowed: a trial's number")
+        return choose(self.front, text)
+
+    def pick(self, name: str | int) -> Architecture:
+        """Returns the architecture of the trial that a pick means; see `pick_trial`.
+
+        Raises:
+            NasError: As `pick_trial`, or the trial's architecture file is missing or cannot be
+                read.
+        """
+        from nas.architecture import load
+
+        path = self.path / "architectures" / f"{self.pick_trial(name)}.yaml"
+        if not path.is_file():
+            raise NasError(f"architecture {str(path)!r} does not exist; allowed: a run with all its files")
+        return load(path)
+
+    def _trained(self, trial: int) -> int:
+        trained = self.trials.loc[self.trials["state"] != "failed", "trial"].tolist()
+        if trial not in trained:
+            known = ", ".join(map(str, trained)) or "none, nothing was trained"
+            raise NasError(f"trial {trial} of run {str(self.path)!r} was not trained; allowed: {known}")
+        return trial
+
+
+def choose(front: pd.DataFrame, name: str) -> int:
+    """Returns the number of the trial of a front that one of `PICKS` means.
+
+    Ties go to the higher accuracy, then to the fewer multiply-adds.
+
+    Args:
+        front: At least one row, with the columns of `Run.front`.
+        name: One of `PICKS`.
+
+    Raises:
+        NasError: `latency` of a front without measured latency.
+    """
+    ordered = front.sort_values(["accuracy", "macs"], ascending=[False, True], ignore_index=True)
+    if name == "knee":
+        values = np.column_stack([ordered["accuracy"], np.log10(ordered["macs"])])
+        return int(ordered["trial"].iloc[knee(values, [True, False])])
+    if name == "accuracy":
+        return int(ordered["trial"].iloc[0])
+    if name == "latency":
+        cost = ordered["latency_ms"]
+        if cost.isna().all():
+            raise NasError("pick 'latency' needs a measured latency and this front has none; allowed: another pick")
+    else:
+        peak = ordered["peak_memory_bytes"]
+        cost = ordered["activation_bytes"] if peak.isna().all() else peak
+    return int(ordered["trial"].iloc[int(np.nanargmin(cost.to_numpy()))])
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise NasError(f"{str(path.parent)!r} is not a run: it has no run.json; allowed: a folder of `nas search`")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NasError(f"{str(path)!r} is not JSON ({error}); allowed: the run.json of `nas search`") from None
+    if not isinstance(settings, dict):
+        raise NasError(f"{str(path)!r} holds a {type(settings).__name__}; allowed: an object of settings")
+    return settings
+
+
+def _read_table(
+    path: Path, text: tuple[str, ...], numbers: tuple[str, ...], required: tuple[str, ...] = _REQUIRED
+) -> pd.DataFrame:
+    """Reads a CSV file with the given columns; a missing file is an empty table, a missing optional
+    column is empty.
+    """
+    columns = ["trial", *text, *numbers]
+    if not path.is_file():
+        table = pd.DataFrame(columns=columns)
+    else:
+        try:
+            table = pd.read_csv(path, dtype=dict.fromkeys(text, "string"))
+        except ValueError as error:  # also pandas' ParserError and EmptyDataError
+            raise NasError(f"{str(path)!r} is not a table ({error}); allowed: CSV with a header") from None
+        missing = [name for name in required if name not in table]
+        if missing:
+            raise NasError(f"{str(path)!r} has no column {missing[0]!r}; allowed: at least {', '.join(required)}")
+        table = table.reindex(columns=columns)
+    try:
+        return table.astype(dict.fromkeys(numbers, float) | {"trial": int}).assign(
+            **{name: table[name].astype("string").fillna("").astype(str) for name in text}
+        )
+    except ValueError as error:
+        raise NasError(f"{str(path)!r} holds a value that is no number ({error}); allowed: numbers") from None

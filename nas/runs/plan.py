@@ -1,0 +1,369 @@
+"""What a search was asked for, and what it decides before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from nas.architecture import Architecture, ArchitectureError, Input, load
+from nas.data.datasets import VideoData, open_data
+from nas.errors import NasError
+from nas.architecture.edits import DEFAULT_EDITS
+from nas.profiler.computed.cost import cost
+from nas.profiler.measured.device import available_cores, memory_bytes, resolve_device
+from nas.units import plural
+from nas.limits.budget import Budget, gpu_share, training_step_memory, trial_memory
+from nas.trials.cluster import Node, cpus_per_trial, is_of_type, joined_nodes, resources, slots
+from nas.runs.confirm import TIME_SHARE
+from nas.runs.control import control_share, split
+from nas.limits.gate import Gate
+from nas.trials.proposer import SAMPLERS
+from nas.trials.scheduler import rungs
+from nas.limits.survey import nearest
+from nas.trials.trainable import Proxy
+from nas.trials.tuning import Place, checked_storage
+from nas.space import SearchSpace
+from nas.training.loop import Recipe
+
+DEFAULT_SECONDS = 390.0  # of training, when neither trials nor time are given
+SURVEYED = 16  # candidates that say what proxies of the space cost
+PROXY_MACS = (300e9, 15000e9)  # multiply-adds to train the median candidate, on a CPU and on a GPU
+PROXY_SIDES = (28, 32, 48, 64, 112)  # 28 is 224 / 8, so that maps stay whole windows
+PROXY_CELLS = 4  # fewer cells along a side leave nothing to see motion in
+
+
+_POSITIVE = (
+    "trials",
+    "time",
+    "workers",
+    "epochs",
+    "rung_seconds",
+    "proxy_frames",
+    "proxy_size",
+    "train_clips",
+    "val_clips",
+    "measure_seconds",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search was asked for; kept in `run.json`, so that a run can be resumed.
+
+    Attributes:
+        space: A space's name or path.
+        budget: Limits, such as `100gflops,30ms`.
+        data: `motion`, or a path that `nas.data.datasets.open_data` reads.
+        trials: How many candidates to train, or None.
+        time: How many seconds to train, or None.
+        seed: Of proposals, data and training.
+        sampler: One of `SAMPLERS`.
+        device: auto, cpu, cuda or cuda:0.
+        workers: Trials in parallel; by default one per CPU core, or as many as fit the GPU's
+            fractions.
+        gpus_per_trial: Share of a GPU per trial; 1 by default; `auto`: what nine of ten candidates
+            need to train.
+        epochs: Of a proxy that is never stopped; by default as many as the proxies' share of
+            computing allows.
+        proxy_frames, proxy_size: Input of a proxy.
+        train_clips, val_clips: At most so many clips per proxy.
+        measure_seconds: Time for measuring each network of the front.
+        around: Name or path of the architecture whose neighbourhood is searched in place of the
+            space, or None.
+        edits: How many edits away the neighbourhood ends.
+        rung_seconds: Seconds of training to the first rung, or None where rungs are epochs.
+        confirm_seeds: With how many further seeds the front is trained again, from 0.
+        control: `random` or `random:SHARE`, the share of trainings or time that random search gets;
+            None for none.
+        address: Of a running Ray cluster, or None to train on this machine.
+        storage: Folder or URI for what Ray stores, or None.
+        reproducible: Whether the seed decides every candidate with several workers too, which then
+            wait at times.
+    """
+
+    space: str
+    budget: str
+    data: str
+    trials: int | None
+    time: float | None
+    seed: int
+    sampler: str
+    device: str
+    workers: int | None
+    gpus_per_trial: float | Literal["auto"] | None
+    epochs: int | None
+    proxy_frames: int | None
+    proxy_size: int | None
+    train_clips: int
+    val_clips: int
+    measure_seconds: float
+    around: str | None = None
+    edits: int = DEFAULT_EDITS
+    rung_seconds: float | None = None
+    confirm_seeds: int = 2
+    control: str | None = None
+    address: str | None = None
+    storage: str | None = None
+    reproducible: bool = False
+
+    def checked(self) -> Settings:
+        """Returns the settings, with the default time where neither time nor trials are given.
+
+        Raises:
+            NasError: A number is outside what is allowed, or a name is unknown.
+        """
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise NasError(f"{name} {value} is not allowed; allowed: numbers above 0")
+        if self.seed < 0:
+            raise NasError(f"seed {self.seed} is not allowed; allowed: whole numbers from 0")
+        if self.confirm_seeds < 0:
+            raise NasError(f"confirm_seeds {self.confirm_seeds} is not allowed; allowed: whole numbers from 0")
+        share = control_share(self.control)
+        if self.trials is not None:
+            split(self.trials, share)
+        gpus = self.gpus_per_trial
+        if not (gpus is None or gpus == "auto" or (isinstance(gpus, int | float) and 0 < gpus <= 1)):
+            raise NasError(f"gpus_per_trial {gpus!r} is not allowed; allowed: above 0, up to 1, or auto")
+        if self.storage is not None:
+            checked_storage(self.storage)
+        if self.sampler not in SAMPLERS:
+            raise NasError(f"sampler {self.sampler!r} is unknown; allowed: {', '.join(SAMPLERS)}")
+        if self.sampler == "gp" and find_spec("scipy") is None:
+            raise NasError("sampler 'gp' needs scipy; allowed: another sampler, or pip install 'video-nas[gp]'")
+        return replace(self, time=DEFAULT_SECONDS) if self.trials is None and self.time is None else self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search whose every argument has been found good, before anything is trained."""
+
+    settings: Settings
+    console: Console
+    space: SearchSpace
+    budget: Budget
+    data: VideoData
+    target: Input
+    device: torch.device
+    proxy: Proxy
+    workers: int
+    gpus_per_trial: float
+    gpu_type: str | None
+    limited: bool
+
+    @classmethod
+    def of(cls, settings: Settings, console: Console, stored: Path | None = None) -> Plan:
+        """Reads space, budget and data, and decides what is left to decide.
+
+        Raises:
+            NasError: Something is not allowed, or nothing in the space meets the budget.
+        """
+        budget = Budget.parse(settings.budget)
+        name = Path(settings.space).stem if settings.around is None else f"around-{Path(settings.around).stem}"
+        if stored or settings.around is None:
+            space = SearchSpace.load(stored or settings.space)
+        else:
+            space = SearchSpace.around(load(settings.around), settings.edits)
+        device = resolve_device(settings.device)
+        data = open_data(settings.data, seed=settings.seed)
+        space = SearchSpace(space.with_classes(len(data.classes)).document, name)
+        check_budget(Gate(space, budget))
+        on_gpu = device.type == "cuda"
+        sample = [space.sample(settings.seed + i) for i in range(SURVEYED)]
+        frames, size = _proxy_input(sample, settings, on_gpu)
+        gpus = _gpus_per_trial(settings, [each.resized(frames, size) for each in sample], device)
+        nodes = _nodes(settings.address, budget.gpu_type, device)
+        place = (gpus if on_gpu else 0.0, budget.gpu_type)
+        most = slots(nodes, 1, *place)
+        workers = settings.workers or most
+        if on_gpu or settings.address:
+            workers = min(workers, most)
+        threads = cpus_per_trial(nodes, workers, *place)
+        if on_gpu:
+            memory = trial_memory(memory_bytes(device), int(1 / gpus))
+        else:
+            memory = min(
+                trial_memory(node.memory_bytes, node.slots(threads, 0) if settings.address else workers)
+                for node in nodes
+                if node.cpus >= threads
+            )
+        clips = min(settings.train_clips, len(data.train))
+        epochs = settings.epochs or _proxy_epochs(sample, frames * size[0] * size[1], clips, on_gpu)
+        proxy = Proxy(
+            frames=frames,
+            size=size,
+            rungs=rungs(epochs),
+            rung_seconds=settings.rung_seconds,
+            train_clips=settings.train_clips,
+            val_clips=settings.val_clips,
+            recipe=Recipe(epochs=epochs, seed=settings.seed),
+            threads=threads,
+            device=device.type,
+            memory_bytes=memory,
+        )
+        limited = settings.address is not None and slots(nodes, threads, *place) > workers
+        return cls(settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited)
+
+    def describe(self) -> str:
+        """What is going to be searched, in a sentence."""
+        proxy, height, width = self.proxy, *self.proxy.size
+        return (
+            f"Searching space {self.space.name} (at most {self.space.size:.3g} networks) under {self.budget} at "
+            f"{self.target.frames}x{self.target.size[0]}x{self.target.size[1]} on {self.data.describe()}; proxies of "
+            f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')}, {self.workers} at a time"
+            f"{self._kept()}"
+        )
+
+    def _kept(self) -> str:
+        """What of a limited time is not for the search."""
+        _, control, confirmation = self.seconds()
+        uses = ((control, "for random search"), (confirmation, "to confirm the front"))
+        parts = [f"{seconds / 60:.1f} min {use}" for seconds, use in uses if seconds]
+        return f"; of {(self.settings.time or 0) / 60:.1f} min {' and '.join(parts)}" if parts else ""
+
+    def seconds(self) -> tuple[float | None, float | None, float | None]:
+        """The time of the search, of its control and of the confirmation of its front; None where
+        it is not limited.
+        """
+        time, share = self.settings.time, control_share(self.settings.control)
+        if time is None:
+            return None, None, None
+        confirmation = TIME_SHARE * time if self.settings.confirm_seeds else 0.0
+        return (1 - share) * (time - confirmation), share * (time - confirmation), confirmation
+
+    def trainings(self) -> tuple[int | None, int | None]:
+        """How many networks the search trains, and its control; None where it is not limited."""
+        if self.settings.trials is None:
+            return None, None
+        return split(self.settings.trials, control_share(self.settings.control))
+
+    def place(self, folder: Path) -> Place:
+        """Where its trials run."""
+        settings = self.settings
+        asked = resources(self.proxy.threads, self.gpus_per_trial, self.gpu_type)
+        return Place(settings.address, self.workers, asked, settings.storage, folder, self.limited)
+
+    @property
+    def lag(self) -> int | None:
+        """How many candidates may be under way when one is proposed; None for any number, as it is
+        fastest.
+
+        A spare one per worker keeps workers busy while the oldest ends.
+        """
+        if self.workers == 1:
+            return 1
+        return 2 * self.workers if self.settings.reproducible else None
+
+
+def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -> tuple[int, tuple[int, int]]:
+    """Frames and size of the proxies: as asked, else the smallest that every sampled stem takes
+    with a useful map.
+    """
+    target = sample[0].input
+    frames = settings.proxy_frames or min(8, target.frames)
+    asked = settings.proxy_size
+    for name, value, most in (("proxy_frames", frames, target.frames), ("proxy_size", asked or 0, max(target.size))):
+        if value > most:
+            raise NasError(f"{name} {value} is more than the search space has; allowed: up to {most}")
+    error: NasError | None = None
+    for side in (asked,) if asked else (PROXY_SIDES[on_gpu:] + target.size):
+        size = (min(side, target.size[0]), min(side, target.size[1]))
+        try:
+            stems = [architecture.resized(frames, size).parts()[0].output for architecture in sample]
+        except ArchitectureError as refused:
+            error = refused
+            continue
+        if asked or all(min(stem.height, stem.width) >= PROXY_CELLS for stem in stems if stem.grid):
+            return frames, size
+    if error:
+        raise error
+    return frames, target.size
+
+
+def _nodes(address: str | None, gpu_type: str | None, device: torch.device) -> list[Node]:
+    """The machines that have something to train on.
+
+    Raises:
+        NasError: A budget's type of GPU is not what this machine measures on, or there is no
+            machine to train on.
+    """
+    product = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+    if gpu_type and not is_of_type(product, gpu_type):
+        raise NasError(
+            f"budget of GPU type {gpu_type!r} cannot be kept where {product} is measured on; allowed: a search that is "
+            f"started on a machine with {gpu_type}, or a limit without @"
+        )
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    here = Node(available_cores(), gpus, memory_bytes(torch.device("cpu")), gpu_type)
+    nodes = joined_nodes(address) if address else [here]
+    usable = [node for node in nodes if node.slots(1, 1 if gpus else 0, gpu_type)]
+    if not usable:
+        wanted = gpu_type or ("a GPU" if gpus else "a CPU")
+        known = sorted({node.gpu_type for node in nodes if node.gpu_type}) or ["none"]
+        raise NasError(
+            f"address {address!r} is of a cluster without {wanted} for trials; allowed: one with it; its GPU types: "
+            f"{', '.join(known)}"
+        )
+    return usable
+
+
+def _gpus_per_trial(settings: Settings, proxies: list[Architecture], device: torch.device) -> float:
+    """The share of a GPU that a trial takes; that of a CPU is not asked for."""
+    asked = settings.gpus_per_trial
+    if asked != "auto":
+        return asked or 1.0
+    if device.type == "cpu":
+        return 1.0
+    batch = Recipe(epochs=1).batch_size
+    return gpu_share([training_step_memory(cost(proxy), batch, batch) for proxy in proxies], memory_bytes(device))
+
+
+def _proxy_epochs(sample: list[Architecture], pixels: int, clips: int, on_gpu: bool) -> int:
+    """Epochs that spend the proxies' share of computing on the median candidate; backward costs
+    twice forward.
+    """
+    target = sample[0].input
+    median = float(np.median([cost(architecture).macs for architecture in sample]))
+    per_epoch = 3 * median * pixels / (target.frames * target.size[0] * target.size[1]) * clips
+    return int(np.clip(round(PROXY_MACS[on_gpu] / per_epoch), 3, 30))
+
+
+def check_budget(gate: Gate) -> None:
+    """Refuses a budget that nothing in the space meets, naming the nearest candidate and how far it
+    is off.
+
+    Raises:
+        NasError: Nothing was found inside the budget.
+    """
+    found, budget = nearest(gate), gate.budget
+    if found.violation > 0:
+        known = found.figures
+        missed = [limit for limit in budget.limits if limit.metric in known and limit.violation(known[limit.metric])]
+        misses = " and ".join(
+            f"{_shown(known[limit.metric], limit.metric)}, which misses {limit.text} by "
+            f"{100 * limit.violation(known[limit.metric]):.0f} %"
+            for limit in missed
+        )
+        raise NasError(
+            f"budget {str(budget)!r} cannot be met in space {gate.space.name!r}: its nearest candidate has {misses}; "
+            f"allowed: a limit that includes it"
+        )
+
+
+def _shown(value: float, metric: str) -> str:
+    scale, unit = {
+        "macs": (1e9, "GFLOPs"),
+        "params": (1e6, "M params"),
+        "memory_bytes": (1e9, "GB of training memory"),
+        "inference_memory_bytes": (1e9, "GB of inference memory"),
+        "latency_ms": (1.0, "ms as predicted"),
+    }[metric]
+    return f"{value / scale:.3g} {unit}"

@@ -1,0 +1,138 @@
+"""Where trials run: a Ray that a search starts on this machine, or a running cluster that it joins.
+
+The driver, which proposes and measures, is this machine either way: with GPUs it has one of the
+type that trials use.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from nas.errors import NasError
+
+# Read when Ray starts: no usage report, no handler that swallows an interrupt, no log files beside
+# the run.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+_TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs a node has
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a machine of a cluster gives to trials; `gpu_type` is as Ray names it, None without a
+    GPU that it knows.
+    """
+
+    cpus: float
+    gpus: float
+    memory_bytes: float
+    gpu_type: str | None = None
+
+    @classmethod
+    def of(cls, resources: dict[str, float]) -> Node:
+        """Reads what Ray says of a node."""
+        types = [name.removeprefix(_TYPE) for name in resources if name.startswith(_TYPE)]
+        return cls(
+            resources.get("CPU", 0.0),
+            resources.get("GPU", 0.0),
+            resources.get("memory", 0.0),
+            types[0] if types else None,
+        )
+
+    def slots(self, cpus: float, gpus: float, gpu_type: str | None = None) -> int:
+        """How many trials of so many CPUs and shares of a GPU run on it at a time."""
+        if gpu_type not in (None, self.gpu_type):
+            return 0
+        trials = int(self.cpus // cpus)
+        if not gpus:
+            return trials
+        # A share is of one GPU.
+        return min(trials, int(self.gpus) * int(1 / gpus) if gpus <= 1 else int(self.gpus // gpus))
+
+
+def slots(nodes: Iterable[Node], cpus: float, gpus: float, gpu_type: str | None = None) -> int:
+    """How many trials of so many CPUs and shares of a GPU run on some nodes at a time."""
+    return sum(node.slots(cpus, gpus, gpu_type) for node in nodes)
+
+
+def cpus_per_trial(nodes: Iterable[Node], trials: int, gpus: float, gpu_type: str | None = None) -> int:
+    """The most CPUs that each of so many trials at a time may have, each on one node; at least 1."""
+    nodes = list(nodes)
+    most = int(max((node.cpus for node in nodes), default=1))
+    return next((n for n in range(most, 1, -1) if slots(nodes, n, gpus, gpu_type) >= trials), 1)
+
+
+def resources(cpus: float, gpus: float, gpu_type: str | None = None) -> dict[str, float]:
+    """What a trial asks Ray for; a thousandth of a GPU type is how Ray itself places by type."""
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **({_TYPE + gpu_type: 0.001} if gpu_type else {})}
+
+
+def is_of_type(product: str, gpu_type: str) -> bool:
+    """Whether a GPU's product name is one of a type: `NVIDIA A100-SXM4-40GB` is an `A100`, and an
+    `A100-40G`.
+    """
+    words = product.lower().replace("-", " ").split()
+    name, *details = gpu_type.lower().split("-")
+    return name in words and all(any(word.startswith(detail) for word in words) for detail in details)
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Leaves or stops at its end the Ray that was joined or started within; what was there before
+    stays.
+    """
+    before = ray.is_initialized()
+    try:
+        yield
+    finally:
+        if not before:
+            ray.shutdown()
+
+
+def connect(address: str | None, cpus: int | None = None) -> None:
+    """Joins the cluster of an address, or starts Ray here with so many CPUs; neither if Ray is
+    there already.
+
+    Raises:
+        NasError: There is no cluster to join.
+    """
+    if ray.is_initialized():
+        return
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if address is None:
+        ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    # The driver keeps the journal, so it runs here and not, as with Ray's client, on the head of
+    # the cluster.
+    allowed = "auto, or HOST:PORT of a running Ray cluster that this machine is a node of"
+    if address == "local" or "://" in address:
+        raise NasError(f"address {address!r} is not allowed; allowed: {allowed}")
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        reason = str(error).split("\n")[0].rstrip(". ")
+        raise NasError(f"address {address!r} cannot be joined ({reason}); allowed: {allowed}") from None
+
+
+def joined_nodes(address: str) -> list[Node]:
+    """The nodes of a running cluster.
+
+    Raises:
+        NasError: There is none.
+    """
+    with session():
+        connect(address)
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        return [Node.of(node["Resources"]) for node in nodes if node["Alive"]]

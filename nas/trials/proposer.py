@@ -1,0 +1,305 @@
+"""Which candidate to train next: an Optuna study behind a gate of exact costs, and its Ray Tune
+searcher.
+
+The study lives in a journal inside the run folder and is the whole memory of a search: a proposal
+is written before it is trained and its result as soon as it is known, so an interrupted search
+continues from the journal alone.
+
+With a lag, what is proposed does not depend on which of several parallel trainings ends first:
+candidate k is proposed once all candidates up to k - lag are known, and from those alone. Without
+one, from all that is known.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from nas.architecture import Architecture, ArchitectureError
+from nas.limits.gate import Gate
+from nas.pareto.sampler import ParetoSampler
+from nas.profiler.computed.cost import Cost, cost
+from nas.trials.tuning import StatelessSearcher
+
+STUDY = "study.log"
+GRACE = 3  # seconds after which a lock that a killed search has left is taken over; a run has one writer
+MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
+PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
+Result = dict[str, Any]
+_KEPT = ("accuracy", "test_accuracy", "epochs", "seconds", "curve", "node")
+
+# Samplers of Optuna's, which take a cost for something to be learnt.
+_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
+    "gp": lambda seed: GPSampler(seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
+}
+SAMPLERS = ("pareto", *_SAMPLERS)
+# Of the Pareto sampler: trainings are few, and an unseen candidate takes a while to price.
+STARTS, INITIAL, CHANGED = 4, 10, 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network to be trained: `index` counts those that passed the gate."""
+
+    index: int
+    architecture: Architecture
+    cost: Cost
+
+    def config(self) -> dict[str, Any]:
+        """What a trial is told of it."""
+        return {"index": self.index, "macs": self.cost.macs, "architecture": self.architecture.document()}
+
+
+class Proposer:
+    """Proposes new candidates inside a budget, learns from their results and survives a restart.
+
+    Args:
+        gate: The search space, with the classes of the data, and the hard limits at its input.
+        folder: Where the journal is, or will be.
+        seed: Together with the results it decides every proposal.
+        sampler: One of `SAMPLERS`.
+        lag: How many candidates may be in training when the next is proposed, at least 1; None for
+            any number.
+    """
+
+    def __init__(self, gate: Gate, folder: Path, *, seed: int, sampler: str = "pareto", lag: int | None = 1) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self.gate, self.seed, self.lag = gate, seed, lag
+        self._sampler = _SAMPLERS.get(sampler)
+        self._pareto = ParetoSampler(
+            gate,
+            cost=gate.costs,
+            violation=gate.violations,
+            ideal=[1.0],
+            curve=lambda trial: trial.user_attrs["result"]["curve"],
+            start=gate.references()[:STARTS] if sampler == "pareto" else (),
+            initial=INITIAL,
+            changes=CHANGED,
+            seed=seed,
+        )
+        path = str(folder / STUDY)
+        self.study = optuna.create_study(
+            study_name="nas",
+            storage=JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path, grace_period=GRACE))),
+            directions=["maximize", "minimize"],
+            load_if_exists=True,
+        )
+        self.study.set_metric_names(["accuracy", "log10_macs"])
+        self.rejected = self.duplicates = 0
+        self._seen: set[str] = set()
+        self._trials: list[Trial] = []
+        self._candidates: list[Candidate] = []
+        self._results: dict[int, Result] = {}
+        self._told: set[int] = set()
+        self._unfinished: list[int] = []
+        self._fruitful = 0  # proposals before the last that was new and inside the budget
+        self._undecided: FrozenTrial | None = None
+        self._restore()
+
+    def _restore(self) -> None:
+        """Takes up what the journal knows."""
+        for frozen in self.study.get_trials(deepcopy=False):
+            attributes = frozen.user_attrs
+            if "index" not in attributes:
+                if frozen.state == TrialState.RUNNING:  # cut off between asking and deciding
+                    self._undecided = frozen
+                    continue
+                self.rejected += "rejected" in attributes
+                self.duplicates += "duplicate" in attributes
+                continue
+            trial = Trial(self.study, frozen._trial_id)
+            architecture = Architecture.parse(attributes["architecture"])
+            self._remember(trial, Candidate(len(self._candidates), architecture, cost(architecture)))
+            index = len(self._candidates) - 1
+            if "result" in attributes:
+                self._results[index] = attributes["result"]
+                if frozen.state != TrialState.RUNNING:
+                    self._told.add(index)
+            else:
+                self._unfinished.append(index)
+
+    def _remember(self, trial: Trial, candidate: Candidate) -> None:
+        self._trials.append(trial)
+        self._fruitful = self.proposed
+        self._candidates.append(candidate)
+        self._seen.add(candidate.architecture.hash)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All candidates that were proposed, by index."""
+        return self._candidates
+
+    @property
+    def results(self) -> dict[int, Result]:
+        """What is known of the candidates, by index."""
+        return self._results
+
+    @property
+    def proposed(self) -> int:
+        """Proposals in all: trained, rejected and repeated ones."""
+        return len(self._candidates) + self.rejected + self.duplicates
+
+    def propose(self) -> Candidate | None:
+        """Returns the next candidate, or None while results that it depends on are still to come.
+
+        Raises:
+            StopIteration: The sampler finds nothing new inside the budget any more.
+        """
+        if self._unfinished:
+            return self._candidates[self._unfinished.pop(0)]
+        if not self.learn():
+            return None
+        for _ in range(MAX_PROPOSALS):
+            candidate = self._ask()
+            if candidate:
+                return candidate
+            if self._pareto.exhausted:
+                break
+        raise StopIteration
+
+    def _ask(self) -> Candidate | None:
+        cut, self._undecided = self._undecided, None
+        self.study.sampler = self._next_sampler()
+        # What was cut off is proposed again, the same. Optuna's samplers draw a parameter at a time
+        # and would skip those that are written down already, so they begin anew.
+        if cut and self._sampler:
+            self.study.tell(cut.number, state=TrialState.FAIL)
+        trial = Trial(self.study, cut._trial_id) if cut and not self._sampler else self.study.ask()
+        try:
+            params, _ = self.gate.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
+        except ArchitectureError as error:
+            self._reject(trial, 1.0, 0.0, str(error))
+            return None
+        priced = self.gate.candidate(params)
+        if priced.hash in self._seen:
+            self.duplicates += 1
+            trial.set_user_attr("duplicate", priced.hash)
+            self.study.tell(trial, state=TrialState.FAIL)
+            return None
+        if priced.violation > 0:
+            self._reject(trial, priced.violation, float(np.log10(priced.cost.macs)), "over budget")
+            return None
+        candidate = Candidate(len(self._candidates), priced.architecture, priced.cost)
+        if not (cut and cut.constraints):
+            trial.set_constraint("budget", 0.0)
+        trial.set_user_attr("architecture", priced.architecture.document())
+        trial.set_user_attr("index", candidate.index)  # the last, which makes it a candidate
+        self._remember(trial, candidate)
+        return candidate
+
+    def _next_sampler(self) -> BaseSampler:
+        """The sampler of the next proposal, whose random numbers follow from the seed and the
+        number of proposals.
+        """
+        if self._sampler is None:
+            return self._pareto
+        number = self.proposed
+        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+        # A sampler that has converged proposes what is known for ever; what it learns from, it is
+        # shown by chance.
+        fruitless = number - self._fruitful
+        return RandomSampler(seed) if fruitless > PATIENCE and fruitless % 2 else self._sampler(seed)
+
+    def _reject(self, trial: Trial, violation: float, log_macs: float, reason: str) -> None:
+        """Told as completed and infeasible: samplers learn from a violation, and ignore a failure."""
+        self.rejected += 1
+        trial.set_constraint("budget", violation)
+        trial.set_user_attr("rejected", reason)
+        self.study.tell(trial, [0.0, log_macs])
+
+    def record(self, index: int, result: Result) -> None:
+        """Writes down what became of a candidate: a mapping with `state` and, unless failed,
+        `accuracy`.
+        """
+        self._trials[index].set_user_attr("result", result)
+        self._results[index] = result
+
+    def _tell(self, indices: Iterable[int]) -> None:
+        """Tells the study results, in order, that it has not been told yet."""
+        for index in sorted(set(indices) - self._told):
+            self._tell_one(index)
+            self._told.add(index)
+
+    def _tell_one(self, index: int) -> None:
+        result = self._results[index]
+        trial, log_macs = self._trials[index], float(np.log10(self._candidates[index].cost.macs))
+        if "violation" in result:  # no machine here can train it: infeasible, as what the gate rejects
+            trial.set_constraint("memory", result["violation"])
+            self.study.tell(trial, [0.0, log_macs])
+        elif result["state"] == "failed":
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            self.study.tell(trial, [result["accuracy"], log_macs])
+
+    def learn(self) -> bool:
+        """Tells the study the results that the next proposal goes by; returns whether all of them
+        are known.
+
+        Without a lag that is whatever is known. With one no other result is told, or an
+        interruption would change what is proposed after it.
+        """
+        needed = set(self._results if self.lag is None else range(len(self._candidates) - self.lag + 1))
+        known = self._results.keys() >= needed
+        if known:
+            self._tell(needed)
+        return known
+
+
+class ProposerSearcher(StatelessSearcher):
+    """Ray Tune's view of a proposer: a config per candidate, a result per trial."""
+
+    def __init__(self, proposer: Proposer, on_result: Callable[[], None]) -> None:
+        super().__init__()
+        self.proposer, self._on_result = proposer, on_result
+        self._index: dict[str, int] = {}
+        self._latest: dict[str, dict[str, Any]] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        try:
+            candidate = self.proposer.propose()
+        except StopIteration:
+            return str(StatelessSearcher.FINISHED)
+        if candidate is None:
+            return None
+        self._index[trial_id] = candidate.index
+        return candidate.config()
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._latest[trial_id] = result
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        index = self._index.pop(trial_id)
+        self._latest.pop(trial_id, None)
+        if error:
+            self.proposer.record(index, {"state": "failed", "error": "its process ended, perhaps for lack of memory"})
+        elif result and "error" in result:
+            kept: Result = {key: result[key] for key in ("error", "violation") if key in result}
+            self.proposer.record(index, {"state": "failed", **kept})
+        elif result and "accuracy" in result:
+            record: Result = {key: result[key] for key in _KEPT if key in result}
+            record["state"] = "finished" if result["last"] else "stopped"
+            self.proposer.record(index, record)
+        self._on_result()
+
+    def time_is_over(self) -> None:
+        """Takes what trials had that Ray cut off at the end of the time, of which it tells a
+        searcher nothing.
+
+        One that was not evaluated yet stays open, for the next session to train.
+        """
+        for trial_id, result in list(self._latest.items()):
+            self.on_trial_complete(trial_id, {**result, "last": False})

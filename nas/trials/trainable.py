@@ -1,0 +1,188 @@
+"""A trial: one candidate trained as a proxy, a rung at a time, by an actor that stays warm for the
+next candidate.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from nas.architecture import Architecture
+from nas.data.datasets import Clips, Split, VideoData, load_clips
+from nas.limits.budget import fitting_micro_batch, training_step_memory
+from nas.models.network import build
+from nas.profiler.computed.cost import cost
+from nas.training.loop import Recipe, Training, accuracy
+from nas.trials.scheduler import SPACING
+
+CROP_ROOM = 8 / 7  # clips are kept this much larger than the proxy's input, for random crops
+
+
+@dataclass(frozen=True)
+class ProxyData:
+    """The decoded clips that all trials share."""
+
+    train: Clips
+    val: Clips
+    test: Clips | None
+    flip: bool
+
+    @classmethod
+    def read(cls, data: VideoData, proxy: Proxy, seed: int, workers: int) -> ProxyData:
+        """Decodes the clips of the proxies once, a little larger than their input."""
+        height, width = (math.ceil(n * CROP_ROOM) for n in proxy.size)
+
+        def clips(split: Split, limit: int) -> Clips:
+            return load_clips(split, proxy.frames, (height, width), limit=limit, seed=seed, workers=workers)
+
+        return cls(
+            train=clips(data.train, proxy.train_clips),
+            val=clips(data.val, proxy.val_clips),
+            test=clips(data.test, proxy.val_clips) if data.test else None,
+            flip=data.flip,
+        )
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """How a candidate is trained as a proxy: the same architecture at a smaller input, on fewer
+    clips.
+
+    Attributes:
+        frames, size: Input of the proxy; windows and tubes are clipped to its smaller maps.
+        rungs: Epochs after which it is evaluated and may be stopped; the last one ends it.
+        rung_seconds: If given, all rungs but the last are in seconds of training: the first after
+            so many, each further one after `SPACING` times as many. The last rung stays the last
+            epoch: what is worth it is trained to its end, however slow, and the learning rate,
+            which follows the epochs, gets there.
+        train_clips, val_clips: At most so many clips.
+        recipe: How it is trained.
+        threads: CPU threads of a trial.
+        device: cpu or cuda.
+        memory_bytes: What a trial may take to train its network.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    rungs: tuple[int, ...]
+    train_clips: int
+    val_clips: int
+    recipe: Recipe
+    threads: int
+    device: str
+    memory_bytes: float = math.inf
+    rung_seconds: float | None = None
+
+    def thresholds(self) -> tuple[float, ...]:
+        """The epochs or seconds to every rung; in seconds the last is inf, as training ends by
+        epochs.
+        """
+        if self.rung_seconds is None:
+            return self.rungs
+        return (*(self.rung_seconds * SPACING**rung for rung in range(len(self.rungs) - 1)), math.inf)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
+
+
+class ProxyTrial(tune.Trainable):
+    """Trains a candidate from rung to rung; `reset_config` takes the next candidate without a new
+    process.
+    """
+
+    def setup(self, config: dict[str, Any], proxy: Proxy, data: ProxyData) -> None:  # type: ignore[override]
+        """Builds the network of a config: `architecture` is a document, `index` its number in the
+        search.
+
+        Its seed is the recipe's plus that number, or the config's `seed`.
+        """
+        torch.set_num_threads(proxy.threads)
+        self.proxy, self.data = proxy, data
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        proxy = self.proxy
+        architecture = Architecture.parse(config["architecture"]).resized(proxy.frames, proxy.size)
+        seed = int(config.get("seed", proxy.recipe.seed + int(config["index"])))
+        self.torch_device = torch.device(proxy.device)
+        self.seconds = 0.0
+        self.curve: list[float] = []
+        self.failure: dict[str, Any] | None = None
+        priced, batch, memory = cost(architecture), proxy.recipe.batch_size, proxy.memory_bytes
+        micro_batch = fitting_micro_batch(priced, batch, memory)
+        if not micro_batch:
+            needed = training_step_memory(priced, batch, 1)
+            error = f"training on one clip takes {needed / 1e9:.3g} GB, and {memory / 1e9:.3g} GB are there for a trial"
+            self.failure = {"error": error, "violation": needed / memory - 1}
+            return
+        torch.manual_seed(seed)
+        recipe = replace(proxy.recipe, seed=seed)
+        try:
+            self.model = build(architecture).to(self.torch_device)
+            self.training = Training(
+                self.model, self.data.train, proxy.size, recipe, self.data.flip, self.torch_device, micro_batch
+            )
+        except (RuntimeError, ValueError) as error:
+            self.failure = {"error": _one_line(error)}
+
+    def step(self) -> dict[str, Any]:
+        """Trains to the next rung and evaluates there; what goes wrong is a result too, so that its
+        reason is kept.
+        """
+        if self.failure is None:
+            try:
+                return self._train_to_rung()
+            except (RuntimeError, ValueError) as error:
+                self.failure = {"error": _one_line(error)}
+        return {**self.failure, "rung": len(self.curve), "last": True, "done": True}
+
+    def _train_to_rung(self) -> dict[str, Any]:
+        """Trains to the first end of an epoch at or past the next rung; one long epoch may pass
+        several rungs.
+        """
+        proxy, training = self.proxy, self.training
+        thresholds = proxy.thresholds()
+        last = False
+        spent = 0.0
+        while not last and spent < thresholds[len(self.curve)]:
+            started = time.perf_counter()
+            loss = training.epoch()
+            self.seconds += time.perf_counter() - started
+            last = training.epochs_done >= proxy.rungs[-1]
+            spent = training.epochs_done if proxy.rung_seconds is None else self.seconds
+        batch = 2 * training.micro_batch  # where nothing is kept for a backward pass, more fits
+        score = accuracy(self.model, self.data.val, proxy.size, self.torch_device, batch)
+        # A training that ends stands for every rung that it did not need.
+        passed = len(thresholds) if last else sum(threshold <= spent for threshold in thresholds)
+        self.curve += [score] * (passed - len(self.curve))
+        result = {
+            "rung": passed - 1,
+            "rungs": len(thresholds),
+            "epochs": training.epochs_done,
+            "loss": loss,
+            "seconds": self.seconds,
+            "accuracy": score,
+            "curve": list(self.curve),
+            "node": ray.get_runtime_context().get_node_id(),
+        }
+        # Nothing is decided by the test clips, so they are only looked at where a trial may end.
+        if self.data.test is not None:
+            result["test_accuracy"] = accuracy(self.model, self.data.test, self.proxy.size, self.torch_device, batch)
+        return {**result, "last": last, "done": last}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Proxies keep no weights."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Proxies keep no weights."""

@@ -1,0 +1,217 @@
+"""Ray Tune, as a search uses it: trials placed on a cluster, processes that stay warm, and how busy
+they were kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import ConcurrencyLimiter, Searcher
+
+from nas.errors import NasError
+from nas.trials.cluster import connect
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials run and what Ray writes.
+
+    Attributes:
+        address: Of a running cluster, or None for this machine.
+        workers: Trials at a time.
+        resources: What each asks Ray for.
+        storage: Folder or URI for what Ray stores; by default it is thrown away.
+        folder: The run folder, where nodes of a joined cluster find Ray's files if no storage is
+            named.
+        limited: Whether resources would let more trials than `workers` run at a time.
+    """
+
+    address: str | None
+    workers: int
+    resources: dict[str, float]
+    storage: str | None
+    folder: Path
+    limited: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How trials went.
+
+    Attributes:
+        interrupted: Whether the user stopped them.
+        step_seconds: Of all trials inside `Trainable.step`, evaluation included.
+        slot_seconds: Workers times the wall time since Ray had started the first trial's process.
+    """
+
+    interrupted: bool
+    step_seconds: float
+    slot_seconds: float
+
+
+class _Steps(tune.Callback):
+    """Adds up the time that trials spend in steps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.started: float | None = None
+        self._since: dict[str, float] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        now = self._since[trial.trial_id] = time.monotonic()
+        self.started = self.started or now
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        self.seconds += result["time_this_iter_s"]
+        self._since[trial.trial_id] = time.monotonic()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._since.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._since.pop(trial.trial_id, None)
+
+    def until(self, now: float) -> float:
+        """Seconds in steps, with those that are cut off now."""
+        return self.seconds + sum(now - since for since in self._since.values())
+
+
+class StatelessSearcher(Searcher):
+    """A searcher whose memory is a file that it writes itself; Ray keeps a copy of it beside the
+    trials.
+
+    It names no metric: Ray would refuse results without one, and a training that failed has none.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class _OneAhead(ConcurrencyLimiter):
+    """Suggests one trial more than there are workers, so that whoever gets free finds one.
+
+    That one is started before the next is suggested. With a limit, Ray also starts processes at the
+    same time and not one after the other.
+    """
+
+    _freed = False
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        if self._freed:
+            self._freed = False
+            return None
+        return super().suggest(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        super().on_trial_complete(trial_id, result, error)
+        # Where nothing else is under way, Ray would wait a second before it asks again.
+        self._freed = len(self.live_trials) > 1
+
+
+def run_trials(
+    trainable: type[tune.Trainable],
+    parameters: Mapping[str, Any],
+    place: Place,
+    searcher: Searcher,
+    scheduler: TrialScheduler | None = None,
+    samples: int | None = None,
+    seconds: float | None = None,
+) -> Outcome:
+    """Runs what a searcher suggests, one process per worker for all of it.
+
+    Args:
+        trainable: One that can be reset.
+        parameters: Of its `setup`; kept once in Ray's object store, from which every process reads
+            arrays in place.
+        place: Where.
+        searcher: Suggests configs, and is told results.
+        scheduler: Stops trials; without one all come to their end.
+        samples: At most so many trials.
+        seconds: At most so long.
+
+    Raises:
+        NasError: The cluster cannot be joined, or the storage cannot be opened.
+    """
+    connect(place.address, int(place.workers * place.resources["CPU"]))
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    steps = _Steps()
+    interrupted = False
+    with _storage(place) as storage:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(trainable, **parameters), tune.PlacementGroupFactory([place.resources])
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=_OneAhead(searcher, place.workers + (not place.limited)),
+                scheduler=scheduler,
+                num_samples=-1 if samples is None else samples,
+                time_budget_s=seconds,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=place.folder.name,
+                storage_path=storage,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[steps],
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            interrupted = True
+    ended = time.monotonic()
+    return Outcome(interrupted, steps.until(ended), place.workers * (ended - (steps.started or ended)))
+
+
+@contextmanager
+def _storage(place: Place) -> Iterator[str]:
+    """What is named stays, what is not goes: the journal is a run's memory, and proxies keep no
+    weights.
+    """
+    if place.storage is not None:
+        yield checked_storage(place.storage)
+        return
+    shared = None if place.address is None else place.folder.resolve()
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=shared, ignore_cleanup_errors=True) as scratch:
+        yield scratch
+
+
+def checked_storage(storage: str) -> str:
+    """Returns a folder's whole path, or the URI of a filesystem that can be opened.
+
+    Raises:
+        NasError: It is a file, or pyarrow knows no such filesystem.
+    """
+    if "://" not in storage:
+        folder = Path(storage).resolve()
+        if folder.exists() and not folder.is_dir():
+            raise NasError(f"storage {storage!r} is a file; allowed: a folder, or a URI that pyarrow opens")
+        return str(folder)
+    from pyarrow import ArrowException
+    from pyarrow.fs import FileSystem
+
+    try:
+        FileSystem.from_uri(storage)
+    except (ArrowException, OSError, ValueError) as error:
+        raise NasError(
+            f"storage {storage!r} cannot be opened ({' '.join(str(error).split())}); allowed: a folder, or a URI that "
+            f"pyarrow opens, such as s3://bucket/runs"
+        ) from None
+    return storage

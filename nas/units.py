@@ -1,0 +1,103 @@
+"""Figures as tables print them: with SI prefixes, so that the work of a small module has digits
+too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+_PREFIXES = (("G", 9), ("M", 6), ("k", 3), ("", 0))
+_DIGITS = 4  # after the point, in a column with a prefix
+
+
+def _prefix(value: float) -> tuple[str, int]:
+    """The prefix of a count and its power of ten; papers count in G however much there is."""
+    return next(((symbol, power) for symbol, power in _PREFIXES if value >= 10**power), _PREFIXES[-1])
+
+
+def quantity(value: float, base: str = "") -> str:
+    """Formats one figure on its own with four digits, such as `16.99 MB`."""
+    symbol, power = _prefix(value)
+    scaled = value / 10**power
+    return f"{scaled:.4g} {symbol}{base}".rstrip() if scaled < 1000 else f"{scaled:.0f} {symbol}{base}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count of things, such as `1 epoch` or `1,024 clips`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a column, which its total sets.
+
+    Attributes:
+        symbol: As the head of the column shows it, such as `M` or `kB`; empty for plain counts.
+        power: Power of ten that it stands for.
+    """
+
+    symbol: str
+    power: int
+
+    @classmethod
+    def of(cls, total: float, base: str = "") -> Self:
+        """The unit in which a total has one to three digits before the point, in G possibly more.
+
+        Args:
+            total: The largest figure of the column.
+            base: What is counted, such as `B`; empty for plain counts.
+        """
+        prefix, power = _prefix(total)
+        return cls(f"{prefix}{base}", power)
+
+    def head(self, name: str) -> str:
+        """The head of the column: its name, and the unit in parentheses."""
+        return f"{name} ({self.symbol})" if self.symbol else name
+
+    def text(self, value: float) -> str:
+        """A figure of the column; what would round to nothing is not shown as none."""
+        digits = _DIGITS if self.power else 0
+        scaled, least = value / 10**self.power, 10**-digits
+        if not value:
+            return "0"
+        return f"<{least:.{digits}f}" if scaled < least / 2 else f"{scaled:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a cost, as tables and treemaps name it.
+
+    Attributes:
+        name: The attribute of a cost and of its rows.
+        head: The head of its column, without the unit.
+        words: The same in words.
+        base: What is counted: `B` for bytes; empty for plain counts.
+    """
+
+    name: str
+    head: str
+    words: str
+    base: str = ""
+
+    def unit(self, figures: Any) -> Unit:
+        """The unit that the whole cost sets."""
+        return Unit.of(getattr(figures, self.name), self.base)
+
+
+SUMS = (
+    Column("macs", "MACs", "multiply-adds"),
+    Column("elementwise", "other", "other operations"),
+    Column("params", "params", "parameters"),
+    Column("bytes_moved", "moved", "bytes moved", "B"),
+    Column("activation_bytes", "kept", "activations kept", "B"),
+)
+LIVE = Column("inference_bytes", "live", "bytes that live", "B")  # a peak: it does not add up over rows
+COLUMNS = (*SUMS, LIVE)
+OPERATOR_COLUMNS = tuple(column for column in SUMS if column.name in ("macs", "elementwise", "bytes_moved"))
+UNITS = (
+    "MACs are multiply-adds of convolutions, linear layers and attention products, 10^9 of which are a GFLOP of the "
+    "video papers; other is operations of everything else; moved is what operators read and write, kept what training "
+    "keeps for the backward pass, live the most that lives in inference while a row runs, in bytes at float32; k, M "
+    "and G are 10^3, 10^6 and 10^9, chosen for each column."
+)

@@ -1,0 +1,3 @@
+"""Weights for networks: reading checkpoints, names of image networks, filling, building with
+weights.
+"""

@@ -1,0 +1,186 @@
+"""The stages of a search with trainings that are only pretended: time, interruptions, what is
+resumed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+import nas
+from nas.runs import plan
+from nas.runs import search as run
+from nas.runs.confirm import ConfirmSearcher
+from nas.runs.measuring import MEASUREMENTS, measured_latencies
+from nas.runs.search import Interrupted, resume
+from nas.trials.tuning import Outcome, Place
+
+SPACE = {
+    "input": {"frames": 4, "size": 32},
+    "stem": {"op": "conv", "stride": [1, 4, 4]},
+    "stages": [{"width": {"choice": [8, 16, 32]}, "layers": [{"op": "full3d", "kernel": {"choice": [1, 3]}}]}],
+}
+SMALL = {"train_clips": 24, "val_clips": 12, "workers": 1, "quiet": True, "confirm_seeds": 0}
+
+
+@dataclass
+class Phase:
+    """What `run_trials` was asked for."""
+
+    searcher: Any
+    parameters: dict[str, Any]
+    seconds: float | None
+
+
+class Trainings:
+    """Stands for Ray: trains what is suggested in no time, and passes 20 seconds by the clock of
+    `nas.runs.search`.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.phases, self.count = 0.0, list[Phase](), 2
+        self.interrupts: Callable[[int], bool] = lambda phase: False
+        monkeypatch.setattr(run, "run_trials", self.trained)
+        monkeypatch.setattr(run, "clock", SimpleNamespace(monotonic=lambda: self.now))
+
+    def trained(
+        self,
+        trainable: Any,
+        parameters: Any,
+        place: Place,
+        searcher: Any,
+        scheduler: Any = None,
+        samples: int | None = None,
+        seconds: float | None = None,
+    ) -> Outcome:
+        self.phases.append(Phase(searcher, parameters, seconds))
+        for number in range(self.count if samples is None else samples):
+            config = searcher.suggest(str(number))
+            if not isinstance(config, dict):
+                break
+            accuracy = 0.5 + config["macs"] / 1e9
+            result = {"accuracy": accuracy, "curve": [accuracy], "epochs": 3, "seconds": 10.0, "last": True}
+            searcher.on_trial_result(str(number), result)
+            searcher.on_trial_complete(str(number), result)
+        self.now += 20
+        return Outcome(self.interrupts(len(self.phases)), 15.0, 20.0)
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    return Trainings(monkeypatch)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured: that takes processes of its own."""
+    monkeypatch.setattr(run, "measure_front", lambda *_: None)
+
+
+def search(folder: Path, **options: Any) -> nas.Run:
+    return nas.search(space_file(folder.parent), out=folder, **{"budget": "20mflops", **SMALL, **options})
+
+
+def space_file(folder: Path) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump(SPACE))
+    return path
+
+
+def test_time_that_was_spent_before_an_interruption_is_not_given_again(
+    tmp_path: Path, trainings: Trainings, measured: None
+) -> None:
+    trainings.interrupts = lambda phase: phase == 1
+    with pytest.raises(Interrupted, match="interrupted after 2 candidates, which are kept; allowed: nas search --resu"):
+        search(tmp_path / "run", time=100, control="random:0.4")
+    resume(tmp_path / "run", quiet=True)
+    # 20 of the search's 60 seconds had passed; the control gets its 40.
+    assert [phase.seconds for phase in trainings.phases] == [60, 40, 40]
+    resume(tmp_path / "run", quiet=True)
+    assert len(trainings.phases) == 3  # it has come to its end
+    resume(tmp_path / "run", time=50, quiet=True)
+    assert [phase.seconds for phase in trainings.phases[3:]] == [30, 20]
+
+
+def test_an_interrupted_control_does_not_search_again(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    trainings.interrupts = lambda phase: phase == 2
+    with pytest.raises(Interrupted):
+        search(tmp_path / "run", time=40, control="random:0.5")
+    resume(tmp_path / "run", quiet=True)
+    # Both had spent their 20 seconds by then, so neither goes on.
+    assert [phase.seconds for phase in trainings.phases] == [20, 20]
+
+
+def test_the_control_proposes_by_a_seed_of_its_own(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    search(tmp_path / "run", trials=4, control="random:0.5", sampler="random", budget="100gflops")
+    ours, control = (phase.searcher.proposer for phase in trainings.phases)
+    assert [c.architecture.hash for c in ours.candidates] != [c.architecture.hash for c in control.candidates]
+
+
+def test_another_machine_goes_on_with_the_same_proxies(
+    tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(tmp_path / "run", trials=2)
+    monkeypatch.setattr(plan, "PROXY_MACS", (1e6, 1e6))
+    monkeypatch.setattr(plan, "PROXY_SIDES", (24, 32))
+    resume(tmp_path / "run", trials=4, quiet=True)
+    first, second = (phase.parameters["proxy"] for phase in trainings.phases)
+    assert (second.frames, second.size, second.rungs) == (first.frames, first.size, first.rungs)
+    with pytest.raises(nas.NasError, match=r"out .* holds a run already"):
+        search(tmp_path / "run", trials=2)
+
+
+def test_more_confirmations_may_be_asked_for(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    finished = search(tmp_path / "run", trials=2)
+    resume(finished.path, confirm_seeds=1, quiet=True)
+    assert [type(phase.searcher) for phase in trainings.phases][1:] == [ConfirmSearcher]
+
+
+def test_what_is_too_slow_as_measured_is_not_confirmed(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    folder = search(tmp_path / "run", trials=3).path
+    document = json.loads((folder / "run.json").read_text())
+    document["settings"] |= {"budget": "20mflops,100ms", "confirm_seeds": 1}
+    (folder / "run.json").write_text(json.dumps(document))
+    (folder / MEASUREMENTS).write_text(json.dumps({str(i): {"latency_ms": {"median": 200.0}} for i in range(3)}))
+    assert measured_latencies(folder) == {0: 200.0, 1: 200.0, 2: 200.0}
+    trainings.phases.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "latency_predictor", lambda *_: None)
+        resume(folder, quiet=True)
+    assert not trainings.phases
+
+
+def test_an_interruption_anywhere_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.ProxyData, "read", interrupted)
+    with pytest.raises(Interrupted, match=r"allowed: nas search --resume .*run"):
+        search(tmp_path / "run", trials=2)
+
+
+def test_what_cannot_be_written_or_gone_on_with_is_refused(
+    tmp_path: Path, trainings: Trainings, measured: None
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(nas.NasError, match=r"out '.*file/run' cannot be made \(Not a directory\); allowed: a folder"):
+        nas.search(space_file(tmp_path), out=tmp_path / "file" / "run", trials=2, budget="20mflops", **SMALL)
+    with pytest.raises(nas.NasError, match=r"storage '.*file' is a file; allowed: a folder, or a URI"):
+        search(tmp_path / "run", trials=2, storage=str(tmp_path / "file"))
+    folder = search(tmp_path / "run", trials=2).path
+    whole = json.loads((folder / "run.json").read_text())
+    for change, message in (
+        ({"settings": {**whole["settings"], "colour": "blue"}}, "was written by another version of nas"),
+        ({"proxy": {}}, "was written by another version of nas"),
+        ({"classes": ["a", "b"]}, r"data 'motion' has other classes than run .* \(12, and 2 before\)"),
+    ):
+        (folder / "run.json").write_text(json.dumps(whole | change))
+        with pytest.raises(nas.NasError, match=message):
+            resume(folder, quiet=True)

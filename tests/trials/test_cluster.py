@@ -1,0 +1,139 @@
+"""Trials on a cluster: how many are placed and where, and a search on two nodes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+from ray.cluster_utils import Cluster
+from ray.util.accelerators import accelerators
+
+import nas
+from nas.limits.budget import GPU_TYPES, Budget
+from nas.trials.cluster import Node, cpus_per_trial, is_of_type, resources, slots
+from nas.trials.tuning import checked_storage
+
+CPU = Node(cpus=4, gpus=0, memory_bytes=8e9)
+H100 = Node(cpus=16, gpus=8, memory_bytes=1e12, gpu_type="H100")
+SPACE = {
+    "input": {"frames": 4, "size": 32},
+    "stem": {"op": "conv", "stride": [1, 4, 4]},
+    "stages": [
+        {
+            "width": {"choice": [8, 16, 24, 32]},
+            "layers": {"repeat": 1, "layer": {"op": "full3d", "temporal_kernel": {"choice": [1, 3]}}},
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "most"),
+    [
+        ((1, 0), 20),
+        ((3, 0), 1 + 5),
+        ((1, 1), 8),
+        ((1, 0.4), 16),  # two per GPU: a share is of one GPU
+        ((4, 0.25), 4),  # CPUs are short
+        ((1, 1, "H100"), 8),
+        ((1, 0, "H100"), 16),
+        ((1, 1, "A100"), 0),
+    ],
+)
+def test_trials_are_counted_per_node_by_what_is_short(asked: tuple, most: int) -> None:
+    assert slots([CPU, H100], *asked) == most
+
+
+def test_a_trial_gets_as_many_cpus_as_let_all_run_at_a_time() -> None:
+    assert cpus_per_trial([Node(4, 0, 1e9)], 2, 0) == 2
+    assert cpus_per_trial([Node(2, 0, 1e9), Node(1, 0, 1e9)], 2, 0) == 1  # 2 CPUs have room for one trial only
+    assert cpus_per_trial([Node(4, 0, 1e9)], 9, 0) == 1
+
+
+def test_what_ray_says_of_a_node_and_what_a_trial_asks_for() -> None:
+    said = {"CPU": 16.0, "GPU": 8.0, "memory": 1e12, "accelerator_type:H100": 1.0, "node:10.0.0.1": 1.0}
+    assert Node.of(said) == H100
+    assert resources(2, 0.5, "H100") == {"CPU": 2, "GPU": 0.5, "accelerator_type:H100": 0.001}
+    assert resources(1, 0) == {"CPU": 1}
+
+
+def test_a_budget_names_a_type_of_gpu_as_ray_does() -> None:
+    budget = Budget.parse("100gflops,30ms@h100")
+    assert (budget.gpu_type, str(budget), budget.limits[1].high) == ("H100", "100gflops,30ms@h100", 30)
+    assert Budget.parse("30ms").gpu_type is None
+    known = {getattr(accelerators, name) for name in dir(accelerators) if name.startswith("NVIDIA_")}
+    assert set(GPU_TYPES) == known
+    with pytest.raises(nas.NasError, match=r"'30ms@C64' names an unknown GPU type; allowed after @: .*A100"):
+        Budget.parse("30ms@C64")
+    with pytest.raises(nas.NasError, match="names the GPU types A100 and H100; allowed: one for all limits"):
+        Budget.parse("30ms@H100,4gb@A100")
+
+
+@pytest.mark.parametrize(
+    ("product", "gpu_type", "is_one"),
+    [
+        ("NVIDIA H100 80GB HBM3", "H100", True),
+        ("NVIDIA A100-SXM4-40GB", "A100-40G", True),
+        ("NVIDIA A100-SXM4-80GB", "A100-40G", False),
+        ("NVIDIA L40S", "L4", False),
+        ("a CPU", "H100", False),
+    ],
+)
+def test_product_names_are_of_types(product: str, gpu_type: str, is_one: bool) -> None:
+    assert is_of_type(product, gpu_type) is is_one
+
+
+def test_storage_is_a_folder_or_opens_as_a_filesystem(tmp_path: Path) -> None:
+    assert checked_storage(str(tmp_path / "x" / "..")) == str(tmp_path)
+    assert checked_storage(f"file://{tmp_path}") == f"file://{tmp_path}"
+    with pytest.raises(nas.NasError, match=r"storage 'floppy://a' cannot be opened .*; allowed: a folder, or a URI"):
+        checked_storage("floppy://a")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"address": "ray://here:10001"}, "address 'ray://here:10001' is not allowed; allowed: auto, or HOST:PORT"),
+        ({"address": "auto"}, "address 'auto' cannot be joined .*; allowed: auto, or HOST:PORT"),
+        ({"budget": "30ms@H100"}, "GPU type 'H100' cannot be kept where a CPU is measured on"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_refused(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(nas.NasError, match=message):
+        nas.search("tiny", **{"device": "cpu", "trials": 1, "quiet": True, "out": tmp_path / "run", **options})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_search_trains_on_both_nodes_of_a_cluster(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        run = nas.search(
+            tmp_path / "space.yaml",
+            budget="20mflops",
+            out=tmp_path / "run",
+            trials=4,
+            address=cluster.address,
+            storage=f"file://{tmp_path}/store",
+            quiet=True,
+            epochs=8,  # so long that the second process is there before the first has trained all
+            proxy_frames=4,
+            proxy_size=32,
+            train_clips=1024,
+            val_clips=32,
+            measure_seconds=0.2,
+            confirm_seeds=0,
+        )
+        assert not ray.is_initialized()  # left, as it was joined
+        known = {node.node_id for node in cluster.list_all_nodes()}
+    finally:
+        cluster.shutdown()
+    assert run.settings["workers"] == 2 and (run.trials["state"] != "failed").all() and len(run.trials) == 4
+    entries = [json.loads(line) for line in (run.path / "study.log").read_text().splitlines()]
+    nodes = {entry["user_attr"]["result"]["node"] for entry in entries if "result" in entry.get("user_attr", {})}
+    assert nodes == known and len(nodes) == 2
+    assert any((tmp_path / "store").iterdir())

@@ -1,0 +1,109 @@
+"""A trial in this process, without Ray."""
+
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.architecture import Architecture
+from nas.data.datasets import Clips
+from nas.limits.budget import training_step_memory
+from nas.profiler.computed.cost import cost
+from nas.training.loop import Recipe
+from nas.trials import trainable
+from nas.trials.trainable import Proxy, ProxyData, ProxyTrial
+
+ARCHITECTURE = Architecture.parse(
+    {
+        "input": {"frames": 8, "size": 32},
+        "num_classes": 2,
+        "stem": {"op": "patch", "size": [1, 4, 4]},
+        "stages": [{"width": 8, "layers": [{"op": "factorized", "heads": 2}]}],
+        "head": {"op": "mean"},
+    }
+)
+PROXY = Proxy(
+    frames=4,
+    size=(16, 16),
+    rungs=(1,),
+    train_clips=8,
+    val_clips=4,
+    recipe=Recipe(epochs=1, batch_size=8),
+    threads=1,
+    device="cpu",
+)
+
+
+def needed(micro_batch: int) -> int:
+    return training_step_memory(cost(ARCHITECTURE.resized(4, (16, 16))), 8, micro_batch)
+
+
+def trial(memory_bytes: float, proxy: Proxy = PROXY) -> ProxyTrial:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 4, 16, 16, 3), np.uint8)
+    clips = Clips(pixels, np.arange(8) % 2)
+    made = ProxyTrial.__new__(ProxyTrial)
+    config: dict[str, Any] = {"architecture": ARCHITECTURE.document(), "index": 0, "macs": 1}
+    made.setup(config, replace(proxy, memory_bytes=memory_bytes), ProxyData(clips, clips, None, flip=False))
+    return made
+
+
+@pytest.mark.parametrize("micro_batch", [8, 4, 1])
+def test_what_exceeds_the_memory_passes_in_smaller_batches(micro_batch: int) -> None:
+    small = trial(needed(micro_batch))
+    assert small.training.micro_batch == micro_batch
+    assert small.step()["loss"] == pytest.approx(trial(1e12).step()["loss"], rel=1e-5)
+
+
+def test_a_network_of_which_not_one_clip_fits_is_refused_with_its_violation() -> None:
+    result = trial(needed(1) / 2).step()
+    assert result["violation"] == pytest.approx(1) and result["done"] and "accuracy" not in result
+    assert "training on one clip takes" in result["error"]
+
+
+def test_a_network_that_cannot_be_built_is_a_result_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    monkeypatch.setattr(trainable, "build", out_of_memory)
+    assert trial(1e12).step() == {
+        "error": "CUDA out of memory. Tried to allocate 2 GiB",
+        "rung": 0,
+        "last": True,
+        "done": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_epoch", "reports"),
+    [
+        # (epochs, rungs passed) at each report; rungs are at 10 and 20 seconds, and at the end.
+        (1, [(4, 3)]),
+        (4, [(3, 1), (4, 3)]),
+        (6, [(2, 1), (4, 3)]),
+        (11, [(1, 1), (2, 2), (4, 3)]),
+        (25, [(1, 2), (4, 3)]),
+    ],
+)
+def test_rungs_in_seconds_are_at_the_next_end_of_an_epoch_and_training_ends_by_epochs(
+    seconds_per_epoch: int, reports: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(perf_counter=itertools.count(0, seconds_per_epoch).__next__)
+    monkeypatch.setattr(trainable, "time", clock)
+    proxy = replace(PROXY, rungs=(1, 2, 4), rung_seconds=10, recipe=Recipe(epochs=4, batch_size=8))
+    timed = trial(1e12, proxy)
+    for epochs, passed in reports:
+        result = timed.step()
+        assert (result["epochs"], len(result["curve"]), result["rung"]) == (epochs, passed, passed - 1)
+        assert result["seconds"] == epochs * seconds_per_epoch and result["rungs"] == 3
+        assert result["last"] == result["done"] == (epochs == 4)
+    assert timed.training.schedule.get_last_lr() == pytest.approx([0, 0])
+
+
+def test_rungs_in_epochs_do_not_depend_on_the_clock() -> None:
+    counted = trial(1e12, replace(PROXY, rungs=(1, 2, 4), recipe=Recipe(epochs=4, batch_size=8)))
+    results = [counted.step() for _ in range(3)]
+    assert [(r["epochs"], r["rung"], r["last"]) for r in results] == [(1, 0, False), (2, 1, False), (4, 2, True)]
+    assert results[2]["curve"][:2] == [results[0]["accuracy"], results[1]["accuracy"]]
