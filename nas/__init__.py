@@ -14,6 +14,7 @@ from nas.errors import NasError
 from nas.space import SearchSpace
 
 if TYPE_CHECKING:
+    __version__: str
     from nas.profiler.computed.cost import cost
     from nas.profiler.measured.measure import measure
     from nas.runs.folder import Run
@@ -47,6 +48,18 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)
+
+
+def _version() -> str:
+    """The version of the installed distribution; that of a checkout on the path is unknown."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("video-nas")
+    except PackageNotFoundError:
+        return "unknown"

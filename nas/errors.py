@@ -1,4 +1,4 @@
-"""The error that a user can mend: its message is one sentence, and commands end with exit code 2."""
+"""The error that a user can mend: its message is one sentence; commands end with exit code 2."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ _REPR.maxlevel = 2
 
 class NasError(ValueError):
     """Bad input. The message names the thing, its value and what is allowed."""
+
+
+class Interrupted(NasError):
+    """The user stopped what ran; the message says what is kept. Commands end with exit code 130."""
 
 
 def brief(value: object, length: int = 60) -> str:

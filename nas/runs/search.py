@@ -10,29 +10,25 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from nas.errors import NasError
 from nas.architecture.edits import DEFAULT_EDITS
+from nas.errors import Interrupted, NasError
+from nas.limits.gate import Gate
 from nas.profiler.measured.device import available_cores
-from nas.units import plural
 from nas.resources import replacing
-from nas.trials.cluster import session
 from nas.runs.confirm import ConfirmSearcher, expected_seconds, repeats
 from nas.runs.control import APART, CONTROL, CURVES, curves
-from nas.limits.gate import Gate
+from nas.runs.folder import Run
 from nas.runs.measuring import latency_predictor, measure_front, measured_latencies, predicted
 from nas.runs.plan import Plan, Settings, check_budget
 from nas.runs.progress import ConfirmProgress, SearchProgress
-from nas.trials.proposer import Proposer, ProposerSearcher
 from nas.runs.ranking import eligible, front_of, read_confirmations
 from nas.runs.record import counts, trials_table, write_settings, write_table
-from nas.runs.folder import Run
+from nas.trials.cluster import session
+from nas.trials.proposer import Proposer, ProposerSearcher
 from nas.trials.scheduler import ParetoRungs
 from nas.trials.trainable import ProxyData, ProxyTrial
 from nas.trials.tuning import run_trials
-
-
-class Interrupted(NasError):
-    """The user stopped a search; what was trained is kept."""
+from nas.units import plural
 
 
 def search(

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from nas.cli.app import app
+import nas as nas_package
+from nas.cli.app import app, main
 from nas.cli.options import clip_shape, seconds
-from nas.errors import NasError
+from nas.errors import Interrupted, NasError
 
 COMMANDS = [command.name for command in app.registered_commands]
 
@@ -70,6 +72,49 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(arguments: list[str], words: 
     done = nas(*arguments)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["search", "-h"]])
+def test_h_is_help(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["nas", *arguments])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main()
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_version_is_that_of_the_distribution(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", {"video-nas": "3.2.1"}.__getitem__)
+    monkeypatch.setattr(sys, "argv", ["nas", "--version"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main()
+    assert capsys.readouterr().out == "nas 3.2.1\n"
+
+
+def test_version_of_a_checkout_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert nas_package.__version__ == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(Interrupted("interrupted; what was trained is kept"), "what was trained is kept"), (KeyboardInterrupt(), "")],
+)
+def test_interrupted_commands_exit_with_130(
+    error: BaseException, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("nas.runs.search.search", interrupted)
+    monkeypatch.setattr(sys, "argv", ["nas", "search", "tiny"])
+    with pytest.raises(SystemExit, match=r"^130$"):
+        main()
+    assert words in capsys.readouterr().err
 
 
 def test_space_prints_its_cost_and_list_its_names() -> None:

@@ -15,11 +15,12 @@ import pytest
 import yaml
 
 import nas
+from nas.errors import Interrupted
 from nas.runs import plan
 from nas.runs import search as run
 from nas.runs.confirm import ConfirmSearcher
 from nas.runs.measuring import MEASUREMENTS, measured_latencies
-from nas.runs.search import Interrupted, resume
+from nas.runs.search import resume
 from nas.trials.tuning import Outcome, Place
 
 SPACE = {

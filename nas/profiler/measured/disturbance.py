@@ -118,7 +118,7 @@ class Watch:
         self.before = Reading.now()
 
     def flags(self) -> list[str]:
-        """Returns what disturbed the machine; on a GPU `gpu` holds the driver's figures afterwards."""
+        """Returns what disturbed the machine; on a GPU `gpu` holds what the driver told."""
         found = cpu_flags(self.before, Reading.now(), self.threads, self.cores)
         if self.device.type == "cuda":
             self.gpu = gpu_state(self.device)

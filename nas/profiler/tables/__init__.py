@@ -1,1 +1,1 @@
-"""What is kept of a device: latencies of layers, how they grow, and networks predicted from them."""
+"""What is kept of a device: latencies of layers, and networks predicted from them."""

@@ -123,7 +123,7 @@ class GaussianProcess:
                 self.dual = np.linalg.solve(factor.T, whitened)
 
     def predict(self, features: Array) -> tuple[Array, Array]:
-        """Returns mean and standard deviation, (m,) each, of new observations at (m, d) features."""
+        """Mean and standard deviation, (m,) each, of new observations at (m, d) features."""
         kernel = np.exp(-_squared_distances(features, self.features) / (2 * self.scale))
         mean = self.weights[0] + features @ self.weights[1:] + kernel @ self.dual
         explained = (np.linalg.solve(self.factor, kernel.T) ** 2).sum(axis=0)
