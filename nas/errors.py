@@ -1,4 +1,4 @@
-"""The error that a user can mend: its message is one sentence; commands end with exit code 2."""
+"""The error that a user can mend, whose message is one sentence, and the words for other errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ class NasError(ValueError):
 
 class Interrupted(NasError):
     """The user stopped what ran; the message says what is kept. Commands end with exit code 130."""
+
+
+def one_line(error: BaseException) -> str:
+    """The type and message of an error without its line breaks."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that memory ran out, told without importing torch.
+
+    That of a CPU allocation is a plain RuntimeError.
+    """
+    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
 
 
 def brief(value: object, length: int = 60) -> str:

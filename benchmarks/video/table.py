@@ -28,7 +28,6 @@ from nas.architecture import Architecture
 from nas.data.datasets import Clips
 from nas.errors import NasError
 from nas.models.network import build
-from nas.profiler.computed.population import Population
 from nas.profiler.measured.device import environment
 from nas.resources import replacing
 from nas.space import Label, SearchSpace
@@ -85,8 +84,7 @@ def networks(count: int) -> list[Network]:
     for params in (tiny.sample_params(rng) for _ in range(DRAWN)):
         architecture = tiny.decode(params)
         drawn.setdefault(proxy(architecture).hash, (params, architecture))
-    population = Population(tiny)
-    macs = np.log(population.cost(population.codes([params for params, _ in drawn.values()]))["macs"])
+    macs = np.log([nas.cost(architecture).macs for _, architecture in drawn.values()])
     bins = np.clip((BINS * (macs - macs.min()) / np.ptp(macs)).astype(int), 0, BINS - 1)
     cells: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
     for i, (_, architecture) in enumerate(drawn.values()):

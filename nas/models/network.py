@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,25 @@ def build_part(part: Part) -> nn.Module:
         return build_layer(part.config, part.input, part.output, part.stride)
     module: nn.Module = _MODULES[type(part.config)](part.config, part.input, part.output)
     return module
+
+
+def part_inputs(part: Part, make: Callable[..., Tensor], batch: int = 1) -> tuple[Tensor, ...]:
+    """Example inputs of a part's module.
+
+    Args:
+        part: One part of an architecture.
+        make: Makes a tensor of the given sizes: `torch.randn`, or that on another device.
+        batch: B, the number of clips.
+
+    Returns:
+        (B, T, H, W, C) with class tokens where the part has them, that of a stem laid out as a
+        clip (B, C, T, H, W); and the tokens of the stem where the module takes them as well.
+    """
+    if part.path == "stem":
+        x = make(batch, part.input.channels, *part.input.extent).permute(0, 2, 3, 4, 1)
+    else:
+        x = make(batch, *part.input.stored, part.input.channels)
+    return (x, make(batch, *part.output.stored, part.output.channels)) if adds_stem_tokens(part) else (x,)
 
 
 def adds_stem_tokens(part: Part) -> bool:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from nas.architecture import Architecture, load
-from nas.errors import NasError
+from nas.errors import NasError, one_line, out_of_memory
 from nas.models.network import build
 
 INPUT_DTYPES = {
@@ -243,19 +243,6 @@ def load_target(what: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Tar
     for repeated in (n for n in names if names.count(n) > 1):
         raise NasError(f"input {repeated!r} is given {names.count(repeated)} times; allowed: once")
     return Target(None, name, entries)
-
-
-def one_line(error: BaseException) -> str:
-    """The type and message of an error without its line breaks."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch's error for a CPU allocation has no type of
-    its own.
-    """
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @contextlib.contextmanager

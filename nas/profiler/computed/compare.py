@@ -33,9 +33,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from nas.errors import NasError
+from nas.errors import NasError, one_line
 from nas.profiler.computed.tracing import trace
-from nas.profiler.target import one_line
 from nas.units import quantity
 
 _PRODUCT = re.compile(r"conv|linear|matmul|mm(_|$)|mv$|(^|_)dot$|einsum|attention|bilinear|RNN|GRU|LSTM", re.IGNORECASE)
@@ -268,7 +267,7 @@ def _fvcore(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 
 
 class _Positional(nn.Module):
-    """A module that takes tensors by position only and returns tensors only, as tracing wants it."""
+    """A module that takes tensors by position and returns tensors, as tracing wants it."""
 
     def __init__(self, inner: nn.Module, leaves: Sequence[Any], places: Sequence[int], form: Any) -> None:
         super().__init__()

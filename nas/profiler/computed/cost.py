@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from nas.architecture import Architecture, Config, LayerConfig, Part, Shape, load
 from nas.errors import NasError
-from nas.models.network import Network, adds_stem_tokens, build, build_part
+from nas.models.network import Network, adds_stem_tokens, build, build_part, part_inputs
 from nas.profiler.computed.operations import Work
 from nas.profiler.computed.tracing import Trace, Uninitialised, trace
 
@@ -257,11 +257,11 @@ def kind_of(part: Part) -> Kind:
 
 def _example(kind: Kind, batch: int = 1) -> tuple[nn.Module, Tensor]:
     config, shape_in, shape_out, stride, entry = kind
+    part = Part("stem" if entry else "part", config, shape_in, shape_out, stride)
     with torch.device("meta"), Uninitialised():  # type: ignore[no-untyped-call]
-        module = build_part(Part("part", config, shape_in, shape_out, stride))
-        if entry:
-            return module, torch.empty(batch, shape_in.channels, *shape_in.extent).permute(0, 2, 3, 4, 1)
-        return module, torch.empty(batch, *shape_in.stored, shape_in.channels, requires_grad=True)
+        module = build_part(part)
+        x, *_ = part_inputs(part, partial(torch.empty, requires_grad=not entry), batch)
+    return module, x
 
 
 @cache

@@ -41,13 +41,13 @@ from typing import Any, Self
 import torch
 
 from nas.architecture import Architecture
-from nas.errors import NasError
+from nas.errors import NasError, one_line, out_of_memory
 from nas.profiler.measured.device import Conditions, available_cores, device_name, environment, pin, resolve_device
 from nas.profiler.measured.disturbance import Watch, gpu_state
 from nas.profiler.measured.execution import export, load_code, prepare
 from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, reference_run, time_pairs
 from nas.profiler.measured.memory import peak_bytes
-from nas.profiler.target import Target, load_target, one_line, out_of_memory
+from nas.profiler.target import Target, load_target
 from nas.resources import replacing
 
 PAUSE = 2.0  # seconds between two attempts on a disturbed machine

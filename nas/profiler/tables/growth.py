@@ -31,8 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.architecture import Architecture, Part
-from nas.errors import NasError
-from nas.models.network import adds_stem_tokens, build, build_part
+from nas.errors import NasError, out_of_memory
+from nas.models.network import build, build_part, part_inputs
 from nas.profiler.measured.device import Conditions, pin
 from nas.profiler.tables.table import Piece, Row, Table, describe, pieces, whole
 from nas.space import SearchSpace
@@ -263,17 +263,14 @@ class _Bench:
                 torch.empty(30_000_000, dtype=torch.int8).fill_(1)
 
     def layer(self, part: Part) -> Job:
-        x = self._random(*part.input.stored, part.input.channels)
-        if part.path == "stem":
-            x = self._random(part.input.channels, *part.input.extent).permute(0, 2, 3, 4, 1)
-        stem = (self._random(*part.output.stored, part.output.channels),) if adds_stem_tokens(part) else ()
+        x, *stem = part_inputs(part, self._random, self.batch)
         with self.device:
             module = build_part(part)
         return lambda: (x.clone(), *stem), module.to(self.dtype).eval()
 
     def network(self, architecture: Architecture) -> Job:
         entry = architecture.input
-        clip = self._random(entry.channels, entry.frames, *entry.size)
+        clip = self._random(self.batch, entry.channels, entry.frames, *entry.size)
         model = build(architecture, device=self.device).to(self.dtype).eval()
 
         def prepare() -> tuple[Tensor]:
@@ -285,7 +282,7 @@ class _Bench:
         return prepare, model
 
     def _random(self, *shape: int) -> Tensor:
-        return torch.randn(self.batch, *shape, device=self.device, dtype=self.dtype)
+        return torch.randn(shape, device=self.device, dtype=self.dtype)
 
     @torch.inference_mode()
     def run(self, jobs: Sequence[Job], seconds: float) -> list[list[float]]:
@@ -382,8 +379,7 @@ def _main() -> None:
                 print(json.dumps(answer), file=answers)
             print("{}", file=answers)
         except RuntimeError as error:
-            # torch's error for a CPU allocation has no type of its own.
-            if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            if not out_of_memory(error):
                 raise
             problem = "a layer or network does not fit into memory; allowed: a smaller batch, input or network"
             print(json.dumps({"error": problem}), file=answers)

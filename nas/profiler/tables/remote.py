@@ -24,7 +24,7 @@ from torch import nn
 
 from nas.architecture import Architecture, Part
 from nas.errors import NasError
-from nas.models.network import adds_stem_tokens, build, build_part
+from nas.models.network import build, build_part, part_inputs
 from nas.profiler.tables.growth import NETWORKS
 from nas.profiler.tables.table import Piece, Table, pieces, read_lines, read_rows, whole, write_rows
 from nas.resources import replacing
@@ -37,8 +37,7 @@ Made = tuple[nn.Module, tuple[torch.Tensor, ...]]  # a module and its arguments
 
 
 def _layer(part: Part, batch: int) -> Made:
-    shapes = [part.input] + [part.output] * adds_stem_tokens(part)
-    return build_part(part), tuple(torch.randn(batch, *shape.stored, shape.channels) for shape in shapes)
+    return build_part(part), part_inputs(part, torch.randn, batch)
 
 
 def _network(architecture: Architecture, batch: int) -> Made:
