@@ -19,6 +19,7 @@ from rich.console import Console
 import nas
 from nas.data.datasets import Clips, Split, VideoData
 from nas.runs import plan
+from nas.runs.settings import Settings
 from nas.trials.trainable import Proxy, ProxyData, ProxyTrial
 from video import jobs
 from video.page import markdown, publish
@@ -82,7 +83,7 @@ def proxies() -> dict[str, Proxy]:
             asked["epochs"] = found["default"].recipe.epochs
         # A plan opens files, and these clips are an array.
         with mock.patch.object(plan, "open_data", return_value=data):
-            planned = plan.Plan.of(plan.Settings(**asked).checked(), Console(quiet=True)).proxy
+            planned = plan.Plan.of(Settings.of(**asked), Console(quiet=True)).proxy
         found[name] = replace(planned, threads=1, recipe=replace(planned.recipe, seed=SEED, **changes))
     return found
 

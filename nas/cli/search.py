@@ -103,9 +103,10 @@ def search_command(
     """
     from nas.report import front_summary, write
     from nas.runs.control import comparison
-    from nas.runs.plan import Plan, Settings
+    from nas.runs.plan import Plan
     from nas.runs.search import resume as resume_search
     from nas.runs.search import search
+    from nas.runs.settings import Settings
 
     console = Console()
     limit = seconds(time) if time else None
@@ -153,7 +154,7 @@ def search_command(
             "reproducible": reproducible,
         }
         if dry_run:
-            plan = Plan.of(Settings(**options).checked(), console)
+            plan = Plan.of(Settings.of(**options), console)
             console.print(f"{plan.describe()}. Nothing was trained.", highlight=False, soft_wrap=True)
             console.print(survey_table(plan.space, plan.budget, SAMPLES, console))
             return

@@ -14,6 +14,7 @@ from nas.report import plots, tables
 from nas.report.template import render
 from nas.runs.control import comparison
 from nas.runs.folder import Run
+from nas.runs.record import ClipShape
 from nas.units import plural
 
 CONTROL_PICTURE = "![Hypervolume of the search and of random search](control.png)"
@@ -59,10 +60,9 @@ def write(run: Run, out: Path | None = None) -> list[Path]:
 
 def _texts(run: Run) -> dict[str, Any]:
     """The sentences that the page and the Markdown share."""
-    settings = run.settings
-    space, data = settings.get("space", "a search space"), settings.get("data", "unknown data")
+    record = run.record
     return {
-        "title": f"{space} on {data}",
+        "title": f"{record.space or 'a search space'} on {record.data or 'unknown data'}",
         "searched": _searched(run),
         "best": _best(run),
         "missing": _missing(run),
@@ -76,17 +76,16 @@ def _texts(run: Run) -> dict[str, Any]:
 
 
 def _searched(run: Run) -> str:
-    settings, count = run.settings, len(tables.trained(run))
-    budget = f"under a budget of {settings['budget']}" if settings.get("budget") else "without a budget"
-    text = f"Searched the space {settings.get('space', 'unknown')} {budget} on {settings.get('data', 'unknown data')}"
-    if settings.get("data_description"):
-        text += f" ({str(settings['data_description']).rstrip('.')})"
-    device = settings.get("device", "an unnamed device")
-    taken = f" in {tables.duration(settings['wall_s'])}" if settings.get("wall_s") else ""
+    record, count = run.record, len(tables.trained(run))
+    budget = f"under a budget of {record.budget}" if record.budget else "without a budget"
+    text = f"Searched the space {record.space or 'unknown'} {budget} on {record.data or 'unknown data'}"
+    if record.data_description:
+        text += f" ({record.data_description.rstrip('.')})"
+    device = record.device or "an unnamed device"
+    taken = f" in {tables.duration(record.wall_s)}" if record.wall_s else ""
     busy = ""
-    if settings.get("slot_s"):
-        share = settings["step_s"] / settings["slot_s"]
-        busy = f" While it searched, workers spent {share:.0%} of the time in training steps."
+    if record.slot_s:
+        busy = f" While it searched, workers spent {record.step_s / record.slot_s:.0%} of the time in training steps."
     return f"{text}. {plural(count, 'network')} trained{taken} on {device}.{busy}"
 
 
@@ -100,7 +99,7 @@ def _best(run: Run) -> str:
         test = "not evaluated on test"
     else:
         test = f"{tables.accuracy_text(run, row, 'test')} on test"
-    chance = run.settings.get("chance")
+    chance = run.record.chance
     guess = f"; chance is {tables.percent(chance)} %" if chance is not None else ""
     return (
         f"Best found: trial {row['trial']} at {tables.number(row['macs'] / 1e9)} GFLOPs with "
@@ -114,7 +113,8 @@ def _missing(run: Run) -> list[str]:
         reason = "the run ended before its front was measured" if len(run.trials) else "nothing was trained"
         return [f"There is no front: {reason}. The run may be continued by nas search --resume."]
     absent = []
-    later = len(run.trials) - int(run.settings.get("front_of", len(run.trials)))
+    front_of = run.record.front_of
+    later = 0 if front_of is None else len(run.trials) - front_of
     if later > 0:
         is_not = "training is not" if later == 1 else "trainings are not"
         absent.append(
@@ -125,7 +125,7 @@ def _missing(run: Run) -> list[str]:
     if stopped:
         was = "trial of the front was" if stopped == 1 else "trials of the front were"
         absent.append(f"{stopped} {was} stopped early, with an accuracy of fewer epochs than the others.")
-    asked = 1 + int((run.settings.get("settings") or {}).get("confirm_seeds", 0))
+    asked = 1 + (run.record.settings.confirm_seeds if run.record.settings else 0)
     fewer = int((run.front["seeds"] < asked).sum())
     if fewer:
         was = "network of the front was" if fewer == 1 else "networks of the front were"
@@ -185,13 +185,12 @@ def _picks_note(run: Run) -> str:
 
 
 def _how(run: Run) -> list[str]:
-    settings = run.settings
-    proxy, target, clips = (settings.get(key) or {} for key in ("proxy", "target", "clips"))
+    proxy, target, clips = run.record.proxy, run.record.target, run.record.clips
     said = []
     if proxy:
         said.append(
             f"Each network was trained as a proxy of itself: {_clip_shape(proxy)}"
-            + (f", up to {plural(proxy['epochs'], 'epoch')}" if "epochs" in proxy else "")
+            + f", up to {plural(proxy.epochs, 'epoch')}"
             + (f", on {clips['train']:,} clips" if "train" in clips else "")
             + "; accuracy is of the last epoch trained, so a trial stopped early shows less than it could reach."
         )
@@ -221,13 +220,13 @@ def _how(run: Run) -> list[str]:
     return said
 
 
-def _clip_shape(shape: dict[str, Any]) -> str:
-    return f"{shape.get('frames', '?')} frames of {tables.size(shape.get('size', '?'))} pixels"
+def _clip_shape(shape: ClipShape) -> str:
+    return f"{shape.frames} frames of {tables.size(list(shape.size))} pixels"
 
 
 def _front_note(run: Run) -> str:
     names = {"macs": "multiply-adds", "activation_bytes": "activation memory", "params": "parameters"}
-    goals = [names.get(goal, goal.replace("_", " ")) for goal in run.settings.get("objectives", [])]
+    goals = [names.get(goal, goal.replace("_", " ")) for goal in run.record.objectives]
     over = f" in {_listed(goals)}" if goals else ""
     return f"No other trial is at least as good as one of these{over} and better in one."
 

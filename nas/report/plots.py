@@ -394,7 +394,7 @@ def progress(run: Run) -> pd.DataFrame:
         multiply-adds would dominate.
     """
     every = trained(run)
-    chance = float(run.settings.get("chance") or 0.0)
+    chance = run.record.chance or 0.0
     accuracy = every["accuracy"].to_numpy(float)
     log_macs = np.log10(every["macs"].to_numpy(float))
     volumes: list[float] = []
@@ -439,7 +439,7 @@ def progress_figure(run: Run) -> dict[str, Any]:
     }
     layout["yaxis"] = layout["yaxis"] | {"domain": [0.4, 1]}
     layout["xaxis"]["anchor"] = "y2"
-    chance = float(run.settings.get("chance") or 0.0)
+    chance = run.record.chance or 0.0
     if chance:
         line = {"color": "var(--muted)", "width": 1, "dash": "dot"}
         y = 100 * chance

@@ -1,4 +1,4 @@
-"""What the report says in numbers: formatting, and the tables that the page and the Markdown share."""
+"""What the report says in numbers: formatting, and the tables of both the page and the Markdown."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def standard_error(accuracy: float, clips: float) -> float:
 
 def clips(run: Run, split: str) -> float:
     """Number of clips of a split, or nan when the run does not say."""
-    return float(run.settings.get("clips", {}).get(split, math.nan))
+    return float(run.record.clips.get(split, math.nan))
 
 
 def accuracy_text(run: Run, row: pd.Series[Any], split: str) -> str:
@@ -208,21 +208,21 @@ def limits(run: Run, metric: str) -> list[float]:
     """The limits that the run's budget sets on `macs`, `latency_ms` or `memory_bytes`, in base
     units, low ends too.
     """
-    if not run.settings.get("budget"):
+    if not run.record.budget:
         return []
-    found = [limit for limit in Budget.parse(str(run.settings["budget"])).limits if limit.metric == metric]
+    found = [limit for limit in Budget.parse(run.record.budget).limits if limit.metric == metric]
     return [end for limit in found for end in (limit.low, limit.high) if end > 0]
 
 
 def counts_rows(run: Run) -> list[tuple[str, str]]:
     """What became of the candidates: rows of (number, meaning)."""
-    counts = run.settings.get("counts", {})
-    return [(f"{counts[key]:,}", meaning) for key, meaning in _COUNTS.items() if key in counts]
+    counts = run.record.counts
+    return [(f"{getattr(counts, key):,}", meaning) for key, meaning in _COUNTS.items()] if counts else []
 
 
 def settings_rows(run: Run) -> list[tuple[str, str]]:
     """The settings of the run as rows of (dotted name, value), without the counts."""
-    return [(key, value) for key, value in _flat(run.settings, "") if not key.startswith("counts.")]
+    return [(key, value) for key, value in _flat(run.record.shown(), "") if not key.startswith("counts.")]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from nas.trials.proposer import Proposer
-from nas.runs.ranking import append_confirmation
 from nas.runs.folder import choose
+from nas.runs.ranking import append_confirmation
+from nas.trials.proposer import Proposer
 from nas.trials.tuning import StatelessSearcher
 
 TIME_SHARE = 0.25  # of a limited time that is kept back

@@ -1,55 +1,19 @@
-"""The control of a search: what random search finds behind the same gate with the same trainings.
-"""
+"""The control of a search: what random search finds behind the same gate with as many trainings."""
 
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 import pandas as pd
 
-from nas.errors import NasError
-from nas.units import plural
 from nas.pareto.front import hypervolume
+from nas.units import plural
 
 CONTROL = "control"  # the folder of the random search, inside that of the run
 CURVES = "control.csv"
-SHARE = 0.25  # of the trainings, or of the time
 SEARCH, RANDOM = "search", "random"
-APART = 1_000_003  # between the seeds of proposals: with one seed, samplers that begin at random begin the same
-
-
-def control_share(text: str | None) -> float:
-    """The share of a search's trainings or time that its control takes.
-
-    Args:
-        text: `random`, `random:SHARE`, or None for no control.
-
-    Raises:
-        NasError: Anything else, or a share that leaves one of the two nothing.
-    """
-    if text is None:
-        return 0.0
-    match = re.fullmatch(r"random(?::(\d*\.?\d+))?", text)
-    share = float(match[1]) if match and match[1] else SHARE
-    if not match or not 0 < share < 1:
-        raise NasError(f"control {text!r} is not allowed; allowed: random or random:SHARE with a share between 0 and 1")
-    return share
-
-
-def split(trials: int, share: float) -> tuple[int, int]:
-    """Trainings of the search and of its control: both have at least one where there is a control.
-
-    Raises:
-        NasError: There are not enough for both.
-    """
-    if share == 0:
-        return trials, 0
-    if trials < 2:
-        raise NasError(f"trials {trials} are too few beside a control; allowed: 2 and more")
-    control = min(max(1, round(trials * share)), trials - 1)
-    return trials - control, control
+SEED_OFFSET = 1_000_003  # of its proposals: with one seed, samplers that begin at random begin the same
 
 
 def curves(search: pd.DataFrame, control: pd.DataFrame, chance: float) -> pd.DataFrame:

@@ -1,42 +1,26 @@
-"""Reading the folder that one search wrote: its settings, its trials, its front and its picks."""
+"""The folder that one search wrote, as a whole: its record, its trials, its front and its picks."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
-from nas.runs.control import CURVES
 from nas.pareto.front import knee
+from nas.runs.control import CURVES
 from nas.runs.ranking import read_confirmations, with_means
+from nas.runs.record import read_record
+from nas.runs.tables import read_front, read_table, read_trials
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
 
 PICKS = ("knee", "accuracy", "latency", "memory")
 
-_TEXT = ("state", "operators", "hash")
-NUMBERS = (
-    "accuracy",
-    "test_accuracy",
-    "epochs",
-    "seconds",
-    "macs",
-    "params",
-    "activation_bytes",
-    "memory_bytes",
-    "latency_ms_predicted",
-    "latency_ms_low",
-    "latency_ms_high",
-)
-_MEASUREMENTS = ("latency_ms", "latency_iqr_ms", "latency_p95_ms", "peak_memory_bytes")
-_CONFIRMED = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")
 _CURVES = ("trainings", "seconds", "accuracy", "macs", "hypervolume")
-_REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")
 
 
 class Run:
@@ -44,7 +28,7 @@ class Run:
 
     Attributes:
         path: The folder.
-        settings: What `run.json` holds.
+        record: What `run.json` holds.
         trials: One row per trained trial in order of its number, as the search saw it; empty before
             the first.
         front: The trials of the Pareto front with their measurements, in order of multiply-adds;
@@ -66,12 +50,10 @@ class Run:
         self.path = Path(path)
         if not self.path.is_dir():
             raise NasError(f"run {str(path)!r} does not exist; allowed: a folder that `nas search` wrote")
-        self.settings = _read_settings(self.path / "run.json")
-        self.trials = _read_table(self.path / "trials.csv", _TEXT, NUMBERS).sort_values("trial", ignore_index=True)
-        front = _read_table(self.path / "front.csv", (*_TEXT, "pick", "flags"), (*NUMBERS, *_MEASUREMENTS, *_CONFIRMED))
-        front["seeds"] = front["seeds"].fillna(1).astype(int)
-        self.front = front.sort_values("macs", ignore_index=True)
-        self.control = _read_table(self.path / CURVES, ("by",), _CURVES, ("trial", "by", "hypervolume"))
+        self.record = read_record(self.path)
+        self.trials = read_trials(self.path)
+        self.front = read_front(self.path)
+        self.control = read_table(self.path / CURVES, ("by",), _CURVES, ("trial", "by", "hypervolume"))
         trained = self.trials[self.trials["state"] != "failed"]
         for name, table in (("trials.csv", trained), ("front.csv", self.front)):
             if not (np.isfinite(table["accuracy"]).all() and (table["macs"] > 0).all()):
@@ -155,41 +137,3 @@ def choose(front: pd.DataFrame, name: str) -> int:
         peak = ordered["peak_memory_bytes"]
         cost = ordered["activation_bytes"] if peak.isna().all() else peak
     return int(ordered["trial"].iloc[int(np.nanargmin(cost.to_numpy()))])
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise NasError(f"{str(path.parent)!r} is not a run: it has no run.json; allowed: a folder of `nas search`")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NasError(f"{str(path)!r} is not JSON ({error}); allowed: the run.json of `nas search`") from None
-    if not isinstance(settings, dict):
-        raise NasError(f"{str(path)!r} holds a {type(settings).__name__}; allowed: an object of settings")
-    return settings
-
-
-def _read_table(
-    path: Path, text: tuple[str, ...], numbers: tuple[str, ...], required: tuple[str, ...] = _REQUIRED
-) -> pd.DataFrame:
-    """Reads a CSV file with the given columns; a missing file is an empty table, a missing optional
-    column is empty.
-    """
-    columns = ["trial", *text, *numbers]
-    if not path.is_file():
-        table = pd.DataFrame(columns=columns)
-    else:
-        try:
-            table = pd.read_csv(path, dtype=dict.fromkeys(text, "string"))
-        except ValueError as error:  # also pandas' ParserError and EmptyDataError
-            raise NasError(f"{str(path)!r} is not a table ({error}); allowed: CSV with a header") from None
-        missing = [name for name in required if name not in table]
-        if missing:
-            raise NasError(f"{str(path)!r} has no column {missing[0]!r}; allowed: at least {', '.join(required)}")
-        table = table.reindex(columns=columns)
-    try:
-        return table.astype(dict.fromkeys(numbers, float) | {"trial": int}).assign(
-            **{name: table[name].astype("string").fillna("").astype(str) for name in text}
-        )
-    except ValueError as error:
-        raise NasError(f"{str(path)!r} holds a value that is no number ({error}); allowed: numbers") from None

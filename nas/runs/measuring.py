@@ -16,16 +16,16 @@ from rich.progress import track
 from nas.architecture import Architecture
 from nas.errors import NasError
 from nas.profiler.measured.device import Conditions, available_cores
-from nas.profiler.tables.growth import grow
 from nas.profiler.measured.measure import Measurement, measure
+from nas.profiler.tables.growth import grow
 from nas.profiler.tables.table import Predictor, Table, describe
 from nas.resources import replacing
+from nas.runs.folder import PICKS, choose
 from nas.runs.latency_model import LatencyModel
 from nas.runs.plan import Plan
-from nas.trials.proposer import Candidate, Proposer
 from nas.runs.ranking import eligible, ranked_front, read_confirmations, with_means
-from nas.runs.record import trials_table, write_table
-from nas.runs.folder import PICKS, choose
+from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
+from nas.trials.proposer import Candidate, Proposer
 
 MEASUREMENTS = "measurements.json"
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
@@ -141,8 +141,8 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
     front = _with_measurements(rows, measured)
     picks = {pick: choose(front, pick) for pick in PICKS}
     front["pick"] = [",".join(pick for pick, chosen in picks.items() if chosen == i) for i in front["trial"]]
-    write_table(folder / "trials.csv", table)
-    write_table(folder / "front.csv", front)
+    write_table(folder / TRIALS, table)
+    write_table(folder / FRONT, front)
     taken = {i: measurement.to_dict() for i, measurement in sorted(measured.items())}
     with replacing(folder / MEASUREMENTS) as draft:
         draft.write_text(json.dumps(taken, indent=2) + "\n", encoding="utf-8")

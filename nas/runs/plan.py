@@ -1,12 +1,11 @@
-"""What a search was asked for, and what it decides before anything is trained."""
+"""What a search decides before anything is trained."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,131 +14,27 @@ from rich.console import Console
 from nas.architecture import Architecture, ArchitectureError, Input, load
 from nas.data.datasets import VideoData, open_data
 from nas.errors import NasError
-from nas.architecture.edits import DEFAULT_EDITS
-from nas.profiler.computed.cost import cost
-from nas.profiler.measured.device import available_cores, memory_bytes, resolve_device
-from nas.units import plural
 from nas.limits.budget import Budget, gpu_share, training_step_memory, trial_memory
-from nas.trials.cluster import Node, cpus_per_trial, is_of_type, joined_nodes, resources, slots
-from nas.runs.confirm import TIME_SHARE
-from nas.runs.control import control_share, split
 from nas.limits.gate import Gate
-from nas.trials.proposer import SAMPLERS
-from nas.trials.scheduler import rungs
 from nas.limits.survey import nearest
-from nas.trials.trainable import Proxy
-from nas.trials.tuning import Place, checked_storage
+from nas.profiler.computed.cost import cost
+from nas.profiler.measured.device import available_cores, device_name, memory_bytes, resolve_device
+from nas.runs.confirm import TIME_SHARE
+from nas.runs.record import OBJECTIVES, ClipShape, ProxyRecord, RunRecord
+from nas.runs.settings import Settings, split
 from nas.space import SearchSpace
 from nas.training.loop import Recipe
+from nas.trials.cluster import Node, cpus_per_trial, is_of_type, joined_nodes, resources, slots
+from nas.trials.proposer import SAMPLERS
+from nas.trials.scheduler import rungs
+from nas.trials.trainable import Proxy
+from nas.trials.tuning import Place, checked_storage
+from nas.units import plural
 
-DEFAULT_SECONDS = 390.0  # of training, when neither trials nor time are given
 SURVEYED = 16  # candidates that say what proxies of the space cost
 PROXY_MACS = (300e9, 15000e9)  # multiply-adds to train the median candidate, on a CPU and on a GPU
 PROXY_SIDES = (28, 32, 48, 64, 112)  # 28 is 224 / 8, so that maps stay whole windows
 PROXY_CELLS = 4  # fewer cells along a side leave nothing to see motion in
-
-
-_POSITIVE = (
-    "trials",
-    "time",
-    "workers",
-    "epochs",
-    "rung_seconds",
-    "proxy_frames",
-    "proxy_size",
-    "train_clips",
-    "val_clips",
-    "measure_seconds",
-)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a search was asked for; kept in `run.json`, so that a run can be resumed.
-
-    Attributes:
-        space: A space's name or path.
-        budget: Limits, such as `100gflops,30ms`.
-        data: `motion`, or a path that `nas.data.datasets.open_data` reads.
-        trials: How many candidates to train, or None.
-        time: How many seconds to train, or None.
-        seed: Of proposals, data and training.
-        sampler: One of `SAMPLERS`.
-        device: auto, cpu, cuda or cuda:0.
-        workers: Trials in parallel; by default one per CPU core, or as many as fit the GPU's
-            fractions.
-        gpus_per_trial: Share of a GPU per trial; 1 by default; `auto`: what nine of ten candidates
-            need to train.
-        epochs: Of a proxy that is never stopped; by default as many as the proxies' share of
-            computing allows.
-        proxy_frames, proxy_size: Input of a proxy.
-        train_clips, val_clips: At most so many clips per proxy.
-        measure_seconds: Time for measuring each network of the front.
-        around: Name or path of the architecture whose neighbourhood is searched in place of the
-            space, or None.
-        edits: How many edits away the neighbourhood ends.
-        rung_seconds: Seconds of training to the first rung, or None where rungs are epochs.
-        confirm_seeds: With how many further seeds the front is trained again, from 0.
-        control: `random` or `random:SHARE`, the share of trainings or time that random search gets;
-            None for none.
-        address: Of a running Ray cluster, or None to train on this machine.
-        storage: Folder or URI for what Ray stores, or None.
-        reproducible: Whether the seed decides every candidate with several workers too, which then
-            wait at times.
-    """
-
-    space: str
-    budget: str
-    data: str
-    trials: int | None
-    time: float | None
-    seed: int
-    sampler: str
-    device: str
-    workers: int | None
-    gpus_per_trial: float | Literal["auto"] | None
-    epochs: int | None
-    proxy_frames: int | None
-    proxy_size: int | None
-    train_clips: int
-    val_clips: int
-    measure_seconds: float
-    around: str | None = None
-    edits: int = DEFAULT_EDITS
-    rung_seconds: float | None = None
-    confirm_seeds: int = 2
-    control: str | None = None
-    address: str | None = None
-    storage: str | None = None
-    reproducible: bool = False
-
-    def checked(self) -> Settings:
-        """Returns the settings, with the default time where neither time nor trials are given.
-
-        Raises:
-            NasError: A number is outside what is allowed, or a name is unknown.
-        """
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise NasError(f"{name} {value} is not allowed; allowed: numbers above 0")
-        if self.seed < 0:
-            raise NasError(f"seed {self.seed} is not allowed; allowed: whole numbers from 0")
-        if self.confirm_seeds < 0:
-            raise NasError(f"confirm_seeds {self.confirm_seeds} is not allowed; allowed: whole numbers from 0")
-        share = control_share(self.control)
-        if self.trials is not None:
-            split(self.trials, share)
-        gpus = self.gpus_per_trial
-        if not (gpus is None or gpus == "auto" or (isinstance(gpus, int | float) and 0 < gpus <= 1)):
-            raise NasError(f"gpus_per_trial {gpus!r} is not allowed; allowed: above 0, up to 1, or auto")
-        if self.storage is not None:
-            checked_storage(self.storage)
-        if self.sampler not in SAMPLERS:
-            raise NasError(f"sampler {self.sampler!r} is unknown; allowed: {', '.join(SAMPLERS)}")
-        if self.sampler == "gp" and find_spec("scipy") is None:
-            raise NasError("sampler 'gp' needs scipy; allowed: another sampler, or pip install 'video-nas[gp]'")
-        return replace(self, time=DEFAULT_SECONDS) if self.trials is None and self.time is None else self
 
 
 @dataclass(frozen=True)
@@ -166,6 +61,9 @@ class Plan:
         Raises:
             NasError: Something is not allowed, or nothing in the space meets the budget.
         """
+        check_sampler(settings.sampler)
+        if settings.storage is not None:
+            checked_storage(settings.storage)
         budget = Budget.parse(settings.budget)
         name = Path(settings.space).stem if settings.around is None else f"around-{Path(settings.around).stem}"
         if stored or settings.around is None:
@@ -233,7 +131,7 @@ class Plan:
         """The time of the search, of its control and of the confirmation of its front; None where
         it is not limited.
         """
-        time, share = self.settings.time, control_share(self.settings.control)
+        time, share = self.settings.time, self.settings.control_share
         if time is None:
             return None, None, None
         confirmation = TIME_SHARE * time if self.settings.confirm_seeds else 0.0
@@ -243,13 +141,34 @@ class Plan:
         """How many networks the search trains, and its control; None where it is not limited."""
         if self.settings.trials is None:
             return None, None
-        return split(self.settings.trials, control_share(self.settings.control))
+        return split(self.settings.trials, self.settings.control_share)
 
     def place(self, folder: Path) -> Place:
         """Where its trials run."""
         settings = self.settings
         asked = resources(self.proxy.threads, self.gpus_per_trial, self.gpu_type)
         return Place(settings.address, self.workers, asked, settings.storage, folder, self.limited)
+
+    def record(self, before: RunRecord) -> RunRecord:
+        """What `run.json` says of it, beside what had come out before."""
+        settings, proxy = self.settings, self.proxy
+        recipe = asdict(proxy.recipe)
+        return replace(
+            before,
+            space=self.space.name,
+            budget=str(self.budget),
+            data=settings.without_folders()["data"],
+            data_description=self.data.describe(),
+            classes=tuple(self.data.classes),
+            chance=self.data.chance,
+            proxy=ProxyRecord(proxy.frames, proxy.size, proxy.recipe.epochs, proxy.rungs, recipe),
+            target=ClipShape(self.target.frames, self.target.size),
+            workers=self.workers,
+            device=device_name(self.device, "fp32", 1, available_cores()),
+            objectives=OBJECTIVES,
+            versions={name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
+            settings=settings,
+        )
 
     @property
     def lag(self) -> int | None:
@@ -261,6 +180,18 @@ class Plan:
         if self.workers == 1:
             return 1
         return 2 * self.workers if self.settings.reproducible else None
+
+
+def check_sampler(name: str) -> None:
+    """Refuses a sampler that is not there.
+
+    Raises:
+        NasError: Its name is unknown, or its package is not installed.
+    """
+    if name not in SAMPLERS:
+        raise NasError(f"sampler {name!r} is unknown; allowed: {', '.join(SAMPLERS)}")
+    if name == "gp" and find_spec("scipy") is None:
+        raise NasError("sampler 'gp' needs scipy; allowed: another sampler, or pip install 'video-nas[gp]'")
 
 
 def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -> tuple[int, tuple[int, int]]:

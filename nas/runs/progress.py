@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from nas.units import plural
-from nas.runs.confirm import Repeat, expected_seconds
 from nas.pareto.front import non_dominated
+from nas.runs.confirm import Repeat, expected_seconds
 from nas.trials.proposer import Candidate, Proposer, Result
+from nas.units import plural
 
 ROWS = 12
 

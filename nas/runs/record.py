@@ -1,104 +1,190 @@
-"""What a search writes into its run folder; `run_folder` reads it."""
+"""`run.json`: what a run was asked for, what was decided before anything was trained, and how far
+it has come.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import pandas as pd
+from pydantic import (
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    computed_field,
+)
+from pydantic.dataclasses import dataclass
 
-from nas.profiler.measured.device import available_cores, device_name
+from nas.errors import NasError, brief
 from nas.resources import replacing
-from nas.limits.budget import training_memory
-from nas.runs.plan import Plan
-from nas.trials.proposer import Candidate, Proposer, Result
-from nas.runs.folder import NUMBERS
+from nas.runs.settings import Settings
 
-_COLUMNS = ("trial", "state", *NUMBERS, "operators", "hash", "error")
-
-
-def write_settings(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Writes `run.json`: what was asked for, what was decided, and `facts` that came out."""
-    settings, proxy = plan.settings, plan.proxy
-    document = {
-        **facts,
-        "space": plan.space.name,
-        "budget": str(plan.budget),
-        "data": settings.data,
-        "data_description": plan.data.describe(),
-        "classes": list(plan.data.classes),
-        "chance": plan.data.chance,
-        "proxy": {
-            "frames": proxy.frames,
-            "size": list(proxy.size),
-            "epochs": proxy.recipe.epochs,
-            "rungs": list(proxy.rungs),
-            "recipe": asdict(proxy.recipe),
-        },
-        "target": {"frames": plan.target.frames, "size": list(plan.target.size)},
-        "trials": settings.trials,
-        "time_s": settings.time,
-        "seed": settings.seed,
-        "workers": plan.workers,
-        "device": device_name(plan.device, "fp32", 1, available_cores()),
-        "objectives": ["accuracy", "macs"],
-        "versions": {name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
-        "settings": asdict(settings),
-    }
-    with replacing(folder / "run.json") as draft:
-        draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+FILE = "run.json"
+OBJECTIVES = ("accuracy", "macs")
+_KEEP_WHAT_IS_KNOWN = ConfigDict(extra="ignore")
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table of the run folder, whole or not at all: a run can be resumed whenever its
-    driver is killed.
+def _none_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """What another version wrote is left out: the rest of the run can still be shown."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+@dataclass(frozen=True, config=_KEEP_WHAT_IS_KNOWN)
+class ClipShape:
+    """Frames of a clip, and its height and width."""
+
+    frames: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, config=_KEEP_WHAT_IS_KNOWN)
+class ProxyRecord(ClipShape):
+    """How every candidate was trained.
+
+    Attributes:
+        epochs: Of a training that is not stopped.
+        rungs: Epochs after which a training is judged.
+        recipe: `nas.training.loop.Recipe`, by field.
     """
-    with replacing(path) as draft:
-        table.to_csv(draft, index=False)
+
+    epochs: int
+    rungs: tuple[int, ...] = ()
+    recipe: Mapping[str, int | float] = field(default_factory=dict)
 
 
-def counts(proposer: Proposer) -> dict[str, int]:
+@dataclass(frozen=True, config=_KEEP_WHAT_IS_KNOWN)
+class Counts:
     """How many candidates were proposed, and what became of them."""
-    states = [result["state"] for result in proposer.results.values()]
-    return {
-        "proposed": proposer.proposed,
-        "rejected": proposer.rejected,
-        "duplicates": proposer.duplicates,
-        "trained": len(states) - states.count("failed"),
-        "stopped_early": states.count("stopped"),
-        "failed": states.count("failed"),
-    }
+
+    proposed: int
+    rejected: int
+    duplicates: int
+    trained: int
+    stopped_early: int
+    failed: int
 
 
-def trials_table(
-    proposer: Proposer, predicted: Callable[[Candidate], Mapping[str, float]] = lambda _: {}
-) -> pd.DataFrame:
-    """A row per candidate whose result is known, by number; the columns of `trials.csv`.
+@dataclass(frozen=True, config=_KEEP_WHAT_IS_KNOWN)
+class RunRecord:
+    """What `run.json` holds. What the run has not come to yet, or another version did not write, is
+    None or empty.
 
-    Args:
-        proposer: Of the search.
-        predicted: The columns of a candidate's predicted latency, as far as it can be predicted.
+    Attributes:
+        space: Name of the search space.
+        budget: Its limits, as text.
+        data: Name of the data: the last part of its path.
+        data_description: The data in a sentence.
+        classes: Names of the classes, in the order of the networks' outputs.
+        chance: Accuracy of guessing.
+        clips: How many clips a proxy has of `train`, `val` and `test`.
+        proxy: How candidates were trained.
+        target: The clip that costs, latency and memory are of.
+        workers: Trainings at a time.
+        device: The machine, by name.
+        objectives: What the front is of.
+        versions: Of the packages that decide results.
+        counts: How many candidates were proposed, trained and lost.
+        searched: Whether the search, and its control, came to their end.
+        spent_s: Seconds spent by the search (`training`) and its control (`random control`).
+        step_s: Seconds of all trainings in training steps and evaluation.
+        slot_s: Seconds that there were for them: workers times time.
+        wall_s: Seconds of the whole run, all its sessions together.
+        front_of: How many trials were known when the front was measured.
+        settings: What was asked for; None where another version wrote settings that this one does
+            not know.
     """
-    rows = [
-        {**_row(proposer.candidates[i], proposer.results[i]), **predicted(proposer.candidates[i])}
-        for i in sorted(proposer.results)
-    ]
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+    space: str | None = None
+    budget: str | None = None
+    data: str | None = None
+    data_description: str | None = None
+    classes: tuple[str, ...] = ()
+    chance: float | None = None
+    clips: Mapping[str, int] = field(default_factory=dict)
+    proxy: Annotated[ProxyRecord | None, WrapValidator(_none_if_unreadable)] = None
+    target: Annotated[ClipShape | None, WrapValidator(_none_if_unreadable)] = None
+    workers: int | None = None
+    device: str | None = None
+    objectives: tuple[str, ...] = OBJECTIVES
+    versions: Mapping[str, str] = field(default_factory=dict)
+    counts: Annotated[Counts | None, WrapValidator(_none_if_unreadable)] = None
+    searched: bool = False
+    spent_s: Mapping[str, float] = field(default_factory=dict)
+    step_s: float = 0.0
+    slot_s: float = 0.0
+    wall_s: float = 0.0
+    front_of: int | None = None
+    settings: Annotated[Settings | None, WrapValidator(_none_if_unreadable)] = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def trials(self) -> int | None:
+        """Networks that were to be trained."""
+        return self.settings.trials if self.settings else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def time_s(self) -> float | None:
+        """Seconds that there were to train."""
+        return self.settings.time if self.settings else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def seed(self) -> int | None:
+        """Of proposals, data and training."""
+        return self.settings.seed if self.settings else None
+
+    def document(self) -> dict[str, Any]:
+        """The record as JSON holds it."""
+        return dict(_ADAPTER.dump_python(self, mode="json"))
+
+    def shown(self) -> dict[str, Any]:
+        """The document as a report shows it: paths by their last part, since a report is passed on
+        and the folders of its author are not.
+        """
+        document = self.document()
+        if self.settings:
+            document["settings"] = self.settings.without_folders()
+        return document
 
 
-def _row(candidate: Candidate, result: Result) -> dict[str, Any]:
-    architecture, figures = candidate.architecture, candidate.cost
-    return {
-        **{name: result.get(name) for name in ("state", "accuracy", "test_accuracy", "epochs", "seconds", "error")},
-        "trial": candidate.index,
-        "macs": figures.macs,
-        "params": figures.params,
-        "activation_bytes": figures.activation_bytes,
-        "memory_bytes": training_memory(figures),
-        "operators": " ".join(f"{op}*{n}" for op, n in architecture.operators.items()),
-        "hash": architecture.hash,
-    }
+_ADAPTER = TypeAdapter(RunRecord)
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Reads the record of a run folder, also one that an earlier version wrote.
+
+    Raises:
+        NasError: No such file, or it is not the record of a run.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise NasError(f"{str(folder)!r} is not a run: it has no run.json; allowed: a folder of `nas search`")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NasError(f"{str(path)!r} is not JSON ({error}); allowed: the run.json of `nas search`") from None
+    if not isinstance(document, dict):
+        raise NasError(f"{str(path)!r} holds a {type(document).__name__}; allowed: an object of settings")
+    try:
+        return _ADAPTER.validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise NasError(
+            f"{str(path)!r} holds {name} {brief(first['input'])}; allowed: the run.json of `nas search`"
+        ) from None
+
+
+def write_record(record: RunRecord, folder: Path) -> None:
+    """Writes the record of a run folder, whole or not at all."""
+    with replacing(folder / FILE) as draft:
+        draft.write_text(json.dumps(record.document(), indent=2) + "\n", encoding="utf-8")

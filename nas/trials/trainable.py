@@ -48,6 +48,11 @@ class ProxyData:
             flip=data.flip,
         )
 
+    def sizes(self) -> dict[str, int]:
+        """How many clips of each part there are."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: len(clips.labels) if clips else 0 for name, clips in parts.items()}
+
 
 @dataclass(frozen=True)
 class Proxy:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_figures_are_in_the_page(run: Run) -> None:
 
 
 def test_text_of_the_run_is_escaped(run: Run) -> None:
-    run.settings["data"] = "<script>alert(1)</script>|"
+    run.record = replace(run.record, data="<script>alert(1)</script>|")
     run.front["operators"] = "t2d*3"
     run.trials["operators"] = "t2d*3"
     page, markdown, *_ = write(run)
@@ -78,9 +79,9 @@ def test_without_measurements(run: Run) -> None:
 
 
 def test_trainings_that_the_front_does_not_know_yet_are_named(run: Run) -> None:
-    run.settings["front_of"] = len(run.trials) - 2
+    run.record = replace(run.record, front_of=len(run.trials) - 2)
     assert "2 further trainings are not part of it yet" in own_part(write(run)[0])
-    run.settings["front_of"] = len(run.trials)
+    run.record = replace(run.record, front_of=len(run.trials))
     assert "part of it yet" not in own_part(write(run)[0])
 
 
@@ -120,7 +121,7 @@ def test_control_and_confirmation_are_told(run: Run) -> None:
     rows = [("search", 1, 0.25), ("search", 2, 0.5), ("random", 1, 0.125), ("random", 2, 0.625)]
     control = pd.DataFrame(rows, columns=["by", "trainings", "hypervolume"])
     control.assign(trial=[0, 1, 0, 1], seconds=[10, 20, 10, 20]).to_csv(run.path / "control.csv", index=False)
-    (run.path / "run.json").write_text(json.dumps(run.settings | {"settings": {"confirm_seeds": 2}}))
+    (run.path / "run.json").write_text(json.dumps(run.record.document() | {"settings": {"confirm_seeds": 2}}))
     front = run.front.assign(seeds=[1] + [3] * 8, accuracy_se=0.01)
     front.to_csv(run.path / "front.csv", index=False)
     page, markdown, *pictures = write(Run(run.path))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def test_every_trial_is_drawn_once(run: Run) -> None:
 
 
 def test_units_and_limits(run: Run) -> None:
-    run.settings["budget"] = "100gflops,30ms,4gb"
+    run.record = replace(run.record, budget="100gflops,30ms,4gb")
     macs, latency, memory = plots.pareto_plots(run)
     assert macs.front["x"].tolist() == pytest.approx((run.front["macs"] / 1e9).tolist())
     assert latency.front["x"].tolist() == run.front["latency_ms"].tolist()
@@ -42,7 +43,7 @@ def test_ticks_stay_inside_the_axis(run: Run) -> None:
 
 
 def test_narrow_costs_are_linear(run: Run) -> None:
-    run.settings["budget"] = None
+    run.record = replace(run.record, budget=None)
     run.trials["macs"] = np.linspace(50e9, 60e9, 24)
     run.front["macs"] = np.linspace(50e9, 60e9, len(run.front))
     plot = plots.pareto_plots(run)[0]
@@ -51,7 +52,7 @@ def test_narrow_costs_are_linear(run: Run) -> None:
 
 
 def test_labels_stand_towards_the_middle(run: Run) -> None:
-    run.settings["budget"] = None
+    run.record = replace(run.record, budget=None)
     run.trials = run.trials[run.trials["trial"] < 0]
     run.front = run.front.iloc[:3].assign(macs=[10e9, 19e9, 20e9], accuracy=[0.5, 0.9, 0.8])
     (plot, *_) = plots.pareto_plots(run)
@@ -70,7 +71,7 @@ def test_hover_cannot_carry_markup(run: Run) -> None:
 
 
 def test_progress(run: Run) -> None:
-    run.settings["chance"] = 0.0
+    run.record = replace(run.record, chance=0.0)
     run.trials = run.trials.head(3).assign(accuracy=[0.5, 0.25, 1.0], macs=[10.0, 100.0, 10.0])
     rows = plots.progress(run)
     assert rows["best"].tolist() == [0.5, 0.5, 1.0]

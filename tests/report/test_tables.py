@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_operator_shares(run: Run) -> None:
     ],
 )
 def test_limits(run: Run, budget: str | None, metric: str, expected: list[float]) -> None:
-    run.settings["budget"] = budget
+    run.record = replace(run.record, budget=budget)
     assert tables.limits(run, metric) == expected
 
 

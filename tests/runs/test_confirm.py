@@ -15,8 +15,9 @@ from ray.tune.search import Searcher
 from nas.runs import confirm
 from nas.runs.confirm import BESIDE, ConfirmSearcher, Repeat, expected_seconds, repeats, take
 from nas.runs.plan import Plan
-from nas.trials.proposer import Candidate
 from nas.runs.ranking import read_confirmations
+from nas.runs.settings import Settings
+from nas.trials.proposer import Candidate
 
 # Against log10 of the cost the scaled losses are (1, 0), (0.2, 0.5), (0, 1): trial 2 is the knee, 3
 # the best.
@@ -139,6 +140,6 @@ def test_a_confirmation_that_fails_early_leaves_its_time_to_another(
 def test_a_limited_time_includes_control_and_confirmation(
     time: float | None, control: str | None, seeds: int, shares: tuple[float | None, ...]
 ) -> None:
-    settings = SimpleNamespace(time=time, control=control, confirm_seeds=seeds)
+    settings = Settings(time=time, trials=None if time else 4, control=control, confirm_seeds=seeds)
     plan: Any = SimpleNamespace(settings=settings)
     assert Plan.seconds(plan) == shares

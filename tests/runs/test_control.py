@@ -7,8 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from nas.errors import NasError
-from nas.runs.control import comparison, control_share, curves, split
+from nas.runs.control import comparison, curves
 
 
 def table(*rows: tuple[float, float]) -> pd.DataFrame:
@@ -56,18 +55,3 @@ def test_without_trainings_there_is_no_comparison() -> None:
 def test_comparison_is_at_the_same_number(search: float, random: float, said: str) -> None:
     rows = [("search", 0.1), ("search", search), ("search", 0.99), ("random", 0.2), ("random", random)]
     assert said in comparison(pd.DataFrame(rows, columns=["by", "hypervolume"]))
-
-
-def test_share() -> None:
-    assert [control_share(text) for text in (None, "random", "random:0.5", "random:.1")] == [0.0, 0.25, 0.5, 0.1]
-    for text in ("tpe", "random:", "random:0", "random:1", "random:1.5", "random:-1", ""):
-        with pytest.raises(NasError, match=r"allowed: random or random:SHARE"):
-            control_share(text)
-
-
-def test_both_have_a_training() -> None:
-    assert [split(*each) for each in ((12, 0.0), (12, 0.25), (2, 0.25), (2, 0.9), (10, 0.5))] == [
-        (12, 0), (9, 3), (1, 1), (1, 1), (5, 5)
-    ]  # fmt: skip
-    with pytest.raises(NasError, match="trials 1 are too few beside a control"):
-        split(1, 0.25)

@@ -9,6 +9,7 @@ import pytest
 from nas.architecture import Architecture, load
 from nas.errors import NasError
 from nas.runs.folder import Run
+from nas.runs.record import RunRecord
 
 ARCHITECTURE = """
 name: small
@@ -57,7 +58,7 @@ def write(
 def test_reads_and_sorts(tmp_path: Path) -> None:
     run = Run(write(tmp_path / "run"))
     assert run.path == tmp_path / "run"
-    assert run.settings == {"space": "hybrid", "seed": 0}
+    assert run.record == RunRecord(space="hybrid")
     assert run.trials["trial"].tolist() == [0, 1, 2, 3, 4]
     assert run.trials["accuracy"].isna().tolist() == [False, False, False, False, True]
     assert run.front["trial"].tolist() == [0, 2, 3]

@@ -9,10 +9,10 @@ import torch
 from rich.console import Console
 
 from nas.errors import NasError
+from nas.limits.budget import Budget
 from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.tables.table import Row, Table, pieces, whole
 from nas.runs import measuring
-from nas.limits.budget import Budget
 from nas.runs.measuring import DRAFT, TABLE, latency_predictor, predicted
 from nas.space import SearchSpace
 

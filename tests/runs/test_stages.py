@@ -5,8 +5,9 @@ resumed.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +17,13 @@ import yaml
 
 import nas
 from nas.errors import Interrupted
-from nas.runs import plan
-from nas.runs import search as run
+from nas.runs import plan, stages
 from nas.runs.confirm import ConfirmSearcher
 from nas.runs.measuring import MEASUREMENTS, measured_latencies
 from nas.runs.search import resume
 from nas.trials.tuning import Outcome, Place
 
+BEFORE = Path(__file__).with_name("run_of_version_0.1")
 SPACE = {
     "input": {"frames": 4, "size": 32},
     "stem": {"op": "conv", "stride": [1, 4, 4]},
@@ -42,14 +43,14 @@ class Phase:
 
 class Trainings:
     """Stands for Ray: trains what is suggested in no time, and passes 20 seconds by the clock of
-    `nas.runs.search`.
+    `nas.runs.stages`.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.phases, self.count = 0.0, list[Phase](), 2
         self.interrupts: Callable[[int], bool] = lambda phase: False
-        monkeypatch.setattr(run, "run_trials", self.trained)
-        monkeypatch.setattr(run, "clock", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(stages, "run_trials", self.trained)
+        monkeypatch.setattr(stages, "clock", SimpleNamespace(monotonic=lambda: self.now))
 
     def trained(
         self,
@@ -82,7 +83,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured: that takes processes of its own."""
-    monkeypatch.setattr(run, "measure_front", lambda *_: None)
+    monkeypatch.setattr(stages, "measure_front", lambda *_: None)
 
 
 def search(folder: Path, **options: Any) -> nas.Run:
@@ -153,7 +154,7 @@ def test_what_is_too_slow_as_measured_is_not_confirmed(tmp_path: Path, trainings
     assert measured_latencies(folder) == {0: 200.0, 1: 200.0, 2: 200.0}
     trainings.phases.clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "latency_predictor", lambda *_: None)
+        patch.setattr(stages, "latency_predictor", lambda *_: None)
         resume(folder, quiet=True)
     assert not trainings.phases
 
@@ -162,7 +163,7 @@ def test_an_interruption_anywhere_says_how_to_go_on(tmp_path: Path, monkeypatch:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run.ProxyData, "read", interrupted)
+    monkeypatch.setattr(stages.ProxyData, "read", interrupted)
     with pytest.raises(Interrupted, match=r"allowed: nas search --resume .*run"):
         search(tmp_path / "run", trials=2)
 
@@ -185,3 +186,18 @@ def test_what_cannot_be_written_or_gone_on_with_is_refused(
         (folder / "run.json").write_text(json.dumps(whole | change))
         with pytest.raises(nas.NasError, match=message):
             resume(folder, quiet=True)
+
+
+def test_a_run_of_the_version_before_goes_on(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    folder = Path(shutil.copytree(BEFORE, tmp_path / "run"))
+    before = nas.Run(folder)
+    more = resume(folder, trials=5, quiet=True)
+    proposer = trainings.phases[0].searcher.proposer
+    assert len(more.trials) == len(proposer.candidates) == 5
+    assert more.trials["hash"].tolist()[:3] == before.trials["hash"].tolist()
+    assert more.trials["accuracy"].tolist()[:3] == before.trials["accuracy"].tolist()
+    recipe = trainings.phases[0].parameters["proxy"].recipe
+    assert asdict(recipe) == before.record.proxy.recipe  # type: ignore[union-attr]
+    record = more.record
+    assert record.counts and record.counts.trained == 5 and record.wall_s > before.record.wall_s
+    assert record.step_s == before.record.step_s + 15

@@ -132,7 +132,7 @@ def test_a_search_trains_on_both_nodes_of_a_cluster(tmp_path: Path) -> None:
         known = {node.node_id for node in cluster.list_all_nodes()}
     finally:
         cluster.shutdown()
-    assert run.settings["workers"] == 2 and (run.trials["state"] != "failed").all() and len(run.trials) == 4
+    assert run.record.workers == 2 and (run.trials["state"] != "failed").all() and len(run.trials) == 4
     entries = [json.loads(line) for line in (run.path / "study.log").read_text().splitlines()]
     nodes = {entry["user_attr"]["result"]["node"] for entry in entries if "result" in entry.get("user_attr", {})}
     assert nodes == known and len(nodes) == 2
