@@ -1,0 +1,241 @@
+"""The stages of a run: search, random control, confirmation of the front, measurement.
+
+A stage is a function of a `Session`. It takes up what is left of it in the run folder and returns
+when that is done, so a run that was cut short anywhere goes on from its folder alone. What a stage
+finds out it writes with `Session.note` before the next one begins.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nas.errors import Interrupted, NasError
+from nas.limits.gate import Gate
+from nas.profiler.measured.device import available_cores
+from nas.resources import replacing
+from nas.runs.confirm import ConfirmSearcher, expected_seconds, repeats
+from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
+from nas.runs.folder import Run
+from nas.runs.measuring import latency_predictor, measure_front, measured_latencies, predicted
+from nas.runs.plan import Plan, check_budget
+from nas.runs.progress import ConfirmProgress, SearchProgress
+from nas.runs.ranking import eligible, front_of, read_confirmations
+from nas.runs.record import FILE, Counts, RunRecord, read_record, write_record
+from nas.runs.tables import TRIALS, trials_table, write_table
+from nas.trials.cluster import session
+from nas.trials.proposer import Proposer, ProposerSearcher
+from nas.trials.scheduler import ParetoRungs
+from nas.trials.trainable import ProxyData, ProxyTrial
+from nas.trials.tuning import run_trials
+from nas.units import plural
+
+
+@dataclass
+class Session:
+    """One session of a run, from its start or resumption to its end or interruption.
+
+    Attributes:
+        plan: What to do.
+        folder: The run folder.
+        data: The clips that all trainings share.
+        gate: The space and the budget.
+        proposer: What is known of the candidates.
+        record: `run.json` as it was last written.
+        started: When the session began, by the monotonic clock.
+        spent: Seconds of the sessions before it.
+    """
+
+    plan: Plan
+    folder: Path
+    data: ProxyData
+    gate: Gate
+    proposer: Proposer
+    record: RunRecord
+    started: float
+    spent: float
+
+    def note(self, **changes: Any) -> None:
+        """Writes what has come out into `run.json`, with the time up to now."""
+        self.record = replace(self.record, wall_s=self.spent + clock.monotonic() - self.started, **changes)
+        write_record(self.record, self.folder)
+
+    def say(self, text: str) -> None:
+        """Prints a line, unless the run is quiet."""
+        self.plan.console.print(text, highlight=False)
+
+
+def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
+    """Goes through the stages of a run, from where its folder says that it stands.
+
+    Args:
+        plan: What to do.
+        folder: The run folder.
+        more: Whether a search that came to its end before goes on.
+
+    Raises:
+        NasError: Nothing was trained.
+        Interrupted: The user stopped the trainings.
+        KeyboardInterrupt: The user stopped something else.
+    """
+    started = clock.monotonic()
+    plan.console.print(f"{plan.describe()}; run folder {folder}", highlight=False)
+    with plan.console.status("reading clips"):
+        data = ProxyData.read(plan.data, plan.proxy, plan.settings.seed, available_cores())
+    with replacing(folder / "space.yaml") as draft:
+        plan.space.save(draft)
+    record = plan.record(read_record(folder) if (folder / FILE).exists() else RunRecord())
+    if more:
+        record = replace(record, searched=False, spent_s={})
+    write_record(record, folder)
+    predictor = latency_predictor(plan, folder)
+    gate = Gate(plan.space, plan.budget)
+    if predictor:
+        gate = Gate(plan.space, plan.budget, lambda found: {"latency_ms": predictor.predict(found).ms})
+        check_budget(gate)
+    settings = plan.settings
+    proposer = Proposer(gate, folder, seed=settings.seed, sampler=settings.sampler, lag=plan.lag)
+    run = Session(plan, folder, data, gate, proposer, record, started, record.wall_s)
+    # Ray is gone before anything is measured.
+    with session():
+        # Where nothing is searched any more, all of the time is for the confirmation.
+        seconds = settings.time if record.searched else plan.seconds()[2]
+        interrupted = _search(run)
+        trials = trials_table(proposer, predicted(predictor))
+        write_table(folder / TRIALS, trials)
+        run.note(counts=_counts(proposer), clips=data.sizes())
+        interrupted = interrupted or _confirm(run, seconds)
+    run.note()
+    if interrupted:
+        raise Interrupted(
+            f"interrupted after {len(trials)} candidates, which are kept; allowed: nas search --resume {folder}"
+        )
+    if (trials["state"] == "failed").all():
+        reason = trials["error"].iloc[0] if len(trials) else "the time was too short for the first one"
+        raise NasError(f"no candidate was trained: {reason}; allowed: nas search --resume {folder} --time 10m")
+    measure_front(plan, folder, proposer, predictor)
+    run.note(front_of=len(trials))
+    return Run(folder)
+
+
+def _search(run: Session) -> bool:
+    """Trains candidates, and then those of the control; returns whether the user interrupted it."""
+    plan, folder, proposer, searched = run.plan, run.folder, run.proposer, run.record.searched
+    (trials, control_trials), (seconds, control_seconds, _) = plan.trainings(), plan.seconds()
+    interrupted = not searched and _train(run, proposer, trials, seconds, "training")
+    _keep(proposer, folder)
+    if plan.settings.control is not None and proposer.results:
+        control_folder = folder / CONTROL
+        control_folder.mkdir(exist_ok=True)
+        seed = plan.settings.seed + SEED_OFFSET
+        control = Proposer(run.gate, control_folder, seed=seed, sampler="random", lag=plan.lag)
+        if not (interrupted or searched):
+            interrupted = _train(run, control, control_trials, control_seconds, "random control")
+        _keep(control, control_folder)
+        write_table(folder / CURVES, curves(trials_table(proposer), trials_table(control), plan.data.chance))
+    run.record = replace(run.record, searched=not interrupted)
+    return interrupted
+
+
+def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float | None, what: str) -> bool:
+    """Trains candidates until so many are known or the time is over; returns whether the user
+    interrupted it.
+
+    Time that was spent on the same before an interruption counts.
+
+    Args:
+        run: The session.
+        proposer: Of the candidates, the search's or its control's.
+        trials: How many are to be known; None for any number.
+        seconds: How long it may take in all sessions; None for any time.
+        what: The name of the stage, under which its seconds are in the record.
+    """
+    plan = run.plan
+    left = None if trials is None else trials - len(proposer.results)
+    before, started = run.record.spent_s.get(what, 0.0), clock.monotonic()
+    seconds = None if seconds is None else seconds - before
+    if (left is not None and left <= 0) or (seconds is not None and seconds <= 0):
+        return False
+    known = {i: (r["curve"], [proposer.candidates[i].cost.macs]) for i, r in proposer.results.items() if "curve" in r}
+    progress = SearchProgress(plan.console, trials, seconds, plan.console.quiet, what)
+    progress.resumed(len(proposer.results))
+    searcher = ProposerSearcher(proposer, lambda: progress.update(proposer))
+    with progress:
+        parameters = {"proxy": plan.proxy, "data": run.data}
+        scheduler = ParetoRungs(plan.lag, known=known)
+        outcome = run_trials(ProxyTrial, parameters, plan.place(run.folder), searcher, scheduler, left, seconds)
+        if not outcome.interrupted:
+            searcher.time_is_over()
+    busy = 100 * outcome.step_seconds / max(outcome.slot_seconds, 1e-9)
+    run.say(f"Workers spent {busy:.0f} % of the time in training steps")
+    run.note(
+        spent_s={**run.record.spent_s, what: before + clock.monotonic() - started},
+        step_s=run.record.step_s + outcome.step_seconds,
+        slot_s=run.record.slot_s + outcome.slot_seconds,
+    )
+    return outcome.interrupted
+
+
+def _keep(proposer: Proposer, folder: Path) -> None:
+    """Tells the study what it was not told yet, and writes the architectures that have a result."""
+    proposer.learn()
+    (folder / "architectures").mkdir(exist_ok=True)
+    for index in proposer.results:
+        proposer.candidates[index].architecture.save(folder / "architectures" / f"{index}.yaml")
+
+
+def _counts(proposer: Proposer) -> Counts:
+    states = [result["state"] for result in proposer.results.values()]
+    failed, stopped = states.count("failed"), states.count("stopped")
+    return Counts(
+        proposed=proposer.proposed,
+        rejected=proposer.rejected,
+        duplicates=proposer.duplicates,
+        trained=len(states) - failed,
+        stopped_early=stopped,
+        failed=failed,
+    )
+
+
+def _confirm(run: Session, seconds: float | None) -> bool:
+    """Trains the front with further seeds, as many as fit into the time; returns whether the user
+    interrupted it.
+    """
+    plan, folder, settings = run.plan, run.folder, run.plan.settings
+    epochs = plan.proxy.recipe.epochs
+    # What was measured already and breaks a limit has left the front, and others have taken its
+    # place.
+    slow = [i for i, ms in measured_latencies(folder).items() if plan.budget.violation({"latency_ms": ms})]
+    trials = trials_table(run.proposer)
+    front = front_of(eligible(trials[~trials["trial"].isin(slow)], plan.data.chance))
+    if not settings.confirm_seeds or front.empty:
+        return False
+    confirmed = read_confirmations(folder)
+    done = set(zip(confirmed["trial"].tolist(), confirmed["repeat"].tolist(), strict=True))
+    queue = repeats(front, settings.confirm_seeds, epochs, done)
+    if not queue:
+        return False
+    takes = expected_seconds(queue, plan.workers)
+    total, short = len(queue), seconds is not None and takes > seconds
+    kept = f", of which {(seconds or 0) / 60:.1f} min are there: the knee and the most accurate first" if short else ""
+    run.say(
+        f"Confirming {plural(len(front), 'network')} of the front with "
+        f"{plural(settings.confirm_seeds, 'further seed')}: {plural(len(queue), 'training')}, about "
+        f"{takes / 60:.1f} min{kept}"
+    )
+    progress = ConfirmProgress(plan.console, queue, plan.workers, seconds, plan.console.quiet)
+    seed = plan.proxy.recipe.seed
+    searcher = ConfirmSearcher(run.proposer, queue, folder, seed, plan.workers, seconds, progress.update)
+    # Nobody is judged on the way, so there is one evaluation, at the end.
+    proxy = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
+    with progress:
+        parameters = {"proxy": proxy, "data": run.data}
+        interrupted = searcher.fits() and run_trials(ProxyTrial, parameters, plan.place(folder), searcher).interrupted
+    if queue and not interrupted:
+        run.say(
+            f"The time was too short for {len(queue)} of {total} confirmations; nas search --resume {folder} "
+            "trains them"
+        )
+    return interrupted

@@ -1,0 +1,125 @@
+"""The CSV tables of a run folder: their columns, how they are written and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from nas.errors import NasError
+from nas.limits.budget import training_memory
+from nas.resources import replacing
+
+if TYPE_CHECKING:
+    from nas.trials.proposer import Candidate, Proposer, Result
+
+TRIALS, FRONT = "trials.csv", "front.csv"
+TRIAL_TEXTS = ("state", "operators", "hash")
+TRIAL_NUMBERS = (
+    "accuracy",
+    "test_accuracy",
+    "epochs",
+    "seconds",
+    "macs",
+    "params",
+    "activation_bytes",
+    "memory_bytes",
+    "latency_ms_predicted",
+    "latency_ms_low",
+    "latency_ms_high",
+)
+# What front.csv has beside the columns of trials.csv.
+FRONT_TEXTS = ("pick", "flags")
+MEASUREMENTS = ("latency_ms", "latency_iqr_ms", "latency_p95_ms", "peak_memory_bytes")
+MEANS = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")
+_REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")
+
+
+def read_trials(folder: Path) -> pd.DataFrame:
+    """The trials of a run, as the search saw them, by number; empty before the first.
+
+    Raises:
+        NasError: The file is not such a table.
+    """
+    table = read_table(folder / TRIALS, TRIAL_TEXTS, TRIAL_NUMBERS, _REQUIRED)
+    return table.sort_values("trial", ignore_index=True)
+
+
+def read_front(folder: Path) -> pd.DataFrame:
+    """The front of a run with its measurements and means, by multiply-adds; empty before it was
+    measured.
+
+    Raises:
+        NasError: The file is not such a table.
+    """
+    numbers = (*TRIAL_NUMBERS, *MEASUREMENTS, *MEANS)
+    front = read_table(folder / FRONT, (*TRIAL_TEXTS, *FRONT_TEXTS), numbers, _REQUIRED)
+    front["seeds"] = front["seeds"].fillna(1).astype(int)
+    return front.sort_values("macs", ignore_index=True)
+
+
+def read_table(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], required: tuple[str, ...]) -> pd.DataFrame:
+    """Reads a CSV file with a column `trial` and the given ones; a missing file is an empty table,
+    a missing column that is not required is empty.
+
+    Raises:
+        NasError: The file is no CSV, lacks a required column, or holds text where a number belongs.
+    """
+    columns = ["trial", *texts, *numbers]
+    if not path.is_file():
+        table = pd.DataFrame(columns=columns)
+    else:
+        try:
+            table = pd.read_csv(path, dtype=dict.fromkeys(texts, "string"))
+        except ValueError as error:  # also pandas' ParserError and EmptyDataError
+            raise NasError(f"{str(path)!r} is not a table ({error}); allowed: CSV with a header") from None
+        missing = [name for name in required if name not in table]
+        if missing:
+            raise NasError(f"{str(path)!r} has no column {missing[0]!r}; allowed: at least {', '.join(required)}")
+        table = table.reindex(columns=columns)
+    try:
+        return table.astype(dict.fromkeys(numbers, float) | {"trial": int}).assign(
+            **{name: table[name].astype("string").fillna("").astype(str) for name in texts}
+        )
+    except ValueError as error:
+        raise NasError(f"{str(path)!r} holds a value that is no number ({error}); allowed: numbers") from None
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Writes a table of the run folder, whole or not at all: a run can be resumed whenever its
+    driver is killed.
+    """
+    with replacing(path) as draft:
+        table.to_csv(draft, index=False)
+
+
+def trials_table(
+    proposer: Proposer, predicted: Callable[[Candidate], Mapping[str, float]] = lambda _: {}
+) -> pd.DataFrame:
+    """A row per candidate whose result is known, by number; the columns of `trials.csv`.
+
+    Args:
+        proposer: Of the search.
+        predicted: The columns of a candidate's predicted latency, as far as it can be predicted.
+    """
+    rows = [
+        {**_row(proposer.candidates[i], proposer.results[i]), **predicted(proposer.candidates[i])}
+        for i in sorted(proposer.results)
+    ]
+    return pd.DataFrame(rows, columns=["trial", "state", *TRIAL_NUMBERS, "operators", "hash", "error"])
+
+
+def _row(candidate: Candidate, result: Result) -> dict[str, Any]:
+    architecture, figures = candidate.architecture, candidate.cost
+    return {
+        **{name: result.get(name) for name in ("state", "accuracy", "test_accuracy", "epochs", "seconds", "error")},
+        "trial": candidate.index,
+        "macs": figures.macs,
+        "params": figures.params,
+        "activation_bytes": figures.activation_bytes,
+        "memory_bytes": training_memory(figures),
+        "operators": " ".join(f"{op}*{n}" for op, n in architecture.operators.items()),
+        "hash": architecture.hash,
+    }

@@ -1,0 +1,93 @@
+"""The settings of a search: types and bounds, and that class, function and command agree."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nas
+from nas.errors import NasError
+from nas.runs.search import resume
+from nas.runs.settings import CHANGEABLE, Settings, control_share, split
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"trials": 2.5}, "trials 2.5 is not allowed; allowed: whole numbers above 0"),
+        ({"trials": "12"}, "trials '12' is not allowed; allowed: whole numbers above 0"),
+        ({"trials": True}, "trials True is not allowed; allowed: whole numbers above 0"),
+        ({"trials": 0}, "trials 0 is not allowed; allowed: whole numbers above 0"),
+        ({"time": float("nan")}, "time nan is not allowed; allowed: numbers above 0"),
+        ({"time": float("inf")}, "time inf is not allowed; allowed: numbers above 0"),
+        ({"time": "30m"}, "time '30m' is not allowed; allowed: numbers above 0"),
+        ({"seed": -1}, "seed -1 is not allowed; allowed: whole numbers from 0"),
+        ({"confirm_seeds": -1}, "confirm_seeds -1 is not allowed; allowed: whole numbers from 0"),
+        ({"gpus_per_trial": "much"}, "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or auto"),
+        ({"gpus_per_trial": 1.5}, "gpus_per_trial 1.5 is not allowed; allowed: above 0, up to 1, or auto"),
+        ({"reproducible": "no"}, "reproducible 'no' is not allowed; allowed: True or False"),
+        ({"budget": 100}, "budget 100 is not allowed; allowed: text"),
+        ({"control": "tpe"}, "control 'tpe' is not allowed; allowed: random or random:SHARE with a share between"),
+        ({"control": "random", "trials": 1}, "trials 1 are too few beside a control; allowed: 2 and more"),
+        ({"colour": "blue"}, "setting 'colour' is unknown; allowed: space, around, edits, budget, data,"),
+    ],
+)
+def test_what_is_not_allowed_is_refused_in_a_sentence(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(NasError) as caught:
+        Settings.of(**given)
+    assert str(caught.value).startswith(message)
+
+
+def test_what_is_allowed_is_taken() -> None:
+    settings = Settings.of(data=Path("a") / "b.csv", time=60, gpus_per_trial="auto", confirm_seeds=0, trials=2)
+    assert (settings.data, settings.time, settings.gpus_per_trial, settings.trials) == ("a/b.csv", 60.0, "auto", 2)
+    assert Settings().time == 390 and Settings(trials=3).time is None
+    assert settings.changed(trials=None, time=None).time == 390
+
+
+def test_paths_become_whole_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("videos", "motion", "hybrid"):
+        Path(folder).mkdir()
+    Path("mine.yaml").touch()
+    whole = Settings(data="videos", space="mine.yaml", around="vov3d_l", storage="store").absolute()
+    assert (whole.data, whole.space) == (str(tmp_path / "videos"), str(tmp_path / "mine.yaml"))
+    assert (whole.around, whole.storage) == ("vov3d_l", str(tmp_path / "store"))
+    # A folder that is called as what comes with the package is not meant.
+    names = Settings(data="motion", space="hybrid", storage="s3://bucket").absolute()
+    assert (names.data, names.space, names.storage) == ("motion", "hybrid", "s3://bucket")
+    assert Settings(data="motion:0.5").absolute().data == "motion:0.5"
+    assert Settings(data="nothing").absolute().data == "nothing"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Settings(data="~/videos").absolute().data == os.path.join(tmp_path, "videos")
+
+
+def test_the_function_takes_the_settings_of_the_class_and_says_what_they_are() -> None:
+    parameters = inspect.signature(nas.search).parameters
+    assert set(parameters) == {*Settings.model_fields, "out", "quiet"}
+    for name, field in Settings.model_fields.items():
+        assert parameters[name].default == field.default, name
+        assert field.description and f"        {name}: {field.description[:40]}" in (nas.search.__doc__ or ""), name
+    assert set(inspect.signature(resume).parameters) == {"path", "quiet", *CHANGEABLE}
+    assert "{settings}" not in f"{nas.search.__doc__}{resume.__doc__}"
+    with pytest.raises(NasError, match=r"setting 'trails' is unknown; allowed: .*trials"):
+        nas.search("tiny", trails=3)
+
+
+def test_share_of_the_control() -> None:
+    assert [control_share(text) for text in (None, "random", "random:0.5", "random:.1")] == [0.0, 0.25, 0.5, 0.1]
+    for text in ("tpe", "random:", "random:0", "random:1", "random:1.5", "random:-1", ""):
+        with pytest.raises(NasError, match=r"allowed: random or random:SHARE"):
+            control_share(text)
+
+
+def test_search_and_control_have_a_training_each() -> None:
+    assert [split(*each) for each in ((12, 0.0), (12, 0.25), (2, 0.25), (2, 0.9), (10, 0.5))] == [
+        (12, 0), (9, 3), (1, 1), (1, 1), (5, 5)
+    ]  # fmt: skip
+    with pytest.raises(NasError, match="trials 1 are too few beside a control"):
+        split(1, 0.25)
