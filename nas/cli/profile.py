@@ -198,13 +198,13 @@ def _floating(dtype: str | None) -> bool:
 
 
 def _measured(target: Target, batches: Sequence[int], options: dict[str, Any]) -> list[Measurement]:
-    from nas.profiler.measured.measure import measure_batches
+    from nas.profiler.measured.measure import measure
 
     taken = []
     with Console(stderr=True).status("") as status:
         for batch in batches or [target.batch]:
             status.update(f"measuring {target.name}, batch {batch}")
-            taken += measure_batches(target, [batch], **options)
+            taken.append(measure(target, batch=batch, **options))
     return taken
 
 

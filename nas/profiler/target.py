@@ -105,6 +105,11 @@ class Target:
         return self.factory or (self.architecture and (self.architecture.name or self.architecture.hash)) or ""
 
     @property
+    def kind(self) -> str:
+        """What it is, in a word for messages."""
+        return "factory" if self.factory else "architecture"
+
+    @property
     def batch(self) -> int:
         """The leading size of the first input."""
         return self.inputs[0].shape[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -62,6 +62,27 @@ class Conditions:
     train: str | None = None
     runtime: str = "torch"
     cuda_graph: bool = False
+
+    @classmethod
+    def here(
+        cls, device: str = "auto", dtype: str = "fp32", batch: int = 1, threads: int | None = None, **options: Any
+    ) -> Self:
+        """Conditions of this machine, checked.
+
+        Args:
+            device: `auto` and `cuda` become the device that they mean.
+            dtype: As the attribute.
+            batch: As the attribute.
+            threads: All cores that this process may use unless given.
+            options: The other attributes.
+
+        Raises:
+            NasError: As `check` does.
+        """
+        resolved = str(resolve_device(device))
+        conditions = cls(resolved, dtype, batch, available_cores() if threads is None else threads, **options)
+        conditions.check()
+        return conditions
 
     def check(self) -> None:
         """Raises a NasError for a value that is unknown or impossible here, and for options that

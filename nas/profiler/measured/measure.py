@@ -1,9 +1,6 @@
 """Measured latency and peak memory of an architecture or any `nn.Module`, taken in fresh processes.
 
-A process that trains, searches or has built other networks carries their memory, threads and
-allocator state into whatever it measures. So `measure` starts this module as a program, which reads
-one JSON document from stdin and writes one to stdout. On a CPU memory and latency have a process
-each, because measuring memory slows down allocation.
+`nas.profiler.measured.process` starts them, and `phases` says what they do.
 
 What is reported is what the clock showed: `latency_ms` summarises wall times as they were, and no
 correction is hidden in it. Whether they can be trusted is said beside them. `flags` names
@@ -27,26 +24,19 @@ import json
 import math
 import os
 import platform
-import signal
-import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, Self
 
-import torch
-
 from nas.architecture import Architecture
-from nas.errors import NasError, one_line, out_of_memory
-from nas.profiler.measured.device import Conditions, available_cores, device_name, environment, pin, resolve_device
-from nas.profiler.measured.disturbance import Watch, gpu_state
-from nas.profiler.measured.execution import export, load_code, prepare
-from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, reference_run, time_pairs
-from nas.profiler.measured.memory import peak_bytes
+from nas.errors import NasError
+from nas.profiler.measured.device import Conditions, device_name
+from nas.profiler.measured.latency import Latency, Paired
+from nas.profiler.measured.phases import Memory, PhasesAnswer, PhasesRequest, Timing
+from nas.profiler.measured.process import MeasuringProcess
 from nas.profiler.target import Target, load_target
 from nas.resources import replacing
 
@@ -54,12 +44,6 @@ PAUSE = 2.0  # seconds between two attempts on a disturbed machine
 SLOWER = 0.15  # than the fastest reference known: by how much a machine may be before it is flagged
 START_SECONDS = 60  # for importing torch and building the network
 COMPILING = 10  # times as long for what compiles or exports first
-_COMMAND = [
-    sys.executable,
-    "-P",
-    "-m",
-    "nas.profiler.measured.measure",
-]  # -P: a folder `nas` where the user works is not us
 
 
 @dataclass(frozen=True)
@@ -172,7 +156,6 @@ def measure(
         NasError: An argument is not allowed, the measuring process failed, or `strict` met a flag;
             with the reason.
     """
-    resolved = resolve_device(device)
     if isinstance(target, Architecture):
         target = Target.of(target)
     elif not isinstance(target, Target):
@@ -181,11 +164,11 @@ def measure(
         raise NasError(f"max_seconds {max_seconds} is not allowed; allowed: positive seconds")
     if not 0 <= patience < math.inf:
         raise NasError(f"patience {patience} is not allowed; allowed: seconds from 0")
-    conditions = Conditions(
-        device=str(resolved),
-        dtype=dtype,
-        batch=target.batch if batch is None else batch,
-        threads=available_cores() if threads is None else threads,
+    conditions = Conditions.here(
+        device,
+        dtype,
+        target.batch if batch is None else batch,
+        threads,
         autocast=autocast,
         channels_last_3d=channels_last_3d,
         compile=compile,
@@ -193,51 +176,76 @@ def measure(
         runtime=runtime,
         cuda_graph=cuda_graph,
     )
-    conditions.check()
-    request = {"target": target.to_dict(), "conditions": asdict(conditions), "max_seconds": max_seconds}
-    what = f"measuring {_kind(target)} {target.name!r} on {resolved} ({dtype}, batch {conditions.batch})"
-    answer: dict[str, Any] = {"conditions": asdict(conditions)}
+    doing = f"measuring {target.kind} {target.name!r} on {conditions.device} ({dtype}, batch {conditions.batch})"
+    request = PhasesRequest(target.to_dict(), conditions, max_seconds, ())
     with tempfile.TemporaryDirectory() as folder:
-        phases = [("memory", "latency")] if resolved.type == "cuda" else [("memory",), ("latency",)]
         if runtime == "onnx":
-            # In a process of its own, because the exporter leaves its memory behind.
-            request["graph"] = str(Path(folder) / "model.onnx")
-            phases = [("export",), *phases]
-        for names in phases:
-            answer |= _in_fresh_process(request | {"phases": names}, what)
-        alone = device_name(resolved, dtype, 1, conditions.threads)
-        _compare_with_quiet(answer, alone)
+            request = replace(request, graph=str(Path(folder) / "model.onnx"))
+            _in_fresh_process(replace(request, phases=("export",)), doing)
+        if conditions.resolved.type == "cuda":
+            latency_phases: tuple[str, ...] = ("memory", "latency")
+            memory = None
+        else:
+            latency_phases = ("latency",)
+            memory = _in_fresh_process(replace(request, phases=("memory",)), doing).memory
+        request = replace(request, phases=latency_phases)
+        best = _measurement(memory, request, doing)
         end = perf_counter() + patience
-        while answer["flags"] and perf_counter() < end:
+        while best.flags and perf_counter() < end:
             sleep(min(PAUSE, patience))
-            again = answer | _in_fresh_process(request | {"phases": phases[-1]}, what)
-            _compare_with_quiet(again, alone)
-            answer = min(answer, again, key=lambda taken: (len(taken["flags"]), taken["reference"]["reference_ms"]))
-    if strict and answer["flags"]:
-        raise NasError(f"{what} was disturbed: {'; '.join(answer['flags'])}; allowed: a quiet machine, or strict=False")
-    return Measurement.from_dict(answer)
+            best = min(best, _measurement(memory, request, doing), key=_disturbance)
+    if strict and best.flags:
+        raise NasError(f"{doing} was disturbed: {'; '.join(best.flags)}; allowed: a quiet machine, or strict=False")
+    return best
 
 
-def measure_batches(
-    target: Architecture | Target | str | os.PathLike[str], batches: Sequence[int], **options: Any
-) -> list[Measurement]:
-    """Measures a target at several batches, with the options of `measure`; one record each.
+def _in_fresh_process(request: PhasesRequest, doing: str) -> PhasesAnswer:
+    # torch's threads, which run the reference, spin in the way of those of ONNX Runtime.
+    variables = {"OMP_WAIT_POLICY": "PASSIVE"} if request.conditions.runtime == "onnx" else {}
+    slow_start = request.conditions.compile or request.conditions.runtime == "onnx"
+    limit = START_SECONDS * (COMPILING if slow_start else 1) + 6 * request.max_seconds
+    with MeasuringProcess("nas.profiler.measured.phases", doing, variables) as process:
+        (answer,) = process.ask(request, PhasesAnswer, limit)
+    return answer
 
-    Raises:
-        NasError: As `measure` does.
-    """
-    return [measure(target, batch=batch, **options) for batch in batches]
+
+def _measurement(memory: Memory | None, request: PhasesRequest, doing: str) -> Measurement:
+    """One attempt at the latency, with the memory of an earlier process or of this one."""
+    answer = _in_fresh_process(request, doing)
+    memory, timing = answer.memory or memory, answer.timing
+    assert memory and timing
+    conditions = request.conditions
+    alone = device_name(conditions.resolved, conditions.dtype, 1, conditions.threads)
+    quiet_ms = _fastest_known(alone, timing.reference.fastest_ms)
+    return Measurement(
+        latency_ms=timing.latency,
+        peak_memory_bytes=memory.peak_bytes,
+        device=timing.device,
+        environment=timing.environment,
+        flags=[*timing.flags, *_slower(timing, quiet_ms)],
+        conditions=conditions,
+        reference=timing.reference,
+        quiet_reference_ms=quiet_ms,
+        reserved_memory_bytes=memory.reserved_bytes,
+        process_memory_bytes=memory.process_bytes,
+    )
 
 
-def _compare_with_quiet(answer: dict[str, Any], device: str) -> None:
-    """Adds the reference network's time on the quiet machine, and a flag if this one is slower."""
-    paired = Paired(**answer["reference"])
-    quiet = answer["quiet_reference_ms"] = _fastest_known(device, paired.fastest_ms)
-    if paired.reference_ms > (1 + SLOWER) * quiet:
-        answer["flags"].append(
-            f"the machine is slower than it was: the reference network took {paired.reference_ms:.3g} ms in the "
-            f"median, and {quiet:.3g} ms when it was fastest"
-        )
+def _slower(timing: Timing, quiet_ms: float) -> list[str]:
+    """A flag if the machine is slower than it was when the reference network took `quiet_ms`."""
+    reference_ms = timing.reference.reference_ms
+    if reference_ms <= (1 + SLOWER) * quiet_ms:
+        return []
+    return [
+        f"the machine is slower than it was: the reference network took {reference_ms:.3g} ms in the median, and "
+        f"{quiet_ms:.3g} ms when it was fastest"
+    ]
+
+
+def _disturbance(measurement: Measurement) -> tuple[int, float]:
+    """Orders attempts: the fewer flags and the faster the reference, the less disturbed."""
+    assert measurement.reference
+    return len(measurement.flags), measurement.reference.reference_ms
 
 
 def _fastest_known(device: str, fastest_ms: float) -> float:
@@ -258,139 +266,3 @@ def _fastest_known(device: str, fastest_ms: float) -> float:
             with replacing(path) as draft:
                 draft.write_text(json.dumps(known | {key: fastest}, indent=2) + "\n")
     return fastest
-
-
-def _in_fresh_process(request: dict[str, Any], what: str) -> dict[str, Any]:
-    """Hands the request to a process and returns its answer; every way in which that can fail is a
-    NasError.
-    """
-    document = json.dumps(request)
-    env = dict(os.environ)
-    root = str(Path(__file__).resolve().parents[2])
-    if root != sysconfig.get_path("purelib"):  # in a checkout: the child finds this package where this process did
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))
-    conditions = request["conditions"]
-    if conditions["runtime"] == "onnx":
-        env["OMP_WAIT_POLICY"] = "PASSIVE"  # torch's threads, which run the reference, spin in the way of the others
-    slow_start = conditions["compile"] or conditions["runtime"] == "onnx"
-    limit = START_SECONDS * (COMPILING if slow_start else 1) + 6 * request["max_seconds"]
-    try:
-        child = subprocess.run(
-            _COMMAND, input=document, env=env, capture_output=True, text=True, errors="replace", timeout=limit
-        )
-    except subprocess.TimeoutExpired:
-        raise NasError(
-            f"{what} did not end within {limit:g} s; allowed: a smaller network, or a max_seconds above "
-            f"{request['max_seconds']:g}"
-        ) from None
-    if child.returncode == -signal.SIGKILL:
-        raise NasError(
-            f"{what} was killed by the system, which happens when memory runs out; "
-            f"allowed: a network, input and batch that fit into memory"
-        )
-    last_words = " ".join((child.stderr.strip().splitlines() or ["it said nothing"])[-1].split())
-    if child.returncode:
-        number = -child.returncode
-        how = f"died of {signal.Signals(number).name}" if number > 0 else f"failed with exit code {child.returncode}"
-        raise NasError(f"{what} {how}: {last_words}")
-    try:
-        answer = json.loads(child.stdout)
-    except json.JSONDecodeError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise NasError(f"{what} gave no measurement but {child.stdout[:80]!r}: {last_words}")
-    if "error" in answer:
-        raise NasError(answer["error"])
-    return answer
-
-
-def _measure_here(request: dict[str, Any]) -> dict[str, Any]:
-    """Measures in this process, which must be fresh; returns the entries of a Measurement that its
-    phases give.
-    """
-    target, conditions = Target.from_dict(request["target"]), Conditions(**request["conditions"])
-    phases, device = request["phases"], conditions.resolved
-    graph = Path(request["graph"]) if "graph" in request else None
-    target.import_code()  # before memory is looked at: code is no part of a network's memory
-    env = environment(device) | {"threads": conditions.threads}
-    name = conditions.name
-    env["affinity"] = pin(conditions.threads)
-    torch.set_num_threads(conditions.threads)
-    answer: dict[str, Any] = {}
-    try:
-        with target.explained("training step" if conditions.train else "forward"):
-            if "export" in phases and graph is not None:
-                export(target, conditions, graph)
-            if "memory" in phases:
-                answer |= _memory_here(target, conditions, graph)
-            if "latency" in phases:
-                answer["device"] = name
-                answer |= _latency_here(target, conditions, graph, env, request["max_seconds"])
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise NasError(
-            f"{_kind(target)} {target.name!r} at batch {conditions.batch} does not fit into the memory of {device} "
-            f"({one_line(error)}); allowed: a smaller batch, input or network"
-        ) from None
-    return answer
-
-
-def _memory_here(target: Target, conditions: Conditions, graph: Path | None) -> dict[str, Any]:
-    device = conditions.resolved
-    if device.type == "cpu":
-        load_code(conditions)
-    warm = conditions.train is not None or conditions.compile or conditions.cuda_graph
-    answer: dict[str, Any] = {"peak_memory_bytes": peak_bytes(lambda: prepare(target, conditions, graph), device, warm)}
-    if device.type == "cuda":
-        answer["reserved_memory_bytes"] = torch.cuda.max_memory_reserved(device)
-        answer["process_memory_bytes"] = gpu_state(device).get("process_bytes")
-    return answer
-
-
-def _latency_here(
-    target: Target, conditions: Conditions, graph: Path | None, env: dict[str, Any], max_seconds: float
-) -> dict[str, Any]:
-    device, threads = conditions.resolved, conditions.threads
-    run = prepare(target, conditions, graph)
-    reference = reference_run(device, conditions.torch_dtype)
-    run()  # compiling, capturing and allocating would use up the time for warm-up
-    watch = Watch(device, threads, env["affinity"])
-    pairs = time_pairs(run, reference, device, max_seconds=max_seconds)
-    flags = watch.flags()
-    if device.type == "cuda":
-        env = env | {"driver": watch.gpu}
-    latency, paired = Latency.of([time for runs, _ in pairs for time in runs]), Paired.of(pairs)
-    if threads > env["cores"]:
-        flags.append(f"{threads} threads share {env['cores']} cores")
-    if paired.slowed > SLOWED:
-        flags.append(
-            f"the machine was disturbed: the reference network took {paired.reference_ms:.3g} ms in the median and "
-            f"{paired.fastest_ms:.3g} ms in its fastest runs"
-        )
-    inexact = latency.relative_error
-    if inexact is None:
-        flags.append(f"timed runs in {max_seconds:g} s: {latency.n}, too few to tell how well the median is known")
-    elif inexact > TOLERANCE:
-        flags.append(f"the median of {latency.n} runs is known to within {inexact:.1%} only, not {TOLERANCE:.0%}")
-    return {"latency_ms": asdict(latency), "reference": asdict(paired), "environment": env, "flags": flags}
-
-
-def _kind(target: Target) -> str:
-    return "factory" if target.factory else "architecture"
-
-
-def _main() -> None:
-    # Whatever libraries print goes to stderr: stdout carries the answer alone.
-    answer_file = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    try:
-        answer = _measure_here(json.load(sys.stdin))
-    except NasError as error:
-        answer = {"error": str(error)}
-    with answer_file:
-        json.dump(answer, answer_file)
-
-
-if __name__ == "__main__":
-    _main()

@@ -19,7 +19,8 @@ from nas.profiler.measured import measure as measure_module
 from nas.profiler.measured.device import OPTIMIZERS, Conditions
 from nas.profiler.measured.execution import export, prepare
 from nas.profiler.measured.latency import Latency, Paired
-from nas.profiler.measured.measure import Measurement, measure, measure_batches
+from nas.profiler.measured.measure import Measurement, measure
+from nas.profiler.measured.phases import Memory, PhasesAnswer, PhasesRequest, Timing
 from nas.profiler.target import Input, Target
 
 TINY = Architecture.parse(
@@ -141,25 +142,9 @@ def test_unknown_name() -> None:
         measure("no_such_network")
 
 
-@pytest.mark.parametrize(
-    ("program", "message"),
-    [
-        ("import os; os.kill(os.getpid(), 9)", "killed by the system, which happens when memory runs out"),
-        ("import os; os.kill(os.getpid(), 6)", "died of SIGABRT: it said nothing"),
-        ("raise RuntimeError('no kernel')", "failed with exit code 1: RuntimeError: no kernel"),
-        ("print('hello')", r"gave no measurement but 'hello\\n'"),
-        ("print(3)", r"gave no measurement but '3\\n'"),
-        ("""print('{"error": "too large"}')""", "^too large$"),
-    ],
-)
-def test_a_failing_process_tells_why(monkeypatch: pytest.MonkeyPatch, program: str, message: str) -> None:
-    monkeypatch.setattr(measure_module, "_COMMAND", [sys.executable, "-c", program])
-    with pytest.raises(NasError, match=message):
-        measure(TINY, device="cpu")
-
-
 def test_an_endless_process_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure_module, "_COMMAND", [sys.executable, "-c", "import time; time.sleep(60)"])
+    program = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr("nas.profiler.measured.process.command", lambda module: program)
     monkeypatch.setattr(measure_module, "START_SECONDS", 0)
     with pytest.raises(NasError, match=r"did not end within 0\.3 s"):
         measure(TINY, device="cpu", max_seconds=0.05)
@@ -184,15 +169,10 @@ def answering(monkeypatch: pytest.MonkeyPatch, flags: list[str], reference_ms: f
     """Lets measuring processes answer at once: three pairs, of which a run takes twice as long as
     the reference.
     """
-    pairs = [([2 * reference_ms], [reference_ms])] * 3
-    answer = {
-        "latency_ms": asdict(Latency.of([2 * reference_ms] * 3)),
-        "reference": asdict(Paired.of(pairs)),
-        "peak_memory_bytes": 7,
-        "device": "abacus",
-        "environment": {},
-    }
-    monkeypatch.setattr(measure_module, "_in_fresh_process", lambda request, what: answer | {"flags": list(flags)})
+    paired = Paired.of([([2 * reference_ms], [reference_ms])] * 3)
+    timing = Timing("abacus", Latency.of([2 * reference_ms] * 3), paired, {}, list(flags))
+    answer = PhasesAnswer(Memory(7), timing)
+    monkeypatch.setattr(measure_module, "_in_fresh_process", lambda request, doing: answer)
 
 
 def test_strict_refuses_what_was_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,12 +213,6 @@ def test_a_damaged_cache_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, cache: 
     cache.write_text(text)
     answering(monkeypatch, [])
     assert measure(TINY, "cpu").quiet_reference_ms == 10.0
-
-
-def test_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, [])
-    found = measure_batches(TINY, [1, 4], device="cpu", threads=1)
-    assert [one.conditions and one.conditions.batch for one in found] == [1, 4]
 
 
 def test_records_without_conditions_and_reference_are_read() -> None:
@@ -322,14 +296,12 @@ def test_a_disturbed_measurement_is_taken_again_and_the_least_disturbed_kept(
     reference = iter([20.0, 30.0, 10.5, 40.0])
     phases = []
 
-    def process(request: dict[str, Any], what: str) -> dict[str, Any]:
-        phases.append(request["phases"])
-        if request["phases"] == ("memory",):
-            return {"peak_memory_bytes": 1}
+    def process(request: PhasesRequest, doing: str) -> PhasesAnswer:
+        phases.append(request.phases)
+        if request.phases == ("memory",):
+            return PhasesAnswer(Memory(1))
         ms = next(reference)
-        paired = {"ratio": 2.0, "reference_ms": ms, "fastest_ms": 10.0, "samples": [ms] * 3}
-        latency = asdict(Latency.of([2 * ms] * 3))
-        return {"latency_ms": latency, "reference": paired, "environment": {}, "flags": [], "device": "x"}
+        return PhasesAnswer(None, Timing("x", Latency.of([2 * ms] * 3), Paired(2.0, ms, 10.0, [ms] * 3), {}, []))
 
     monkeypatch.setattr(measure_module, "_in_fresh_process", process)
     monkeypatch.setattr(measure_module, "PAUSE", 0.0)

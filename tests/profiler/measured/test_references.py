@@ -1,4 +1,4 @@
-"""The table of measured reference networks: it goes on where it stopped, and is printed as a page."""
+"""The table of measured reference networks: it goes on where it stopped; the page shows it."""
 
 from __future__ import annotations
 
