@@ -4,10 +4,12 @@ too.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
 _PREFIXES = (("G", 9), ("M", 6), ("k", 3), ("", 0))
+MISSING = "\N{EN DASH}"
 _DIGITS = 4  # after the point, in a column with a prefix
 
 
@@ -21,6 +23,14 @@ def quantity(value: float, base: str = "") -> str:
     symbol, power = _prefix(value)
     scaled = value / 10**power
     return f"{scaled:.4g} {symbol}{base}".rstrip() if scaled < 1000 else f"{scaled:.0f} {symbol}{base}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Formats with so many significant digits, never in powers of ten; nan is a dash."""
+    if not math.isfinite(value):
+        return MISSING
+    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -12,7 +12,6 @@ from rich.table import Table
 from nas.architecture import load
 from nas.cli.options import searched
 from nas.space import SearchSpace
-from nas.units import quantity
 
 if TYPE_CHECKING:
     from nas.limits.budget import Budget
@@ -45,6 +44,7 @@ def space_command(
 
 def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Console, seed: int = 0) -> Table:
     """Prices a sample of a space and lays out its cost and the share inside a budget."""
+    from nas.limits.metrics import metrics
     from nas.limits.survey import survey
 
     with Progress(console=console, transient=True) as progress:
@@ -61,13 +61,7 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
         caption=f"{100 * inside / samples:.0f} % of them inside {budget}{beside}. FLOPs are multiply-adds of "
         "convolutions, linear layers and attention products; training memory is a step with AdamW.",
     )
-    for title, column, unit in (
-        ("FLOPs", "macs", ""),
-        ("parameters", "params", ""),
-        ("activations kept for backward", "activation_bytes", "B"),
-        ("training memory", "memory_bytes", "B"),
-        ("inference memory", "inference_memory_bytes", "B"),
-    ):
-        values = figures[column]
-        table.add_row(title, *(quantity(value, unit) for value in (values.min(), values.median(), values.max())))
+    for metric in metrics("computed"):
+        values = figures[metric.name]
+        table.add_row(metric.title, *(metric.text(value) for value in (values.min(), values.median(), values.max())))
     return table

@@ -1,4 +1,4 @@
-"""What a candidate costs and whether it is inside the budget: the search space as samplers see it."""
+"""A search space as samplers see it: candidates with their costs, and how far outside a budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
 from nas.architecture import OPERATORS, Architecture, ArchitectureError, load
+from nas.errors import NasError
 from nas.limits.budget import Budget
+from nas.limits.metrics import computed_figures, metrics
 from nas.pareto.parameters import Params
 from nas.profiler.computed.cost import Cost, cost
 from nas.resources import resource_names
@@ -39,6 +41,10 @@ class Gate:
         budget: Hard limits at the space's input.
         figures: Further figures of a candidate that the budget may limit, such as a predicted
             latency.
+        objectives: Names of the computed metrics that a search compares beside accuracy.
+
+    Raises:
+        NasError: An objective is no computed metric.
     """
 
     def __init__(
@@ -46,7 +52,13 @@ class Gate:
         space: SearchSpace,
         budget: Budget,
         figures: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
+        objectives: Sequence[str] = ("macs",),
     ) -> None:
+        known = {metric.name: metric for metric in metrics("computed")}
+        for name in objectives:
+            if name not in known:
+                raise NasError(f"objective {name!r} is not computed before training; allowed: {', '.join(known)}")
+        self._objectives = [known[name] for name in objectives]
         self.space, self.budget, self._figures = space, budget, figures
         self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
         self._keys: dict[Hashable, str] = {}
@@ -63,11 +75,12 @@ class Gate:
             architecture = self.space.decode(params)
             if len(self._keys) > REMEMBERED:
                 self._keys, self._candidates = {}, {}
-            key = self._keys[asked] = architecture.hash
+            key = architecture.hash
             if key not in self._candidates:
                 priced = cost(architecture)
                 figures = {**self.budget.computed(priced), **self._figures(architecture)}
                 self._candidates[key] = Priced(key, architecture, priced, figures, self.budget.violation(figures))
+            self._keys[asked] = key  # once it is priced: what fails is tried again when it is next asked for
         return self._candidates[self._keys[asked]]
 
     def references(self) -> list[Params]:
@@ -118,8 +131,13 @@ class Gate:
         return np.array(rows, float)
 
     def costs(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
-        """log10 of multiply-adds, (candidates, 1)."""
-        return np.log10([[self.candidate(params).cost.macs] for params in candidates])
+        """The objectives, (candidates, objectives); log10 of those that differ by factors."""
+        names = [metric.name for metric in self._objectives]
+        figures = [computed_figures(self.candidate(params).cost, names) for params in candidates]
+        values = np.array([[row[name] for name in names] for row in figures], float).reshape(-1, len(names))
+        logarithmic = [metric.logarithmic for metric in self._objectives]
+        values[:, logarithmic] = np.log10(values[:, logarithmic])
+        return values
 
     def violations(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
         return np.array([self.candidate(params).violation for params in candidates])

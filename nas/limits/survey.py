@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from nas.architecture import ArchitectureError
-from nas.limits.budget import COMPUTED
+from nas.errors import NasError
 from nas.limits.gate import Gate, Priced
+from nas.limits.metrics import METRICS, Metric, computed_figures
 from nas.pareto.parameters import Params
 from nas.profiler.computed.cost import cost
 from nas.space import Hole, Label, SearchSpace
@@ -26,14 +27,12 @@ def survey(
     """Prices random candidates of a space at its own target input.
 
     Returns:
-        A row per candidate: macs, params, inference_memory_bytes, activation_bytes, memory_bytes
-        (training), all of one clip.
+        A row per candidate, with a column for each computed metric of `nas.limits.metrics`.
     """
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(samples):
-        priced = cost(space.decode(space.sample_params(rng)))
-        rows.append({"activation_bytes": priced.activation_bytes} | {k: of(priced) for k, of in COMPUTED.items()})
+        rows.append(computed_figures(cost(space.decode(space.sample_params(rng)))))
         if progress:
             progress(i + 1, samples)
     return pd.DataFrame(rows)
@@ -46,21 +45,53 @@ def nearest(gate: Gate, seed: int = 0, samples: int = 64) -> Priced:
     Draws random candidates, then changes the best of them one hole at a time for as long as that
     brings them nearer to the budget. Where all of these get stuck, the nearest is changed in a few
     holes at random, and so on from there.
+
+    Raises:
+        NasError: `samples` is below 1.
     """
+    if samples < 1:
+        raise NasError(f"samples {samples} is not allowed; allowed: whole numbers from 1")
     rng = np.random.default_rng(seed)
     drawn: list[_Found] = []
     while len(drawn) < samples and (not drawn or drawn[0][0][0] > 0):
         drawn = sorted([*drawn, _found(gate, gate.sample(rng))], key=_distance)
-    best = drawn[0]
-    for attempt in range(STARTS + KICKS):
+    best, starts = drawn[0], drawn[:STARTS]
+    for attempt in range(len(starts) + KICKS):
         if best[0][0] == 0:
             break
-        start = drawn[attempt] if attempt < STARTS else _found(gate, _kicked(gate, best[1], rng))
+        start = starts[attempt] if attempt < len(starts) else _found(gate, _kicked(gate, best[1], rng))
         found = _descended(gate, start, rng)
-        if found[0] == best[0] and 0 < attempt < STARTS:
+        if found[0] == best[0] and 0 < attempt < len(starts):
             break  # starts that have nothing to do with each other end at the same: there is no better one
         best = min(best, found, key=_distance)
     return gate.candidate(best[1])
+
+
+def check_budget(gate: Gate) -> None:
+    """Refuses a budget that nothing in the space meets, naming the nearest candidate and how far it
+    is off.
+
+    Raises:
+        NasError: Nothing was found inside the budget.
+    """
+    found, budget = nearest(gate), gate.budget
+    if found.violation > 0:
+        misses = " and ".join(
+            f"{_described(METRICS[limit.metric], found.figures[limit.metric])}, which misses {limit.text} by "
+            f"{100 * limit.violation(found.figures[limit.metric]):.0f} %"
+            for limit in budget.limits
+            if limit.metric in found.figures and limit.violation(found.figures[limit.metric])
+        )
+        raise NasError(
+            f"budget {str(budget)!r} cannot be met in space {gate.space.name!r}: its nearest candidate has {misses}; "
+            f"allowed: a limit that includes it"
+        )
+
+
+def _described(metric: Metric, value: float) -> str:
+    """A figure of a candidate that nobody has trained yet: where it is not computed, it is
+    predicted."""
+    return metric.text(value) + ("" if metric.compute else " as predicted")
 
 
 _Found = tuple[tuple[float, float], Params]  # by how much it misses the budget, its multiply-adds, and the candidate

@@ -14,9 +14,10 @@ from rich.console import Console
 from nas.architecture import Architecture, ArchitectureError, Input, load
 from nas.data.datasets import VideoData, open_data
 from nas.errors import NasError
-from nas.limits.budget import Budget, gpu_share, training_step_memory, trial_memory
+from nas.limits.budget import Budget
 from nas.limits.gate import Gate
-from nas.limits.survey import nearest
+from nas.limits.memory import gpu_share, training_step_memory, trial_memory
+from nas.limits.survey import check_budget
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, device_name, memory_bytes, resolve_device
 from nas.runs.confirm import TIME_SHARE
@@ -265,36 +266,3 @@ def _proxy_epochs(sample: list[Architecture], pixels: int, clips: int, on_gpu: b
     median = float(np.median([cost(architecture).macs for architecture in sample]))
     per_epoch = 3 * median * pixels / (target.frames * target.size[0] * target.size[1]) * clips
     return int(np.clip(round(PROXY_MACS[on_gpu] / per_epoch), 3, 30))
-
-
-def check_budget(gate: Gate) -> None:
-    """Refuses a budget that nothing in the space meets, naming the nearest candidate and how far it
-    is off.
-
-    Raises:
-        NasError: Nothing was found inside the budget.
-    """
-    found, budget = nearest(gate), gate.budget
-    if found.violation > 0:
-        known = found.figures
-        missed = [limit for limit in budget.limits if limit.metric in known and limit.violation(known[limit.metric])]
-        misses = " and ".join(
-            f"{_shown(known[limit.metric], limit.metric)}, which misses {limit.text} by "
-            f"{100 * limit.violation(known[limit.metric]):.0f} %"
-            for limit in missed
-        )
-        raise NasError(
-            f"budget {str(budget)!r} cannot be met in space {gate.space.name!r}: its nearest candidate has {misses}; "
-            f"allowed: a limit that includes it"
-        )
-
-
-def _shown(value: float, metric: str) -> str:
-    scale, unit = {
-        "macs": (1e9, "GFLOPs"),
-        "params": (1e6, "M params"),
-        "memory_bytes": (1e9, "GB of training memory"),
-        "inference_memory_bytes": (1e9, "GB of inference memory"),
-        "latency_ms": (1.0, "ms as predicted"),
-    }[metric]
-    return f"{value / scale:.3g} {unit}"

@@ -14,13 +14,14 @@ from typing import Any
 
 from nas.errors import Interrupted, NasError
 from nas.limits.gate import Gate
+from nas.limits.survey import check_budget
 from nas.profiler.measured.device import available_cores
 from nas.resources import replacing
 from nas.runs.confirm import ConfirmSearcher, expected_seconds, repeats
 from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
 from nas.runs.folder import Run
 from nas.runs.measuring import latency_predictor, measure_front, measured_latencies, predicted
-from nas.runs.plan import Plan, check_budget
+from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
 from nas.runs.ranking import eligible, front_of, read_confirmations
 from nas.runs.record import FILE, Counts, RunRecord, read_record, write_record

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nas.errors import NasError
-from nas.limits.budget import training_memory
+from nas.limits.metrics import computed_figures, metrics
 from nas.resources import replacing
 
 if TYPE_CHECKING:
@@ -17,24 +17,16 @@ if TYPE_CHECKING:
 
 TRIALS, FRONT = "trials.csv", "front.csv"
 TRIAL_TEXTS = ("state", "operators", "hash")
-TRIAL_NUMBERS = (
-    "accuracy",
-    "test_accuracy",
-    "epochs",
-    "seconds",
-    "macs",
-    "params",
-    "activation_bytes",
-    "memory_bytes",
-    "latency_ms_predicted",
-    "latency_ms_low",
-    "latency_ms_high",
-)
 # What front.csv has beside the columns of trials.csv.
 FRONT_TEXTS = ("pick", "flags")
-MEASUREMENTS = ("latency_ms", "latency_iqr_ms", "latency_p95_ms", "peak_memory_bytes")
 MEANS = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")
 _REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")
+
+
+def trial_numbers() -> tuple[str, ...]:
+    """The columns of `trials.csv` that hold numbers, beside the number of the trial."""
+    known = (*metrics("computed"), *metrics("predicted"))
+    return ("accuracy", "test_accuracy", "epochs", "seconds", *(metric.name for metric in known))
 
 
 def read_trials(folder: Path) -> pd.DataFrame:
@@ -43,7 +35,7 @@ def read_trials(folder: Path) -> pd.DataFrame:
     Raises:
         NasError: The file is not such a table.
     """
-    table = read_table(folder / TRIALS, TRIAL_TEXTS, TRIAL_NUMBERS, _REQUIRED)
+    table = read_table(folder / TRIALS, TRIAL_TEXTS, trial_numbers(), _REQUIRED)
     return table.sort_values("trial", ignore_index=True)
 
 
@@ -54,7 +46,7 @@ def read_front(folder: Path) -> pd.DataFrame:
     Raises:
         NasError: The file is not such a table.
     """
-    numbers = (*TRIAL_NUMBERS, *MEASUREMENTS, *MEANS)
+    numbers = (*trial_numbers(), *(metric.name for metric in metrics("measured")), *MEANS)
     front = read_table(folder / FRONT, (*TRIAL_TEXTS, *FRONT_TEXTS), numbers, _REQUIRED)
     front["seeds"] = front["seeds"].fillna(1).astype(int)
     return front.sort_values("macs", ignore_index=True)
@@ -108,18 +100,15 @@ def trials_table(
         {**_row(proposer.candidates[i], proposer.results[i]), **predicted(proposer.candidates[i])}
         for i in sorted(proposer.results)
     ]
-    return pd.DataFrame(rows, columns=["trial", "state", *TRIAL_NUMBERS, "operators", "hash", "error"])
+    return pd.DataFrame(rows, columns=["trial", "state", *trial_numbers(), "operators", "hash", "error"])
 
 
 def _row(candidate: Candidate, result: Result) -> dict[str, Any]:
-    architecture, figures = candidate.architecture, candidate.cost
+    architecture = candidate.architecture
     return {
         **{name: result.get(name) for name in ("state", "accuracy", "test_accuracy", "epochs", "seconds", "error")},
         "trial": candidate.index,
-        "macs": figures.macs,
-        "params": figures.params,
-        "activation_bytes": figures.activation_bytes,
-        "memory_bytes": training_memory(figures),
+        **computed_figures(candidate.cost),
         "operators": " ".join(f"{op}*{n}" for op, n in architecture.operators.items()),
         "hash": architecture.hash,
     }

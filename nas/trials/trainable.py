@@ -15,7 +15,7 @@ from ray import tune
 
 from nas.architecture import Architecture
 from nas.data.datasets import Clips, Split, VideoData, load_clips
-from nas.limits.budget import fitting_micro_batch, training_step_memory
+from nas.limits.memory import fitting_micro_batch, training_step_memory
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
 from nas.training.loop import Recipe, Training, accuracy

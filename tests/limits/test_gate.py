@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.architecture import load
+from nas.architecture import Architecture, load
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
 from nas.profiler.computed.cost import cost
@@ -52,3 +52,24 @@ def test_published_networks_are_found_and_those_inside_come_first() -> None:
     assert Gate(TINY, Budget.parse("1gflops")).references() == []
     around = Gate(SearchSpace.around(load("x3d_s"), 2), Budget.parse("10gflops"))
     assert around.references() == [{"edits": 0}]
+
+
+def test_a_candidate_that_could_not_be_priced_is_tried_again() -> None:
+    answers: list[ValueError | dict[str, float]] = [
+        ValueError("the predictor is away"),
+        ValueError("still"),
+        {"latency_ms": 1.0},
+    ]
+
+    def predict(architecture: Architecture) -> dict[str, float]:
+        answer = answers.pop(0)
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    gate = Gate(TINY, Budget.parse("2ms"), predict)
+    params = TINY.sample_params(np.random.default_rng(0))
+    for message in ("away", "still"):
+        with pytest.raises(ValueError, match=message):
+            gate.candidate(params)
+    assert gate.candidate(params).figures == {"latency_ms": 1.0}

@@ -3,6 +3,7 @@
 import pytest
 
 from nas.architecture import Architecture
+from nas.errors import NasError
 from nas.limits import survey
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
@@ -50,3 +51,13 @@ def test_a_space_of_one_candidate_has_its_nearest(width: object) -> None:
     found = nearest(Gate(space, Budget.parse("1..2mparams")))
     assert found.figures["params"] == cost(found.architecture).params
     assert found.violation == pytest.approx(1 - found.figures["params"] / 1e6)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_few_samples_are_enough_to_begin_with(samples: int) -> None:
+    assert nearest(Gate(TINY, narrow(7)), samples=samples).violation >= 0
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(NasError, match="samples 0 is not allowed; allowed: whole numbers from 1"):
+        nearest(Gate(TINY, narrow(7)), samples=0)

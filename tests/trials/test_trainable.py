@@ -10,7 +10,7 @@ import pytest
 
 from nas.architecture import Architecture
 from nas.data.datasets import Clips
-from nas.limits.budget import training_step_memory
+from nas.limits.memory import training_step_memory
 from nas.profiler.computed.cost import cost
 from nas.training.loop import Recipe
 from nas.trials import trainable
