@@ -36,18 +36,19 @@ from nas.architecture import (
     Full3D,
     JointFilter,
     LayerConfig,
+    Part,
     R2Plus1D,
     Shape,
     SparseTube,
     Tube,
 )
-from nas.models.common import Triple
-from nas.models.layers import build_layer
+from nas.architecture.fields import Triple
 from nas.models.layers.channel_attention import ChannelAttentionBlock
 from nas.models.layers.factorized import Attention, FactorizedBlock
 from nas.models.layers.sparse_tube import SparseTubeBlock
 from nas.models.layers.t2d import T2DBlock
 from nas.models.layers.tps import PATTERNS, TPSBlock
+from nas.models.network import build_part
 
 BATCH = 2
 TOLERANCE = 1e-4  # float32, relative to the largest number where that is above 1
@@ -410,7 +411,7 @@ def layers(case: Case, device: str) -> tuple[list[nn.Module], list[Tensor], list
     torch.manual_seed(0)
     shape_out = case.shape.strided(case.stride, case.width or case.shape.channels)
     case.config.check(shape_out, case.name)
-    ours = build_layer(case.config, case.shape, shape_out, case.stride)
+    ours = build_part(Part(case.name, case.config, case.shape, shape_out, case.stride))
     with torch.no_grad():
         for parameter in ours.parameters():  # weights that start at zero would hide a difference
             parameter += 0.02 * torch.randn_like(parameter)

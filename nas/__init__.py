@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nas.architecture import Architecture, ArchitectureError, load
+from nas.architecture import Architecture, ArchitectureError, load, register_operator
 from nas.errors import NasError
 from nas.space import SearchSpace
 
@@ -31,6 +31,7 @@ __all__ = [
     "cost",
     "load",
     "measure",
+    "register_operator",
     "search",
 ]
 

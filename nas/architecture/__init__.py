@@ -1,127 +1,85 @@
-"""The architecture file: the typed language in which every network is written; no torch."""
+"""The language of architecture files: the types in which every network is written, without torch.
 
-from nas.architecture.document import (
-    CLASS_TOKEN_OPERATORS,
-    LAYER_TYPES,
-    LISTED_WIDTH,
-    OPERATORS,
-    PAPER_TUBES,
-    POSITION_ENCODING,
-    STRIDED_OPERATORS,
-    T2D,
-    TOKEN_OPERATORS,
-    TPS,
-    UNIT_STRIDE,
-    X3D,
-    Activation,
-    Architecture,
-    ArchitectureError,
-    AttentionConfig,
-    AttentionHead,
-    ChannelAttention,
-    ClassTokenHead,
-    ClassTokens,
-    Config,
+Here are shapes, fields, the types of stems, layers, downsamplings and heads, the registries that
+find them, the document and its edits. Nothing here builds, prices or searches a network.
+"""
+
+from __future__ import annotations
+
+from nas.architecture.document import Architecture, Input, Part, Stage, check_layer, load, read_yaml
+from nas.architecture.downsamples import (
+    DOWNSAMPLES,
     ConvDownsample,
-    ConvHead,
-    ConvStem,
-    D2Plus1D,
-    Downsample,
     DownsampleConfig,
-    Dropout,
-    Factorized,
     FramePool,
-    Full3D,
-    Head,
-    HeadConfig,
     InLayerDownsample,
-    Input,
-    JointFilter,
-    Layer,
-    LayerConfig,
-    MeanHead,
     MergeDownsample,
-    NonNegativeInt,
-    Odd,
-    Offset,
-    Pair,
-    Part,
-    PatchStem,
-    PositiveInt,
-    R2Plus1D,
-    Shape,
-    SparseTube,
-    Stage,
-    Stem,
-    StemTube,
-    StridedDownsample,
-    Triple,
-    Tube,
-    TubeStem,
-    check_layer,
-    load,
-    read_yaml,
 )
+from nas.architecture.fields import Config, Operator, Tube
+from nas.architecture.heads import HEADS, AttentionHead, ClassTokenHead, ConvHead, HeadConfig, MeanHead
+from nas.architecture.layers import LAYERS, AttentionConfig, LayerConfig
+from nas.architecture.layers.channel_attention import ChannelAttention
+from nas.architecture.layers.d2plus1d import D2Plus1D
+from nas.architecture.layers.factorized import Factorized
+from nas.architecture.layers.full3d import Full3D
+from nas.architecture.layers.joint_filter import JointFilter
+from nas.architecture.layers.r2plus1d import R2Plus1D
+from nas.architecture.layers.sparse_tube import SparseTube
+from nas.architecture.layers.t2d import T2D
+from nas.architecture.layers.tps import TPS
+from nas.architecture.layers.x3d import X3D
+from nas.architecture.messages import ArchitectureError
+from nas.architecture.registry import register_operator
+from nas.architecture.shape import UNIT_STRIDE, Shape
+from nas.architecture.stems import STEMS, StemConfig
+from nas.architecture.stems.conv import ConvStem
+from nas.architecture.stems.patch import PatchStem
+from nas.architecture.stems.tube import StemTube, TubeStem
 
 __all__ = [
-    "Activation",
+    "DOWNSAMPLES",
+    "HEADS",
+    "LAYERS",
+    "STEMS",
+    "T2D",
+    "TPS",
+    "UNIT_STRIDE",
+    "X3D",
     "Architecture",
     "ArchitectureError",
     "AttentionConfig",
     "AttentionHead",
-    "CLASS_TOKEN_OPERATORS",
     "ChannelAttention",
     "ClassTokenHead",
-    "ClassTokens",
     "Config",
     "ConvDownsample",
     "ConvHead",
     "ConvStem",
     "D2Plus1D",
-    "Downsample",
     "DownsampleConfig",
-    "Dropout",
     "Factorized",
     "FramePool",
     "Full3D",
-    "Head",
     "HeadConfig",
     "InLayerDownsample",
     "Input",
     "JointFilter",
-    "LAYER_TYPES",
-    "LISTED_WIDTH",
-    "Layer",
     "LayerConfig",
     "MeanHead",
     "MergeDownsample",
-    "NonNegativeInt",
-    "OPERATORS",
-    "Odd",
-    "Offset",
-    "PAPER_TUBES",
-    "POSITION_ENCODING",
-    "Pair",
+    "Operator",
     "Part",
     "PatchStem",
-    "PositiveInt",
     "R2Plus1D",
-    "STRIDED_OPERATORS",
     "Shape",
     "SparseTube",
     "Stage",
-    "Stem",
+    "StemConfig",
     "StemTube",
-    "StridedDownsample",
-    "T2D",
-    "TOKEN_OPERATORS",
-    "TPS",
-    "Triple",
     "Tube",
     "TubeStem",
-    "UNIT_STRIDE",
-    "X3D",
     "check_layer",
     "load",
     "read_yaml",
+    "register_operator",
 ]

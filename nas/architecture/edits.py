@@ -17,27 +17,21 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nas.architecture import (
-    LAYER_TYPES,
-    UNIT_STRIDE,
-    Architecture,
-    ArchitectureError,
-    LayerConfig,
-    Part,
-    Shape,
-    Tube,
-    check_layer,
-)
+from pydantic import ValidationError
+
+from nas.architecture.document import Architecture, Part, check_layer
+from nas.architecture.downsamples import DownsampleConfig
+from nas.architecture.layers import LAYERS, LayerConfig
+from nas.architecture.messages import ArchitectureError
+from nas.architecture.shape import UNIT_STRIDE, Shape
 
 DEFAULT_EDITS = 6
-RATIOS = ("mlp_ratio", "expansion")
 FACTORS = (0.5, 0.75, 1.25, 1.5, 2.0)
-LARGE_PLANE = 14  # rows or columns beyond which new attention layers get windows
-TUBES = (Tube(kernel=(2, 2, 2), stride=(2, 2, 2)), Tube(kernel=(4, 1, 1), stride=(4, 2, 2)))
+KEPT = ("heads", "mlp_ratio", "activation", "kernel", "temporal_kernel")  # where both layers have it alike
 
 
 def single_edits(base: Architecture) -> tuple[str, ...]:
-    """Every single edit of an architecture that can be built on its own, in the order of the file."""
+    """Every single edit of an architecture that can be built alone, in the order of the file."""
     parts = {part.path: part for part in base.parts()}
     names: list[str] = []
     for s, stage in enumerate(base.stages):
@@ -49,9 +43,8 @@ def single_edits(base: Architecture) -> tuple[str, ...]:
         for i, layer in enumerate(stage.layers):
             where = f"{path}.layers.{i}"
             part = parts[where]
-            kinds = (kind for kind in LAYER_TYPES if not isinstance(layer, kind))
-            replaced = (replacement(kind, layer, part.output) for kind in kinds)
-            names += [f"{where}.op={new.op}" for new in replaced if _fits(new, part)]
+            others = (kind for kind in LAYERS.types() if kind is not type(layer))
+            names += [f"{where}.op={kind.op_name()}" for kind in others if _fits(kind, layer, part)]
             names += [f"{where}.ratio=x{factor}" for factor in FACTORS if _ratio_of(layer)]
     return tuple(names)
 
@@ -87,7 +80,7 @@ def edited(base: Architecture, edits: Sequence[str]) -> dict[str, Any]:
                 stage["layers"][i] = new.model_dump(mode="json")
             else:
                 made = stage["layers"][i]
-                ratio = next((ratio for ratio in RATIOS if ratio in made), None)
+                ratio = _type_of(made["op"]).ratio
                 if ratio is None:
                     raise ArchitectureError(
                         target, f"has no meaning for the new operator {made['op']!r}; allowed: layers with a ratio"
@@ -132,41 +125,33 @@ def edits_between(base: Architecture, other: Architecture) -> tuple[str, ...] | 
 
 
 def replacement(kind: type[LayerConfig], layer: LayerConfig, shape: Shape) -> LayerConfig:
-    """A layer of another type in the place of one: what both have is kept, the rest is its default.
+    """A layer of another type in the place of one: of the fields in `KEPT` what both have is kept,
+    the rest is as `suited` has it.
 
     Args:
         kind: The new type.
         layer: The layer that it replaces.
         shape: The map that the layer gives.
     """
-    fields: dict[str, Any] = {
-        name: getattr(layer, name)
-        for name in ("heads", "mlp_ratio", "activation", "kernel", "temporal_kernel")
-        if name in kind.model_fields and hasattr(layer, name)
-    }
-    if "heads" in kind.model_fields and "heads" not in fields:
-        fields["heads"] = next(h for h in range(max(1, shape.channels // 32), 0, -1) if shape.channels % h == 0)
-    if "tubes" in kind.model_fields:
-        fields["tubes"] = TUBES
-    if "variant" in kind.model_fields and kind.class_tokens_allowed:
-        fields["variant"] = {"clip": "divided", "frame": "space"}.get(shape.class_tokens, "divided")
-        if not shape.grid:
-            fields["variant"] = "joint"
-    if "window" in kind.model_fields and shape.plain and max(shape.height, shape.width) > LARGE_PLANE:
-        fields["window"] = (8, 7, 7) if kind.model_fields["op"].default == "t2d" else (7, 7)
-    return kind.model_validate(fields).fitted(shape)
+    theirs, ours = type(layer).model_fields, kind.model_fields
+    kept = [name for name in KEPT if name in ours and name in theirs]
+    kept = [name for name in kept if ours[name].annotation == theirs[name].annotation]
+    return kind.suited(shape, **{name: getattr(layer, name) for name in kept})
 
 
 def _type_of(op: str) -> type[LayerConfig]:
-    return next(kind for kind in LAYER_TYPES if kind.model_fields["op"].default == op)
+    kind = LAYERS.find(op)
+    if kind is None:
+        raise ArchitectureError("op", f"{op!r} is unknown; allowed: {', '.join(LAYERS.names())}")
+    return kind
 
 
-def _fits(layer: LayerConfig, part: Part) -> bool:
-    if (part.stride != UNIT_STRIDE or part.input != part.output) and not layer.strides_allowed:
+def _fits(kind: type[LayerConfig], layer: LayerConfig, part: Part) -> bool:
+    if (part.stride != UNIT_STRIDE or part.input != part.output) and not kind.strides_allowed:
         return False
     try:
-        check_layer(layer, part.output, part.path)
-    except ArchitectureError:
+        check_layer(replacement(kind, layer, part.output), part.output, part.path)
+    except (ArchitectureError, ValidationError):
         return False
     return True
 
@@ -180,7 +165,7 @@ def _builds(base: Architecture, name: str) -> bool:
 
 
 def _ratio_of(layer: LayerConfig) -> float | None:
-    return next((getattr(layer, ratio) for ratio in RATIOS if hasattr(layer, ratio)), None)
+    return None if layer.ratio is None else float(getattr(layer, layer.ratio))
 
 
 def _scaled(ratio: float, scale: str) -> float:
@@ -212,14 +197,14 @@ def _width_group(base: Architecture, stage: int) -> list[int]:
     return members
 
 
-def _changes_width(downsample: Any) -> bool:
-    return hasattr(downsample, "stride")
+def _changes_width(downsample: DownsampleConfig | None) -> bool:
+    return downsample is not None and downsample.changes_width
 
 
 def _widths(base: Architecture, stage: int) -> list[int]:
     """Other widths, rounded to what the heads of the group divide, or to multiples of 4."""
     layers = [layer for member in _width_group(base, stage) for layer in base.stages[member].layers]
-    unit = math.lcm(4, *(layer.heads for layer in layers if hasattr(layer, "heads")))
+    unit = math.lcm(4, *(layer.width_divisor for layer in layers))
     width = base.stages[stage].width
     widths = {max(unit, round(width * factor / unit) * unit) for factor in FACTORS[:-1]}
     return sorted(widths - {width})

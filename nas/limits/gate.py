@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
-from nas.architecture import OPERATORS, Architecture, ArchitectureError, load
+from nas.architecture import LAYERS, Architecture, ArchitectureError, load
 from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.metrics import computed_figures, metrics
@@ -122,11 +122,11 @@ class Gate:
         """Logarithms of parameters and bytes moved, number of layers, and share of each operator
         among them.
         """
-        rows = []
+        rows, names = [], LAYERS.names()
         for candidate in map(self.candidate, candidates):
             operators = candidate.architecture.operators
             layers = sum(operators.values())
-            shares = [operators.get(name, 0) / layers for name in OPERATORS]
+            shares = [operators.get(name, 0) / layers for name in names]
             rows.append([np.log10(candidate.cost.params), np.log10(candidate.cost.bytes_moved), layers, *shares])
         return np.array(rows, float)
 

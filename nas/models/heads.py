@@ -8,10 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import AttentionHead, ClassTokenHead, ConvHead, MeanHead, Shape
-from nas.models.common import BatchNorm, Conv, attend, linear
+from nas.architecture.heads import AttentionHead, ClassTokenHead, ConvHead, MeanHead
+from nas.architecture.shape import Shape
+from nas.models.attention import attend
+from nas.models.convolution import BatchNorm, Conv
+from nas.models.mlp import linear
+from nas.models.registry import implements
 
 
+@implements(MeanHead)
 class MeanPool(nn.Module):
     """Mean over all tokens, LayerNorm before, between the mean over space and time, after or not at
     all; linear.
@@ -35,6 +40,7 @@ class MeanPool(nn.Module):
         return logits
 
 
+@implements(AttentionHead)
 class AttentionPool(nn.Module):
     """LayerNorm, one learned query with a softmax over all tokens, dropout, linear classifier
     (TubeViT).
@@ -55,6 +61,7 @@ class AttentionPool(nn.Module):
         return logits
 
 
+@implements(ClassTokenHead)
 class ClassTokenPool(nn.Module):
     """LayerNorm of the class token, dropout, linear classifier."""
 
@@ -69,6 +76,7 @@ class ClassTokenPool(nn.Module):
         return logits
 
 
+@implements(ConvHead)
 class ConvPool(nn.Module):
     """conv, BN, ReLU, mean, linear, ReLU, dropout, linear (X3D, VoV3D).
 
@@ -97,6 +105,3 @@ class ConvPool(nn.Module):
         if larger:
             return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
         return logits[:, 0]
-
-
-HEADS = {MeanHead: MeanPool, AttentionHead: AttentionPool, ClassTokenHead: ClassTokenPool, ConvHead: ConvPool}

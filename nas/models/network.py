@@ -2,109 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import (
-    Architecture,
-    ArchitectureError,
-    ConvDownsample,
-    FramePool,
-    LayerConfig,
-    MergeDownsample,
-    Part,
-    Shape,
-    load,
-)
+from nas.architecture import Architecture, ArchitectureError, LayerConfig, Part, load
 from nas.errors import NasError, brief
-from nas.models.common import pad_to_windows, tube_conv
-from nas.models.heads import HEADS
-from nas.models.layers import build_layer
-from nas.models.stems import STEMS, ClassToken
-
-
-class ConvDownsampling(nn.Module):
-    """LayerNorm, then a convolution whose kernel is its stride."""
-
-    def __init__(self, config: ConvDownsample, shape_in: Shape, shape_out: Shape) -> None:
-        super().__init__()
-        self.stride = config.stride
-        self.norm = nn.LayerNorm(shape_in.channels, eps=1e-5)
-        self.conv = tube_conv(shape_in.channels, shape_out.channels, config.stride, config.stride)
-
-    def forward(self, x_BTHWC: Tensor) -> Tensor:
-        y: Tensor = self.conv(pad_to_windows(self.norm(x_BTHWC), self.stride))
-        return y
-
-
-class PatchMerging(nn.Module):
-    """The cells of a stride side by side on channels, LayerNorm, linear without bias (Swin).
-
-    Cells are ordered by frame, then column, then row, as in Swin's weights.
-    """
-
-    def __init__(self, config: MergeDownsample, shape_in: Shape, shape_out: Shape) -> None:
-        super().__init__()
-        self.stride = config.stride
-        merged = shape_in.channels * math.prod(config.stride)
-        self.norm = nn.LayerNorm(merged, eps=1e-5)
-        self.reduction = nn.Linear(merged, shape_out.channels, bias=False)
-        nn.init.trunc_normal_(self.reduction.weight, std=0.02)
-
-    def forward(self, x_BTHWC: Tensor) -> Tensor:
-        st, sh, sw = self.stride
-        x = pad_to_windows(x_BTHWC, self.stride)
-        b, t, h, w, c = x.shape
-        x = x.reshape(b, t // st, st, h // sh, sh, w // sw, sw, c).permute(0, 1, 3, 5, 2, 6, 4, 7)
-        y: Tensor = self.reduction(self.norm(x.flatten(4)))
-        return y
-
-
-class FramePooling(nn.Module):
-    """The class token of each frame, or else the mean of its tokens; LayerNorm; position; class
-    token.
-    """
-
-    def __init__(self, config: FramePool, shape_in: Shape, shape_out: Shape) -> None:
-        super().__init__()
-        width = shape_out.channels
-        self.takes_token = shape_in.class_tokens == "frame"
-        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
-        self.position = nn.Parameter(torch.empty(1, shape_out.frames, 1, 1, width)) if config.position else None
-        if self.position is not None:
-            nn.init.trunc_normal_(self.position, std=0.02)
-        self.token = ClassToken(shape_out, config.position) if config.class_token else nn.Identity()
-
-    def forward(self, x_BTHWC: Tensor) -> Tensor:
-        x = x_BTHWC[:, :, :, :1] if self.takes_token else x_BTHWC.mean(dim=(2, 3), keepdim=True)
-        y: Tensor = self.norm(x)
-        if self.position is not None:
-            y = y + self.position
-        y = self.token(y)
-        return y
-
-
-_MODULES: dict[Any, Any] = {
-    **STEMS,
-    **HEADS,
-    ConvDownsample: ConvDownsampling,
-    MergeDownsample: PatchMerging,
-    FramePool: FramePooling,
-}
+from nas.models.registry import module_class
 
 
 def build_part(part: Part) -> nn.Module:
     """Returns the module of one part of a network, on torch's current default device."""
+    kind = module_class(type(part.config))
     if isinstance(part.config, LayerConfig):
-        return build_layer(part.config, part.input, part.output, part.stride)
-    module: nn.Module = _MODULES[type(part.config)](part.config, part.input, part.output)
-    return module
+        return kind(part.config, part.input, part.output, part.stride)
+    return kind(part.config, part.input, part.output)
 
 
 def part_inputs(part: Part, make: Callable[..., Tensor], batch: int = 1) -> tuple[Tensor, ...]:

@@ -15,14 +15,14 @@ from nas.space.space import (
 )
 
 __all__ = [
-    "Hole",
-    "Label",
     "MAX_DEPTH",
     "MAX_DRAWS",
     "MAX_EDITS",
     "MAX_RANGE",
     "MAX_REPEAT",
     "PLAIN",
+    "Hole",
+    "Label",
     "Params",
     "SearchSpace",
     "SpaceError",

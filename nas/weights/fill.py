@@ -35,6 +35,7 @@ from nas.architecture import (
     Part,
     PatchStem,
     Shape,
+    StemConfig,
     TubeStem,
 )
 from nas.errors import NasError
@@ -85,7 +86,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def fill_from(model: Network, source: str | Path, partial: bool = False) -> Filled:
-    """Fills a network from a file or a name on the Hugging Face hub; see `load_state` and `fill`."""
+    """Fills a network from a file or a name on the Hugging Face hub; see `load_state`, `fill`."""
     return fill(model, load_state(source), str(source), partial)
 
 
@@ -162,7 +163,7 @@ def _resized_frames(x_TN: Tensor, frames: int) -> Tensor:
 
 
 def inflate_bias_table(table: Tensor, shape: torch.Size, window: tuple[int, int]) -> Tensor:
-    """((2h-1)(2w-1), heads) to ((2T-1)(2wh-1)(2ww-1), heads): the same at every distance in time."""
+    """((2h-1)(2w-1), heads) to ((2T-1)(2wh-1)(2ww-1), heads): the same at all distances in time."""
     if table.ndim != 2:
         return table
     wh, ww = (2 * n - 1 for n in window)
@@ -232,11 +233,11 @@ def _stem(part: Part, image: ImageNetwork) -> Iterator[Slot]:
     config = part.config
     if isinstance(config, TubeStem):
         if not config.interpolated:
-            for tube in config.image_tubes():
+            for i in config.image_tubes():
                 # With space_to_depth the convolution makes a fraction of the image network's
                 # channels.
-                if math.prod(tube.space_to_depth) == 1:
-                    yield from _conv(f"tubes.{config.tubes.index(tube)}.conv", "stem", inflate_patch)
+                if math.prod(config.tubes[i].space_to_depth) == 1:
+                    yield from _conv(f"tubes.{i}.conv", "stem", inflate_patch)
         return
     if isinstance(config, ConvStem):
         yield from _conv("conv", "stem")
@@ -333,7 +334,7 @@ def _layout(architecture: Architecture) -> list[tuple[Part, str, bool]]:
 
 
 def _slots(architecture: Architecture, image: ImageNetwork) -> Iterator[Slot]:
-    """All parameters of a network that an image network of the family has, under their full names."""
+    """All parameters of a network that an image network of the family has, by their full names."""
     for part, at, pooled in _layout(architecture):
         slots: Iterator[Slot]
         if part.path == "stem":
@@ -418,7 +419,7 @@ def fill(model: Network, state: Mapping[str, Tensor], source: str = "checkpoint"
     return Filled(source, kind, list(filled), [name for name in targets if name not in filled], left, notes)
 
 
-def _stem_notes(stem: ConvStem | PatchStem | TubeStem, image: ImageNetwork, source: str) -> list[str]:
+def _stem_notes(stem: StemConfig, image: ImageNetwork, source: str) -> list[str]:
     """What the stem has and the image network has not; refuses a norm behind the image network's
     stem without place.
     """

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from nas.architecture import (
-    OPERATORS,
-    STRIDED_OPERATORS,
-    TOKEN_OPERATORS,
+    LAYERS,
     Architecture,
     ArchitectureError,
     Shape,
@@ -87,6 +85,7 @@ def token_document(
     return document(stem=stem, stages=stages, head=head or {"op": "class_token"})
 
 
+ABILITIES = ("strides_allowed", "tokens_allowed", "class_tokens_allowed")
 HEADS, WINDOW = "stages.0.layers.0.heads", "stages.0.layers.0.window"
 
 REFUSED: dict[str, tuple[Any, str, list[str]]] = {
@@ -155,7 +154,7 @@ REFUSED: dict[str, tuple[Any, str, list[str]]] = {
     "unknown operator": (
         with_layer({"op": "conv3d"}),
         "stages.0.layers.0.op",
-        ["'conv3d' is unknown", ", ".join(OPERATORS)],
+        ["'conv3d' is unknown", ", ".join(LAYERS.names())],
     ),
     "layer without a place for a class token": (
         token_document(layer={"op": "t2d", "heads": 3}),
@@ -337,8 +336,9 @@ def test_an_architecture_error_is_a_user_error_and_survives_pickling() -> None:
 
 
 def test_operators_that_take_strides_and_tokens() -> None:
-    assert STRIDED_OPERATORS == ("d2plus1d", "joint_filter", "full3d", "r2plus1d", "x3d")
-    assert TOKEN_OPERATORS == ("factorized",)
+    able = {name: [kind.op_name() for kind in LAYERS.types() if getattr(kind, name)] for name in ABILITIES}
+    assert able["strides_allowed"] == ["d2plus1d", "joint_filter", "full3d", "r2plus1d", "x3d"]
+    assert able["tokens_allowed"] == able["class_tokens_allowed"] == ["factorized"]
 
 
 # ------------------------------------------------------------------------------------------- shapes

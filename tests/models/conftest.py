@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.architecture import LayerConfig, Shape
-from nas.models.layers import build_layer
+from nas.architecture import LayerConfig, Part, Shape
+from nas.models.network import build_part
 
 MAP = Shape(frames=5, height=6, width=9, channels=32)
 
@@ -27,7 +27,7 @@ def make_layer() -> Callable[..., Any]:
         output = shape.strided(stride, width or shape.channels)
         config.check(output, "layer")
         torch.manual_seed(0)
-        return build_layer(config, shape, output, stride).double()
+        return build_part(Part("layer", config, shape, output, stride)).double()
 
     return make
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from nas.architecture import STRIDED_OPERATORS, Architecture
-from nas.models.common import ACTIVATIONS
+from nas.architecture import LAYERS, Architecture
+from nas.models.mlp import ACTIVATIONS
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
 
+STRIDED = {kind.op_name() for kind in LAYERS.types() if kind.strides_allowed}
 TUBES = [{"kernel": [2, 2, 2], "stride": [2, 2, 2]}, {"kernel": [3, 1, 1], "stride": [3, 2, 2], "offset": [0, 1, 1]}]
 CONVOLUTIONS: list[dict[str, Any]] = [
     {"op": "d2plus1d", "modules": 3, "kernel": 5},
@@ -29,7 +30,7 @@ CONVOLUTIONS: list[dict[str, Any]] = [
 def document(
     layer: dict[str, Any], frames: int = 5, size: tuple[int, int] = (20, 28), width: int = 32
 ) -> dict[str, Any]:
-    heads = {} if layer["op"] in STRIDED_OPERATORS else {"heads": 2}
+    heads = {} if layer["op"] in STRIDED else {"heads": 2}
     return {
         "input": {"frames": frames, "size": list(size)},
         "num_classes": 3,
@@ -62,7 +63,7 @@ def spread(block: nn.Module) -> None:
 
 
 def test_every_convolution_is_listed() -> None:
-    assert {layer["op"] for layer in CONVOLUTIONS} == set(STRIDED_OPERATORS)
+    assert {layer["op"] for layer in CONVOLUTIONS} == STRIDED
 
 
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 1, 1)], ids=str)

@@ -11,7 +11,7 @@ from torch import nn
 from nas.architecture import Architecture, Shape, Tube
 from nas.errors import NasError
 from nas.models.network import build, freeze_layers
-from nas.models.positions import centre_embedding, tube_centres
+from nas.models.tokens import centre_embedding, tube_centres
 
 
 def tokens_of(frames: int) -> int:

@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.architecture import (
-    OPERATORS,
+    DOWNSAMPLES,
+    HEADS,
+    LAYERS,
+    STEMS,
     T2D,
     TPS,
     X3D,
@@ -50,8 +53,7 @@ from nas.architecture import (
     Tube,
     TubeStem,
 )
-from nas.architecture.document import _UNIONS
-from nas.models.common import convolve
+from nas.models.convolution import convolve
 from nas.models.network import build_part
 
 CLIP = Shape(3, 15, 21, 3)
@@ -202,10 +204,9 @@ def test_every_operator_and_option_is_listed() -> None:
     listed: dict[type[Config], list[Config]] = {InLayerDownsample: [InLayerDownsample(stride=STRIDED["stride"])]}
     for case in CASES:
         listed.setdefault(type(case.config), []).append(case.config)
-    assert set(listed) == {kind for kinds in _UNIONS.values() for kind in kinds}
-    assert {kind.model_fields["op"].default for kind in listed if issubclass(kind, LayerConfig)} == set(OPERATORS)
+    assert set(listed) == {kind for registry in (STEMS, LAYERS, DOWNSAMPLES, HEADS) for kind in registry.types()}
     assert {type(case.config) for case in CASES if case.stride != (1, 1, 1)} == {
-        kind for kind in _UNIONS["layers"] if issubclass(kind, LayerConfig) and kind.strides_allowed
+        kind for kind in LAYERS.types() if kind.strides_allowed
     }
     for kind, configs in listed.items():
         for name, field in kind.model_fields.items():
@@ -451,7 +452,7 @@ def test_bfloat16_gradients_of_kernels_longer_than_the_map(
     ids=lambda config: str(Case(config, CLIP)),
 )
 def test_a_stem_copies_the_clip_alone(config: Config, clips: int) -> None:
-    """Its channels go last before the first convolution, not after it, where there are many more."""
+    """Its channels go last before the first convolution, and not after it, where there are more."""
     module = Case(config, CLIP).build().eval()
     clip = torch.randn(clips, 3, *CLIP.extent)
     with torch.no_grad(), CountCopies() as copies:

@@ -1,22 +1,8 @@
-"""One operator, one file: the file is named as the layer's `op` and its `__all__` names the module
-class.
+"""Layers: one file for each operator, named as its type's file in `nas.architecture.layers`.
 
-A layer class is called as `Layer(config, shape_in, shape_out, stride)` and maps (B, T, H, W, C) to
-(B, T', H', W', C').
+The module class of a layer is marked `@implements(Config)`, called as `Layer(config, shape_in,
+shape_out, stride)` on torch's current default device, which may be `meta`, and maps (B, T, H, W, C)
+to a contiguous (B, T', H', W', C'). Where the config `adds_stem_tokens`, `forward` gets the raw
+tokens of the stem, (B, 1, 1, N, C), as a second argument. A module with a `tune(x)` method measures
+its own equal ways to run when `nas.build` is asked to.
 """
-
-from __future__ import annotations
-
-from importlib import import_module
-
-from torch import nn
-
-from nas.architecture import LayerConfig, Shape
-
-
-def build_layer(config: LayerConfig, shape_in: Shape, shape_out: Shape, stride: tuple[int, int, int]) -> nn.Module:
-    """Returns the module of a layer."""
-    module = import_module(f"{__name__}.{config.op}")
-    layer = getattr(module, module.__all__[0])(config, shape_in, shape_out, stride)
-    assert isinstance(layer, nn.Module)
-    return layer

@@ -11,12 +11,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import ChannelAttention, Shape
-from nas.models.common import PositionEncoding, Triple, linear, mlp
+from nas.architecture.fields import Triple
+from nas.architecture.layers.channel_attention import ChannelAttention
+from nas.architecture.shape import Shape
+from nas.models.convolution import PositionEncoding
+from nas.models.mlp import linear, mlp
+from nas.models.registry import implements
 
-__all__ = ["ChannelAttentionBlock"]
 
-
+@implements(ChannelAttention)
 class ChannelAttentionBlock(nn.Module):
     """Pre-norm transformer block whose attention matrix is channels by channels of a group."""
 

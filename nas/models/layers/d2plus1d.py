@@ -1,4 +1,4 @@
-"""Depthwise (2+1)D convolutions in a temporal one-shot aggregation block (VoV3D, arXiv 2012.00317)."""
+"""Depthwise (2+1)D convolutions, aggregated once per block (VoV3D, arXiv 2012.00317)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import D2Plus1D, Shape
-from nas.models.common import UNIT, BatchNorm, Conv, SqueezeExcite, Triple, shortcut
-
-__all__ = ["TOSABlock"]
+from nas.architecture.fields import Triple
+from nas.architecture.layers.d2plus1d import D2Plus1D
+from nas.architecture.shape import UNIT_STRIDE, Shape
+from nas.models.convolution import BatchNorm, Conv, SqueezeExcite, shortcut
+from nas.models.registry import implements
 
 
 class D2Plus1DModule(nn.Module):
@@ -26,7 +27,7 @@ class D2Plus1DModule(nn.Module):
         self.norm2 = BatchNorm(inner)
         self.excite = SqueezeExcite(inner) if excite else nn.Identity()
         self.project, self.norm3 = Conv(inner, inner // 2), BatchNorm(inner // 2)
-        self.residual = in_channels == inner // 2 and stride == UNIT
+        self.residual = in_channels == inner // 2 and stride == UNIT_STRIDE
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.expand(x_BTHWC)))
@@ -35,6 +36,7 @@ class D2Plus1DModule(nn.Module):
         return F.relu(x_BTHWC + y if self.residual else y)
 
 
+@implements(D2Plus1D)
 class TOSABlock(nn.Module):
     """Modules in sequence, their outputs (and the input, at stride 1) concatenated and projected,
     plus the shortcut.
@@ -50,13 +52,13 @@ class TOSABlock(nn.Module):
             D2Plus1DModule(
                 in_channels=inner // 2 if i else c_in,
                 inner=inner,
-                stride=UNIT if i else stride,
+                stride=UNIT_STRIDE if i else stride,
                 excite=i % 2 == 0,
                 config=config,
             )
             for i in range(config.modules)
         )
-        self.join_input = stride == UNIT
+        self.join_input = stride == UNIT_STRIDE
         self.aggregate = Conv(config.modules * inner // 2 + (c_in if self.join_input else 0), c_out)
         self.norm = BatchNorm(c_out)
         nn.init.zeros_(self.norm.weight)

@@ -11,10 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import Factorized, Shape
-from nas.models.common import Triple, linear, mlp, pad_to_windows, window_attention
-
-__all__ = ["FactorizedBlock"]
+from nas.architecture.fields import Triple
+from nas.architecture.layers.factorized import Factorized
+from nas.architecture.shape import Shape
+from nas.models.attention import pad_to_windows, window_attention
+from nas.models.mlp import linear, mlp
+from nas.models.registry import implements
 
 
 class Attention(nn.Module):
@@ -57,6 +59,7 @@ class SplitHeadAttention(nn.Module):
         return y
 
 
+@implements(Factorized)
 class FactorizedBlock(nn.Module):
     """Transformer block with attention split between time and space.
 

@@ -19,11 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from nas.architecture import JointFilter, Shape
+from nas.architecture.fields import Triple
+from nas.architecture.layers.joint_filter import JointFilter
+from nas.architecture.shape import UNIT_STRIDE, Shape
 from nas.errors import NasError, brief
-from nas.models.common import UNIT, ResidualBlock, Triple, convolve
-
-__all__ = ["JointFilterBlock", "freeze_atoms", "swap_spatial_atoms", "swap_temporal_atoms"]
+from nas.models.convolution import ResidualBlock, convolve
+from nas.models.registry import implements
 
 ATOMS = ("temporal_atoms", "spatial_atoms")
 # (order, zero) of the Bessel functions J_n by rising zero (Abramowitz and Stegun, table 9.5).
@@ -163,13 +164,14 @@ class JointFilterConv(nn.Module):
         return F.linear(x, self.coefficients.flatten(1))
 
 
+@implements(JointFilter)
 class JointFilterBlock(ResidualBlock):
     """Basic residual block whose convolutions are decomposed, each with atoms of its own."""
 
     def __init__(self, config: JointFilter, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
         c_in, c_out = shape_in.channels, shape_out.channels
         first = JointFilterConv(c_in, c_out, stride, config)
-        super().__init__(first, JointFilterConv(c_out, c_out, UNIT, config), c_in, c_out, stride)
+        super().__init__(first, JointFilterConv(c_out, c_out, UNIT_STRIDE, config), c_in, c_out, stride)
 
 
 def swap_temporal_atoms(model: nn.Module, atoms: Tensor | None = None, dilation: int = 1) -> None:

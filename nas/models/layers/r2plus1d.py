@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import R2Plus1D, Shape
-from nas.models.common import UNIT, BatchNorm, Conv, ResidualBlock, Triple
-
-__all__ = ["R2Plus1DBlock"]
+from nas.architecture.fields import Triple
+from nas.architecture.layers.r2plus1d import R2Plus1D
+from nas.architecture.shape import UNIT_STRIDE, Shape
+from nas.models.convolution import BatchNorm, Conv, ResidualBlock
+from nas.models.registry import implements
 
 
 class R2Plus1DConv(nn.Module):
@@ -25,6 +26,7 @@ class R2Plus1DConv(nn.Module):
         return y
 
 
+@implements(R2Plus1D)
 class R2Plus1DBlock(ResidualBlock):
     """Basic residual block of two (2+1)D convolutions.
 
@@ -38,4 +40,4 @@ class R2Plus1DBlock(ResidualBlock):
         k, kt = config.kernel, config.temporal_kernel
         inner = (kt * k * k * c_in * c_out) // (k * k * c_in + kt * c_out)
         first = R2Plus1DConv(c_in, inner, c_out, stride, config)
-        super().__init__(first, R2Plus1DConv(c_out, inner, c_out, UNIT, config), c_in, c_out, stride)
+        super().__init__(first, R2Plus1DConv(c_out, inner, c_out, UNIT_STRIDE, config), c_in, c_out, stride)

@@ -10,13 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import Shape, SparseTube
-from nas.models.common import Derived, Triple, attend, linear, mlp, tube_conv
-from nas.models.positions import tube_embedding
+from nas.architecture.fields import Triple
+from nas.architecture.layers.sparse_tube import SparseTube
+from nas.architecture.shape import Shape
+from nas.models.attention import attend
+from nas.models.convolution import tube_conv
+from nas.models.derived import Derived
+from nas.models.mlp import linear, mlp
+from nas.models.registry import implements
+from nas.models.tokens import tube_embedding
 
-__all__ = ["SparseTubeBlock"]
 
-
+@implements(SparseTube)
 class SparseTubeBlock(Derived):
     """Pre-norm transformer block whose keys and values are the tube tokens of its input."""
 

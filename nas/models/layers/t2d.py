@@ -14,12 +14,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import T2D, Shape
-from nas.models.common import PositionEncoding, Triple, linear, mlp, pad_to_windows, window_attention
+from nas.architecture.fields import Triple
+from nas.architecture.layers.t2d import T2D
+from nas.architecture.shape import Shape
+from nas.models.attention import pad_to_windows, window_attention
+from nas.models.convolution import PositionEncoding
+from nas.models.mlp import linear, mlp
+from nas.models.registry import implements
 
-__all__ = ["T2DBlock"]
 
-
+@implements(T2D)
 class T2DBlock(nn.Module):
     """Pre-norm transformer block with attention on three planes.
 

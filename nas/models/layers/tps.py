@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import TPS, Shape
-from nas.models.common import Derived, Triple, attend, linear, mlp, pad_to_windows, window_partition
-
-__all__ = ["TPSBlock"]
+from nas.architecture.fields import Triple
+from nas.architecture.layers.tps import TPS
+from nas.architecture.shape import Shape
+from nas.models.attention import attend, pad_to_windows, window_partition
+from nas.models.derived import Derived
+from nas.models.mlp import linear, mlp
+from nas.models.registry import implements
 
 # Frames by which the patch at (row, column) inside its window moves: out[t] = in[t - shift],
 # circular in time.
@@ -82,6 +85,7 @@ def channel_shift(x_BTHWC: Tensor, heads: int) -> Tensor:
     return torch.cat((back, forth, stay), dim=-1).flatten(-2)
 
 
+@implements(TPS)
 class TPSBlock(Derived):
     """Swin block (pre-norm window attention with a relative position bias, MLP) with a shift in
     time.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import X3D, Shape
-from nas.models.common import BatchNorm, Conv, SqueezeExcite, Triple, shortcut
+from nas.architecture.fields import Triple
+from nas.architecture.layers.x3d import X3D
+from nas.architecture.shape import Shape
+from nas.models.convolution import BatchNorm, Conv, SqueezeExcite, shortcut
+from nas.models.registry import implements
 
-__all__ = ["X3DBlock"]
 
-
+@implements(X3D)
 class X3DBlock(nn.Module):
     """Expansion, BN, ReLU; depthwise convolution, BN, SE, Swish; projection, BN; plus the shortcut,
     ReLU.

@@ -26,7 +26,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import Architecture, Config, LayerConfig, Part, Shape, load
+from nas.architecture import Architecture, LayerConfig, Operator, Part, Shape, load
 from nas.errors import NasError
 from nas.models.network import Network, adds_stem_tokens, build, build_part, part_inputs
 from nas.profiler.computed.operations import Work
@@ -248,7 +248,7 @@ class StepRecord:
     gradient_bytes: int
 
 
-Kind = tuple[Config, Shape, Shape, tuple[int, int, int], bool]  # all that a part's cost depends on
+Kind = tuple[Operator, Shape, Shape, tuple[int, int, int], bool]  # all that a part's cost depends on
 
 
 def kind_of(part: Part) -> Kind:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.architecture import D2Plus1D
-from nas.models.common import round8
+from nas.models.convolution import round8
 
 Make = Callable[..., Any]
 Triple = tuple[int, int, int]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import nas
 from nas.architecture import Architecture, JointFilter
 from nas.errors import NasError
 from nas.models.layers.joint_filter import (
@@ -110,7 +111,7 @@ def test_dct_atoms_are_orthonormal() -> None:
 
 
 def test_initialisation(make_layer: Make) -> None:
-    """DCT and Fourier-Bessel atoms, both learned; coefficients kaiming normal with fan_in I Kt Ks."""
+    """DCT and Fourier-Bessel atoms, both learned; kaiming normal coefficients, fan_in I Kt Ks."""
     layer = make_layer(JointFilter(temporal_atoms=2, spatial_atoms=5)).conv1
     assert torch.equal(layer.temporal_atoms.float(), dct_atoms(2, 3))
     assert torch.equal(layer.spatial_atoms.float(), fourier_bessel_atoms(5, 3))
@@ -242,7 +243,7 @@ def test_tuning_keeps_the_faster_execution(make_layer: Make, x: Tensor, monkeypa
 
 
 def test_a_network_is_tuned_as_it_is_built() -> None:
-    model = build("joint_r3d18_2_6", frames=4, size=32, num_classes=3, tuned=True)
+    model = nas.build("joint_r3d18_2_6", frames=4, size=32, num_classes=3, tuned=True)
     assert model.training and not any(layer._forward_pre_hooks for layer in model.modules())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     choices = {m.factored for m in model.modules() if isinstance(m, JointFilterConv)}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nas.architecture import SparseTube, Tube
-from nas.models.positions import centre_embedding
+from nas.models.tokens import centre_embedding
 
 Make = Callable[..., Any]
 

@@ -1,13 +1,34 @@
-"""Fixed position embedding of tube tokens (TubeViT, CVPR 2023)."""
+"""Class tokens, and the fixed position embedding of tube tokens (TubeViT, CVPR 2023)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.architecture import Shape, Tube
+from nas.architecture.fields import Tube
+from nas.architecture.shape import Shape
+
+
+class ClassToken(nn.Module):
+    """Puts a learned token, plus its learned position, before the tokens of every clip or of every
+    frame.
+    """
+
+    def __init__(self, shape: Shape, position: bool) -> None:
+        super().__init__()
+        self.stored = shape.stored
+        self.value = nn.Parameter(torch.empty(1, 1, 1, 1, shape.channels))
+        self.position = nn.Parameter(torch.empty(1, 1, 1, 1, shape.channels)) if position else None
+        for parameter in self.parameters():
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        frames, _, length = self.stored
+        token = self.value if self.position is None else self.value + self.position
+        x = x_BTHWC.reshape(-1, frames, 1, length - 1, x_BTHWC.shape[-1])
+        return torch.cat((token.expand(len(x), frames, -1, -1, -1), x), dim=3)
 
 
 def tube_centres(tube: Tube, shape: Shape) -> Tensor:

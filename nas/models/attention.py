@@ -1,0 +1,87 @@
+"""Windows of (B, T, H, W, C) maps, and attention inside them.
+
+Shape suffixes: B batch, T frames, H height, W width, C channels, S sequences (windows of all
+clips), L tokens of a sequence. Windows that lie one after the other in memory are views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.architecture.fields import Triple
+
+
+def pad_to_windows(x_BTHWC: Tensor, window: Triple) -> Tensor:
+    """Pads T, H and W at their ends with zeros to multiples of the window; any axes may follow."""
+    t, h, w = ((-n) % s for n, s in zip(x_BTHWC.shape[1:4], window, strict=True))
+    rest = (0, 0) * (x_BTHWC.ndim - 4)
+    return F.pad(x_BTHWC, (*rest, 0, w, 0, h, 0, t)) if t or h or w else x_BTHWC
+
+
+def window_partition(x_BTHWC: Tensor, window: Triple) -> Tensor:
+    """Cuts a map whose extent is a multiple of the window into sequences: (S, L, C), clips and
+    frames outermost.
+
+    The channels may be several axes. Where the windows lie one after the other in memory the result
+    is a view.
+    """
+    b, t, h, w, *c = x_BTHWC.shape
+    wt, wh, ww = window
+    x = x_BTHWC.reshape(b, t // wt, wt, h // wh, wh, w // ww, ww, *c)
+    return x.permute(0, 1, 3, 5, 2, 4, 6, *range(7, x.ndim)).reshape(-1, wt * wh * ww, *c)
+
+
+def window_reverse(x_SLC: Tensor, window: Triple, extent: Sequence[int]) -> Tensor:
+    """Puts the sequences of `window_partition` back to a map of `extent` (T, H, W)."""
+    t, h, w = extent
+    wt, wh, ww = window
+    x = x_SLC.reshape(-1, t // wt, h // wh, w // ww, wt, wh, ww, x_SLC.shape[-1])
+    return x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(-1, t, h, w, x_SLC.shape[-1])
+
+
+def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: Tensor | None = None) -> Tensor:
+    """Multi-head attention of sequences, scaled by head_dim^-0.5.
+
+    Args:
+        q_SLC: Queries (S, Lq, C).
+        k_SLC: Keys (S, Lk, C).
+        v_SLC: Values (S, Lk, C).
+        bias_GhLL: Added to the logits, (G, heads, Lq, Lk): sequence s gets row s mod G.
+
+    Returns:
+        (S, Lq, C).
+    """
+    q, k, v = (torch.unflatten(x, -1, (heads, -1)).transpose(1, 2) for x in (q_SLC, k_SLC, v_SLC))
+    if bias_GhLL is not None and len(bias_GhLL) > 1:
+        clips = len(q) // len(bias_GhLL)
+        bias_GhLL = bias_GhLL.expand(clips, *bias_GhLL.shape).flatten(0, 1)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL).transpose(1, 2)
+    if bias_GhLL is not None and torch.compiler.is_exporting():
+        # ONNX export finds a view here by the strides of fused attention, then replays it with
+        # those of plain attention, which a bias that needs a gradient selects; a clone has the same
+        # strides in both.
+        y = y.clone(memory_format=torch.contiguous_format)
+    return y.flatten(2)
+
+
+def window_attention(qkv_BTHW3C: Tensor, heads: int, window: Triple) -> Tensor:
+    """Self-attention inside windows of a map of queries, keys and values.
+
+    A window of extent 1 along an axis is attention in the plane of the others. Where the map is no
+    multiple of the window it is padded with zeros, which are attended to.
+
+    Args:
+        qkv_BTHW3C: (B, T, H, W, 3, C); C may be part of a larger axis.
+
+    Returns:
+        (B, T, H, W, C).
+    """
+    t, h, w = qkv_BTHW3C.shape[1:4]
+    padded = pad_to_windows(qkv_BTHW3C, window)
+    q, k, v = window_partition(padded, window).unbind(-2)
+    y = window_reverse(attend(q, k, v, heads), window, padded.shape[1:4])
+    return y[:, :t, :h, :w]
