@@ -5,7 +5,7 @@ without training.
     python benchmarks/search_video.py table [--workers 2] [--networks 128] [--seeds 2]
     python benchmarks/search_video.py table --collect
     python benchmarks/search_video.py latency [--threads 1]
-    python benchmarks/search_video.py replay [--seeds 20] [--page docs/search_quality.md]
+    python benchmarks/search_video.py replay [--seeds 20] [--page docs/results/search_quality.md]
     python benchmarks/search_video.py honesty [--workers 2] [--minutes 60]
     python benchmarks/search_video.py live [--seeds 3] [--trials 24]
     python benchmarks/search_video.py inherit [--workers 2] [--minutes 30]
@@ -27,8 +27,8 @@ is not trained again. The first seed of all networks comes first, in random orde
 cut short is still balanced. `table --collect` makes `video_architectures.parquet` of the store, and
 the recipe beside it as JSON.
 
-The other subcommands print a part of docs/search_quality.md, which says what they do, and with
-`--page` put it there. They go by the table, or by the store where that has more.
+The other subcommands print a part of docs/results/search_quality.md, which says what they do, and
+with `--page` put it there. They go by the table, or by the store where that has more.
 """
 
 from __future__ import annotations

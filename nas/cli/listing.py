@@ -27,7 +27,7 @@ def list_command(
     """List the search spaces, the reference networks and the devices with latency tables that the
     package holds.
 
-    Example: `nas list --published > docs/reference_networks.md`
+    Example: `nas list --published > docs/results/reference_networks.md`
     """
     if measured:
         typer.echo(_measured_page(plots), nl=False)

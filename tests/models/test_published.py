@@ -118,8 +118,8 @@ def test_the_table_has_a_row_for_every_file() -> None:
 
 def test_the_printed_page_is_up_to_date() -> None:
     page = CliRunner().invoke(app, ["list", "--published"]).stdout
-    committed = Path(__file__).parents[2] / "docs" / "reference_networks.md"
-    assert page == committed.read_text(), "run `nas list --published > docs/reference_networks.md`"
+    committed = Path(__file__).parents[2] / "docs" / "results" / "reference_networks.md"
+    assert page == committed.read_text(), "run `nas list --published > docs/results/reference_networks.md`"
     assert "| 6,297,168 | 6.297168 | 1.000 | 9,306,094,848 | 9.306094848 | 1.000 |" in page
 
 
