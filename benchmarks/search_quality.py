@@ -1,6 +1,7 @@
 """Strategies of search replayed on public tables, where every network has been trained already.
 
-    python benchmarks/search_quality.py [--seeds 15] [--workers 2] [--data ../shared/data/nas_tables] [STRATEGY ...]
+    python benchmarks/search_quality.py [--seeds 15] [--workers 2]
+        [--data ../shared/data/nas_tables] [STRATEGY ...]
 
 Objectives: the error of one randomly drawn training seed, and the logarithm of the cost, which is
 known. Score: hypervolume of the true mean errors of everything trained, as a share of that of the
@@ -37,7 +38,7 @@ from optuna.distributions import CategoricalDistribution
 from nas.pareto.front import hypervolume, non_dominated
 from nas.pareto.parameters import Params
 from nas.pareto.sampler import ParetoSampler
-from nas.pareto.surrogate import Belief, expected_gain
+from nas.pareto.surrogate import Posterior, expected_hypervolume_improvement
 
 MARKS = (50, 100, 200)
 LIMITED, MOST = 100, 1000  # trainings under a limit, and proposals after which they are given up
@@ -204,10 +205,10 @@ def forest(table: Table, rng: np.random.Generator) -> Generator[int, float, None
         pool |= {changed(table, rows[member], edits, rng) for member in members for edits in (1,) * 25 + (2,) * 25}
         candidates = np.array(sorted(pool - {*rows}))
         trees = np.array([tree.predict(features[candidates]) for tree in model.estimators_])
-        belief = Belief(trees.mean(0), np.maximum(trees.std(0), 0.01), logarithmic=True)
+        belief = Posterior(trees.mean(0), np.maximum(trees.std(0), 0.01), logarithmic=True)
         known = np.column_stack([errors, table.costs[rows]])
         reference = np.array([np.median(errors), table.costs.max()])
-        gain = expected_gain([belief], table.costs[candidates][:, None], known, reference)
+        gain = expected_hypervolume_improvement([belief], table.costs[candidates][:, None], known, reference)
         chosen = [int(row) for row in candidates[np.argsort(-gain)[:2]]]
         for member in rng.permutation(members):
             tried = (changed(table, rows[member], 1, rng) for _ in range(20))

@@ -1,5 +1,9 @@
-"""What to train next: the candidate that can be expected to add most to the front, some objectives
-being known.
+"""What to train next: the candidate with the largest expected improvement of the hypervolume, some
+objectives being known.
+
+Three kinds of candidates are considered: a pool of random ones, which grows with the search;
+changes of those on the front; and, where neither has anything new, further random ones. All of them
+are inside the hard limits and none was proposed before.
 """
 
 from __future__ import annotations
@@ -12,38 +16,42 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas.pareto.front import non_dominated
 from nas.pareto.parameters import Params, Space
-from nas.pareto.surrogate import Belief, Kernel, Surrogate, expected_gain
+from nas.pareto.surrogate import Kernel, Posterior, Surrogate, expected_hypervolume_improvement
 
 Array = NDArray[np.float64]
 Function = Callable[[Sequence[Params]], ArrayLike]
 
-DRAWN, FRESH, MOST = 8, 4, 1000  # candidates drawn for the first proposal, for each one after it, and at most
-DRAWS = 500  # without one that is new, after which the space counts as exhausted
-REPAIRS = 192  # changes of a drawn candidate towards its limits that are tried
-EDITS = (0.5, 0.3, 0.2)  # how often a network on the front is changed in one, two or three places
-DOUBTED = 4  # one in so many proposals is any change of the front, whatever the surrogate says of it
-GROWTH = 1.1  # of the number of results, after which the kernel is chosen again
-LATEST = 300  # results that the kernel is chosen by, at most
-AGAIN = 200  # results that a kernel is chosen by for every proposal, at most: it takes the cube of their number
-MARGIN = 0.1  # of the range of a known objective, beyond the largest: the largest network counts too
-PARTS = 4  # of the range of the known objective, each of which is looked into before anything is believed
-POINTS = {3: 100, 4: 30}  # of a front of so many objectives that gains are computed for, at most
+# The pool of random candidates inside the limits, from which the first proposals come.
+POOL_AT_FIRST, POOL_GROWTH, POOL_MOST = 8, 4, 1000  # draws for the first proposal, for each further one, and in all
+REPAIR_STEPS = 192  # changes of a drawn candidate towards its limits that are tried
+EXHAUSTED_AFTER = 500  # draws without one that is new, after which the space counts as exhausted
+# Changes of the front.
+CHANGE_SHARES = (0.5, 0.3, 0.2)  # of the changes, in one, two and three places
+EXPLORE_EVERY = 4  # one in so many proposals is any change of the front, whatever the surrogate predicts of it
+# The surrogate.
+KERNEL_GROWTH = 1.1  # of the number of results, after which the kernels are chosen again
+KERNEL_RESULTS = 300  # of the latest results that kernels are chosen by, at most
+LOSS_RESULTS = 200  # that the kernels of lost trainings are chosen by, at most, at every proposal: cubic time
+# The expected improvement.
+REFERENCE_MARGIN = 0.1  # of the range of a known objective, beyond its largest value: the costliest counts too
+COST_QUANTILES = 4  # equal parts of the pool by the first known objective; each is tried before a surrogate is used
+FRONT_POINTS = {3: 100, 4: 30}  # of a front of so many objectives that improvements are computed for, at most
 
 
 @dataclass
 class Results:
-    """What a study knows.
+    """What is known when a candidate is proposed.
 
     Attributes:
-        signs: Of each objective, 1 if less is better, else -1.
-        numbers: Of the trials with a result, ascending.
+        signs: (objectives,), 1 where less is better, else -1.
+        numbers: Numbers of the trials with a result, ascending.
         trained: Their candidates.
-        values: (results, objectives), of each.
-        curves: Of each, the first objective at the rungs that it reached; empty where there are
-            none.
+        values: Their objectives, (results, objectives).
+        curves: For each of them the first objective at the rungs that it reached; empty where there
+            are none.
         running: Candidates in training.
-        lost: Candidates that have no result: outside the limits, or failed.
-        seen: Keys of everything that was proposed.
+        lost: Candidates without a result: outside the limits, or failed.
+        seen: Keys of all candidates that were proposed.
     """
 
     signs: Array
@@ -57,9 +65,13 @@ class Results:
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What is known of candidates: codes (candidates, choices), features and known objectives
-    (candidates, each).
+class _Encoded:
+    """Candidates as the surrogates see them.
+
+    Attributes:
+        codes: (candidates, choices), as `Space.codes` gives them.
+        features: (candidates, features), the known objectives among them.
+        known: (candidates, known objectives).
     """
 
     codes: NDArray[np.int64]
@@ -71,7 +83,8 @@ class Acquisition:
     """Proposes candidates of one space for one study; see `nas.pareto.sampler.ParetoSampler` for
     the arguments.
 
-    What it keeps between proposals only saves time: a new one goes on in the same way.
+    It keeps between proposals only what saves time: another instance with the same arguments goes
+    on with the same proposals.
 
     Attributes:
         exhausted: Whether nothing new was found for the last proposal.
@@ -92,10 +105,11 @@ class Acquisition:
         self.space = space
         self._cost, self._violation, self._ideal, self._start = cost, violation, ideal, start
         self._initial, self._changes, self._seed = initial, changes, seed
-        self._anchors = DRAWN + FRESH * initial  # drawn by the time that features are compared: they give the scale
-        self._drawn: dict[Hashable, Params] = {}
+        # Drawn by the time that features are first compared: these give the features' scale.
+        self._draws_for_scale = POOL_AT_FIRST + POOL_GROWTH * initial
+        self._pool: dict[Hashable, Params] = {}
         self._draws = 0
-        self._begun: list[Params] | None = None
+        self._starting: list[Params] | None = None
         self._kernels: dict[Hashable, dict[Kernel, float]] = {}
         self._rows: dict[Hashable, tuple[Array, Array, Array]] = {}
         self._scale: tuple[Array, Array] | None = None
@@ -106,283 +120,312 @@ class Acquisition:
 
         Args:
             results: What is known.
-            number: Of the trial, which with the seed decides all random numbers.
+            number: Number of the trial, which with the seed decides all random numbers.
 
         Raises:
-            ValueError: A function gave what is no finite number, or too many objectives; a value is
-                better than the ideal; or what to start with is no candidate.
+            ValueError: A function gave a number that is not finite, or too many objectives; a value
+                is better than the ideal; or a candidate to start with is none of the space.
         """
         self.exhausted = False
-        draws = DRAWN + FRESH * number
-        self._draw(min(draws, self._anchors))
-        if draws >= self._anchors:
-            self._scale = self._scale or self._scaled_by(list(self._drawn.values()))
-            self._draw(min(draws, MOST))
+        draws = POOL_AT_FIRST + POOL_GROWTH * number
+        self._extend_pool(min(draws, self._draws_for_scale))
+        if draws >= self._draws_for_scale:
+            self._scale = self._scale or self._scaled_by(list(self._pool.values()))
+            self._extend_pool(min(draws, POOL_MOST))
         rng = np.random.default_rng((self._seed, number))
-        proposal = self._first(results, rng) or self._next(results, number, rng)
-        kept = results.seen | self._drawn.keys()
+        proposal = self._initial_design(results, rng) or self._most_promising(results, number, rng)
+        kept = results.seen | self._pool.keys()
         self._rows = {key: row for key, row in self._rows.items() if key in kept}
         return proposal
 
-    def _first(self, results: Results, rng: np.random.Generator) -> Params | None:
-        """What is proposed before anything is believed; None when there is enough to go by."""
-        for params in self._starts():
+    def _initial_design(self, results: Results, rng: np.random.Generator) -> Params | None:
+        """What is proposed before surrogates are used: the given starts, then candidates spread
+        over the first known objective; None once there are enough results.
+        """
+        for params in self._starting_candidates():
             if self.space.key(params) not in results.seen:
                 return params
-        fresh = self._fresh(results)
+        unseen = self._unseen_pool(results)
         if len(results.trained) < self._initial:
-            return self._spread(fresh or self._searched(results, rng), len(results.seen))
-        if fresh and self._cost is not None:
-            # Results that were given may all be from one part of the range: they say nothing of the
-            # others.
-            edges = np.quantile(self._facts(list(self._drawn.values())).known[:, 0], np.linspace(0, 1, PARTS + 1)[1:-1])
-            parts = np.searchsorted(edges, self._facts(fresh).known[:, 0])
+            return self._fill_gap(unseen or self._random_candidates(results, rng), len(results.seen))
+        if unseen and self._cost is not None:
+            # Results that were given may all be of one part of the costs.
+            costs = self._encoded(list(self._pool.values())).known[:, 0]
+            edges = np.quantile(costs, np.linspace(0, 1, COST_QUANTILES + 1)[1:-1])
+            parts = np.searchsorted(edges, self._encoded(unseen).known[:, 0])
             proposed = [*results.trained, *results.running, *results.lost]
-            looked = np.searchsorted(edges, self._facts(proposed).known[:, 0])
-            for part in sorted({*parts.tolist()} - {*looked.tolist()}):
-                return self._spread([p for p, at in zip(fresh, parts, strict=True) if at == part], 0)
+            tried = np.searchsorted(edges, self._encoded(proposed).known[:, 0])
+            for part in sorted({*parts.tolist()} - {*tried.tolist()}):
+                return self._fill_gap([p for p, at in zip(unseen, parts, strict=True) if at == part], 0)
         return None
 
-    def _next(self, results: Results, number: int, rng: np.random.Generator) -> Params:
-        """The candidate of largest expected gain; one in four is any change of the front."""
-        told = len(results.trained)
+    def _most_promising(self, results: Results, number: int, rng: np.random.Generator) -> Params:
+        """The candidate of largest expected improvement; at every fourth proposal any change of the
+        front, as a surrogate may be wrong.
+        """
         surrogates = self._surrogates(results)
-        there, _ = self._believed(surrogates, [*results.trained, *results.running], results)
-        front = np.flatnonzero(non_dominated(there[:told], [False] * there.shape[1]))
-        changed = self._changed(results, rng, [results.trained[i] for i in front])
-        if changed and number % DOUBTED == DOUBTED - 1:
-            return changed[int(rng.integers(len(changed)))]
-        pool = self._fresh(results) + changed or self._searched(results, rng)
-        points, beliefs = self._believed(surrogates, pool, results)
-        gain = expected_gain(
-            beliefs,
-            points[:, len(beliefs) :],
-            _thinned(there),
-            self._reference(surrogates, np.vstack([there, points]), results),
+        # A candidate in training counts as what is predicted of it.
+        points, _ = self._predicted(surrogates, [*results.trained, *results.running], results)
+        trained = points[: len(results.trained)]
+        front = np.flatnonzero(non_dominated(trained, [False] * trained.shape[1]))
+        changes = self._changes_of(results, rng, [results.trained[i] for i in front])
+        if changes and number % EXPLORE_EVERY == EXPLORE_EVERY - 1:
+            return changes[int(rng.integers(len(changes)))]
+        candidates = self._unseen_pool(results) + changes or self._random_candidates(results, rng)
+        theirs, posteriors = self._predicted(surrogates, candidates, results)
+        improvement = expected_hypervolume_improvement(
+            posteriors,
+            theirs[:, len(posteriors) :],
+            _thinned_front(points),
+            self._reference_point(surrogates, np.vstack([points, theirs]), results),
         )
-        gain *= self._likely_trained(results, pool)
-        if not gain.any():  # nothing is expected to add: what is least certain tells most
-            gain = np.sum([belief.deviation for belief in beliefs], axis=0)
-        return pool[int(gain.argmax())]
+        improvement *= self._likely_to_have_result(results, candidates)
+        if not improvement.any():  # none can be expected: the least certain candidate tells most
+            improvement = np.sum([posterior.deviation for posterior in posteriors], axis=0)
+        return candidates[int(improvement.argmax())]
 
-    def _likely_trained(self, results: Results, candidates: Sequence[Params]) -> Array:
-        """How likely each candidate has a result at all, by how like it is to those that were lost
-        and to others.
+    def _likely_to_have_result(self, results: Results, candidates: Sequence[Params]) -> Array:
+        """How likely each candidate is to have a result at all, (candidates,): a regression of 1
+        for those with a result and 0 for those lost.
         """
         if not results.lost:
             return np.ones(len(candidates))
-        trained, lost = results.trained[-LATEST:], results.lost[-LATEST:]
-        there, values = self._facts([*trained, *lost]), np.repeat([1.0, 0.0], [len(trained), len(lost)])
+        trained, lost = results.trained[-KERNEL_RESULTS:], results.lost[-KERNEL_RESULTS:]
+        known, values = self._encoded([*trained, *lost]), np.repeat([1.0, 0.0], [len(trained), len(lost)])
         exact = np.zeros(len(values))
-        some = np.linspace(0, len(values) - 1, min(len(values), AGAIN)).round().astype(int)
-        kernels = Kernel.likely(there.codes[some], there.features[some], values[some], exact[some])
-        surrogate = Surrogate.fit(kernels, there.codes, there.features, values, exact)
-        facts = self._facts(candidates)
-        likely, _ = surrogate.predict(facts.codes, facts.features)
+        some = np.linspace(0, len(values) - 1, min(len(values), LOSS_RESULTS)).round().astype(int)
+        kernels = Kernel.most_likely(known.codes[some], known.features[some], values[some], exact[some])
+        surrogate = Surrogate.fit(kernels, known.codes, known.features, values, exact)
+        encoded = self._encoded(candidates)
+        likely, _ = surrogate.predict(encoded.codes, encoded.features)
         return np.clip(likely, 0.0, 1.0)
 
-    def _reference(self, surrogates: Sequence[Surrogate], points: Array, results: Results) -> Array:
-        """The worst that counts: what a random candidate comes to, and a little beyond the most
-        that one costs.
+    def _reference_point(self, surrogates: Sequence[Surrogate], points: Array, results: Results) -> Array:
+        """The worst that counts, (objectives,): the median that is predicted of random candidates,
+        and a little more than the costliest of the points costs.
         """
-        # Where nothing that was drawn is inside the limits, what is trained stands for it.
-        drawn, beliefs = self._believed(surrogates, list(self._drawn.values()) or results.trained, results)
-        middle = np.median(drawn[:, : len(beliefs)], axis=0)
-        known = points[:, len(beliefs) :]
+        # Where no drawn candidate is inside the limits, those that were trained stand for them.
+        drawn, posteriors = self._predicted(surrogates, list(self._pool.values()) or results.trained, results)
+        median = np.median(drawn[:, : len(posteriors)], axis=0)
+        known = points[:, len(posteriors) :]
         lowest, highest = known.min(axis=0), known.max(axis=0)
-        return np.append(middle, highest + MARGIN * (highest - lowest))
+        return np.append(median, highest + REFERENCE_MARGIN * (highest - lowest))
 
-    def _draw(self, count: int) -> None:
-        """Draws candidates inside the limits, each from the seed and its number alone."""
+    def _extend_pool(self, count: int) -> None:
+        """Draws candidates for the pool until `count` were drawn, each from the seed and its number
+        alone; those that cannot be brought inside the limits are left out.
+        """
         if count <= self._draws:
             return
         rngs = [np.random.default_rng((self._seed, number, 1)) for number in range(self._draws, count)]
         drawn = [self.space.sample(rng) for rng in rngs]
-        for params, miss, rng in zip(drawn, self._outside(drawn), rngs, strict=True):
-            inside = self._repaired(params, miss, rng)
+        for params, violation, rng in zip(drawn, self._violations(drawn), rngs, strict=True):
+            inside = self._repaired(params, violation, rng)
             if inside is not None:
-                self._drawn.setdefault(self.space.key(inside), inside)
+                self._pool.setdefault(self.space.key(inside), inside)
         self._draws = count
 
-    def _starts(self) -> list[Params]:
-        """What the search begins with, inside the limits."""
-        if self._begun is None:
+    def _starting_candidates(self) -> list[Params]:
+        """The candidates to start with, each brought inside the limits."""
+        if self._starting is None:
             for params in self._start:
                 if not self.space.contains(params):
                     raise ValueError(f"start {dict(params)} is no candidate of the space; allowed: all its parameters")
             inside = [
-                self._repaired(params, miss, np.random.default_rng((self._seed, number, 2)))
-                for number, (params, miss) in enumerate(zip(self._start, self._outside(self._start), strict=True))
+                self._repaired(params, violation, np.random.default_rng((self._seed, number, 2)))
+                for number, (params, violation) in enumerate(
+                    zip(self._start, self._violations(self._start), strict=True)
+                )
             ]
-            self._begun = [params for params in inside if params is not None]
-        return self._begun
+            self._starting = [params for params in inside if params is not None]
+        return self._starting
 
-    def _repaired(self, params: Params, miss: float, rng: np.random.Generator) -> Params | None:
-        """The candidate, changed until it is inside the limits; None if it does not get there."""
-        for _ in range(REPAIRS):
-            if miss <= 0:
+    def _repaired(self, params: Params, violation: float, rng: np.random.Generator) -> Params | None:
+        """The candidate, changed for as long as that lowers its violation until it is inside the
+        limits; None if it does not get there.
+        """
+        for _ in range(REPAIR_STEPS):
+            if violation <= 0:
                 return params
             changed = self.space.mutate(params, rng)
-            its = float(self._outside([changed])[0])
-            if its < miss:
-                params, miss = changed, its
-        return params if miss <= 0 else None
+            remaining = float(self._violations([changed])[0])
+            if remaining < violation:
+                params, violation = changed, remaining
+        return params if violation <= 0 else None
 
-    def _fresh(self, results: Results) -> list[Params]:
-        return [params for key, params in self._drawn.items() if key not in results.seen]
+    def _unseen_pool(self, results: Results) -> list[Params]:
+        """The candidates of the pool that were not proposed yet."""
+        return [params for key, params in self._pool.items() if key not in results.seen]
 
-    def _changed(self, results: Results, rng: np.random.Generator, parents: Sequence[Params]) -> list[Params]:
-        """Changes of the parents in turn that are new and inside the limits."""
+    def _changes_of(self, results: Results, rng: np.random.Generator, parents: Sequence[Params]) -> list[Params]:
+        """Changes of the parents in turn, as many as asked for; those that are new and inside the
+        limits.
+        """
         changed = []
         for i in range(self._changes):
             params = parents[i % len(parents)]
-            for _ in range(1 + int(rng.choice(len(EDITS), p=EDITS))):
+            for _ in range(1 + int(rng.choice(len(CHANGE_SHARES), p=CHANGE_SHARES))):
                 params = self.space.mutate(params, rng)
             changed.append(params)
-        return self._new(results, changed)
+        return self._new_inside(results, changed)
 
-    def _searched(self, results: Results, rng: np.random.Generator) -> list[Params]:
-        """Random candidates that are new, where the usual ways have found none; if there are none,
-        an old one.
-        """
-        sampled = [self.space.sample(rng) for _ in range(DRAWS)]
-        new = self._new(results, sampled)
+    def _random_candidates(self, results: Results, rng: np.random.Generator) -> list[Params]:
+        """New random candidates beyond the pool; if there are none, one that is known."""
+        sampled = [self.space.sample(rng) for _ in range(EXHAUSTED_AFTER)]
+        new = self._new_inside(results, sampled)
         if new:
             return new
         self.exhausted = True
-        return results.trained[-1:] or [sampled[int(self._outside(sampled).argmin())]]
+        return results.trained[-1:] or [sampled[int(self._violations(sampled).argmin())]]
 
-    def _new(self, results: Results, candidates: Sequence[Params]) -> list[Params]:
+    def _new_inside(self, results: Results, candidates: Sequence[Params]) -> list[Params]:
+        """Those inside the limits that were not proposed yet and are not in the pool, each once."""
         found = {self.space.key(params): params for params in candidates}
-        new = [params for key, params in found.items() if key not in results.seen and key not in self._drawn]
-        return [params for params, miss in zip(new, self._outside(new), strict=True) if miss <= 0]
+        new = [params for key, params in found.items() if key not in results.seen and key not in self._pool]
+        return [params for params, violation in zip(new, self._violations(new), strict=True) if violation <= 0]
 
-    def _outside(self, candidates: Sequence[Params]) -> Array:
+    def _violations(self, candidates: Sequence[Params]) -> Array:
+        """By how much each lies outside the limits, (candidates,); inf for outside by an unknown
+        amount.
+        """
         if self._violation is None or not candidates:
             return np.zeros(len(candidates))
-        return _finite("violation", self._violation(candidates), candidates)[:, 0]
+        return _numbers("violation", self._violation(candidates), candidates, infinite=True)[:, 0]
 
-    def _facts(self, candidates: Sequence[Params]) -> _Facts:
-        """What is known of candidates, each asked for once; features are scaled once there are
-        enough.
+    def _encoded(self, candidates: Sequence[Params]) -> _Encoded:
+        """The candidates' codes, features and known objectives, computed once for each key;
+        features are scaled as soon as enough candidates were drawn for a scale.
         """
         keys = [self.space.key(params) for params in candidates]
-        asked = {key: params for key, params in zip(keys, candidates, strict=True) if key not in self._rows}
-        if asked:
-            new = list(asked.values())
-            known = np.zeros((len(new), 0)) if self._cost is None else _finite("cost", self._cost(new), new)
-            features = np.column_stack([_finite("features", self.space.features(new), new), known])
-            self._rows.update(zip(asked, zip(self.space.codes(new), features, known, strict=True), strict=True))
+        missing = {key: params for key, params in zip(keys, candidates, strict=True) if key not in self._rows}
+        if missing:
+            new = list(missing.values())
+            known = np.zeros((len(new), 0)) if self._cost is None else _numbers("cost", self._cost(new), new)
+            features = np.column_stack([_numbers("features", self.space.features(new), new), known])
+            self._rows.update(zip(missing, zip(self.space.codes(new), features, known, strict=True), strict=True))
         codes, features, known = (np.array(column) for column in zip(*(self._rows[key] for key in keys), strict=True))
         if self._scale is not None:
             features = (features - self._scale[0]) / self._scale[1]
-        return _Facts(codes, features, known)
+        return _Encoded(codes, features, known)
 
     def _scaled_by(self, candidates: Sequence[Params]) -> tuple[Array, Array] | None:
+        """Mean and standard deviation of the candidates' features, (features,) each."""
         if not candidates:
             return None
-        features = self._facts(candidates).features
+        features = self._encoded(candidates).features
         deviation = features.std(0)
         return features.mean(0), np.where(deviation > 0, deviation, 1.0)
 
-    def _spread(self, candidates: Sequence[Params], count: int) -> Params:
-        """A candidate from the middle of the widest gap that earlier ones have left in the first
-        known objective.
+    def _fill_gap(self, candidates: Sequence[Params], count: int) -> Params:
+        """The candidate at the `count`-th place of a sequence that halves the widest gap each time,
+        in order of the first known objective.
         """
-        known = self._facts(candidates).known
+        known = self._encoded(candidates).known
         order = np.argsort(known[:, 0], kind="stable") if known.shape[1] else np.arange(len(candidates))
         return candidates[int(order[int(len(candidates) * _radical_inverse(count + 1))])]
 
     def _surrogates(self, results: Results) -> list[Surrogate]:
-        facts = self._facts(results.trained)
-        if facts.known.shape[1] > len(results.signs):
-            raise ValueError(f"cost has {facts.known.shape[1]} columns; allowed: one for each of the last objectives")
-        told = len(results.trained)
-        steady = slice(max(0, (count := _steady(told, self._initial)) - LATEST), count)
+        """One for each objective that is not known, fitted to all results.
+
+        The kernels are chosen by fewer: they stay until the number of results has grown by a tenth.
+        """
+        encoded = self._encoded(results.trained)
+        count, known = encoded.known.shape
+        if known > len(results.signs):
+            raise ValueError(f"cost has {known} columns; allowed: one for each of the last objectives")
+        newest = _results_for_kernels(count, self._initial)
+        chosen = slice(max(0, newest - KERNEL_RESULTS), newest)
         surrogates = []
-        for objective in range(len(results.signs) - facts.known.shape[1]):
-            chosen_by = (objective, *results.numbers[steady])
+        for objective in range(len(results.signs) - known):
+            chosen_by = (objective, *results.numbers[chosen])
             if chosen_by not in self._kernels:
-                values, extra = self._targets(results, objective, steady)
-                kernels = Kernel.likely(facts.codes[steady], facts.features[steady], values, extra)
+                values, extra = self._targets(results, objective, chosen)
+                kernels = Kernel.most_likely(encoded.codes[chosen], encoded.features[chosen], values, extra)
                 self._kernels[chosen_by] = kernels
-            values, extra = self._targets(results, objective, slice(0, told))
-            fitted = Surrogate.fit(self._kernels[chosen_by], facts.codes, facts.features, values, extra)
-            surrogates.append(fitted)
+            values, extra = self._targets(results, objective, slice(0, count))
+            surrogates.append(Surrogate.fit(self._kernels[chosen_by], encoded.codes, encoded.features, values, extra))
         return surrogates
 
     def _targets(self, results: Results, objective: int, which: slice) -> tuple[Array, Array]:
-        """What is modelled of some results, and the variance of each beyond that of a full
-        training.
+        """What a surrogate models of some results, and the variance of each beyond that of a full
+        training, (results,) each.
+
+        It is the objective, turned so that less is better, or the logarithm of its distance from
+        the ideal.
         """
         values = np.array([row[objective] for row in results.values[which]], float)
-        curves = (
-            [np.asarray(c, float) for c in results.curves[which]] if objective == 0 else [np.empty(0)] * len(values)
-        )
+        curves = [np.asarray(curve if objective == 0 else (), float) for curve in results.curves[which]]
         ideal, sign = self._ideal_of(objective), results.signs[objective]
         if ideal is None:
-            return _final(sign * values, [sign * curve for curve in curves])
+            return _extrapolated(sign * values, [sign * curve for curve in curves])
         better = sign * values < sign * ideal
         if better.any():
             raise ValueError(
                 f"result {values[better][0]} is better than the ideal {ideal}; allowed: an ideal that is not"
             )
-        apart = np.abs(values - ideal)
-        floor = 0.5 * min(apart[apart > 0], default=1.0)  # a perfect result is not infinitely better
+        distances = np.abs(values - ideal)
+        floor = 0.5 * min(distances[distances > 0], default=1.0)  # a perfect result is not infinitely better
         logarithms = [np.log(np.maximum(np.abs(curve - ideal), floor)) for curve in curves]
-        return _final(np.log(np.maximum(apart, floor)), logarithms)
+        return _extrapolated(np.log(np.maximum(distances, floor)), logarithms)
 
     def _ideal_of(self, objective: int) -> float | None:
         return self._ideal[objective] if objective < len(self._ideal) else None
 
-    def _believed(
+    def _predicted(
         self, surrogates: Sequence[Surrogate], candidates: Sequence[Params], results: Results
-    ) -> tuple[Array, list[Belief]]:
-        """The objectives that candidates are expected to have, so that less is better, and how sure
-        that is.
+    ) -> tuple[Array, list[Posterior]]:
+        """The objectives of candidates, turned so that less is better, (candidates, objectives):
+        the medians of the surrogates' posteriors, then what is known. And the posteriors.
         """
-        facts = self._facts(candidates)
-        beliefs = [
-            Belief(*surrogate.predict(facts.codes, facts.features), logarithmic=self._ideal_of(objective) is not None)
+        encoded = self._encoded(candidates)
+        posteriors = [
+            Posterior(
+                *surrogate.predict(encoded.codes, encoded.features),
+                logarithmic=self._ideal_of(objective) is not None,
+            )
             for objective, surrogate in enumerate(surrogates)
         ]
-        known = facts.known * results.signs[len(surrogates) :]
-        return np.column_stack([*(belief.middle for belief in beliefs), known]), beliefs
+        known = encoded.known * results.signs[len(surrogates) :]
+        return np.column_stack([*(posterior.median for posterior in posteriors), known]), posteriors
 
 
-def _finite(name: str, values: ArrayLike, candidates: Sequence[Params]) -> Array:
-    """What a function gave, (candidates, numbers)."""
+def _numbers(name: str, values: ArrayLike, candidates: Sequence[Params], infinite: bool = False) -> Array:
+    """What a function gave for candidates, (candidates, numbers).
+
+    Raises:
+        ValueError: A number is nan, or infinite where that is not allowed.
+    """
     found: Array = np.asarray(values, float).reshape(len(candidates), -1)
-    wrong = ~np.isfinite(found).all(axis=1)
+    wrong = (np.isnan(found) if infinite else ~np.isfinite(found)).any(axis=1)
     if wrong.any():
-        first = int(wrong.argmax())
-        raise ValueError(f"{name} of {dict(candidates[first])} is {found[first].tolist()}; allowed: finite numbers")
+        first, allowed = int(wrong.argmax()), "numbers" if infinite else "finite numbers"
+        raise ValueError(f"{name} of {dict(candidates[first])} is {found[first].tolist()}; allowed: {allowed}")
     return found
 
 
-def _thinned(points: Array) -> Array:
-    """The front of the points; of three and more objectives, whose boxes are many, every so-manieth
-    along the first.
+def _thinned_front(points: Array) -> Array:
+    """The front of the points; of three and more objectives, whose boxes are many, at most
+    `FRONT_POINTS`, evenly along the first objective.
     """
     front = points[non_dominated(points, [False] * points.shape[1])]
-    most = POINTS.get(points.shape[1], len(front))
+    most = FRONT_POINTS.get(points.shape[1], len(front))
     if len(front) <= most:
         return front
     kept: Array = front[np.argsort(front[:, 0])[np.linspace(0, len(front) - 1, most).astype(int)]]
     return kept
 
 
-def _final(values: Array, curves: Sequence[Array]) -> tuple[Array, Array]:
-    """Values that trainings would end at, and how uncertain that is, from how others went on.
+def _extrapolated(values: Array, curves: Sequence[Array]) -> tuple[Array, Array]:
+    """Values that trainings would have ended at, and how uncertain that is.
 
     Args:
-        values: (results), as they are.
+        values: (results,), as they are.
         curves: Of each result, its values at the rungs that it reached; empty where there are none.
 
     Returns:
-        The value that each is expected to end at: what the others have gained from rung to rung on
-        the mean is added for every rung that it did not reach. And the sum of the variances of
-        those gains; a rung beyond which nobody is known to have gone adds nothing.
+        (results,) each. The expected last value: for every rung that a training did not reach, the
+        mean change of the others over that rung is added. And the sum of the variances of those
+        changes; a rung beyond which no training went adds nothing.
     """
     values, extra = values.copy(), np.zeros(len(values))
     reached = np.array([len(curve) for curve in curves])
@@ -395,18 +438,18 @@ def _final(values: Array, curves: Sequence[Array]) -> tuple[Array, Array]:
     return values, extra
 
 
-def _steady(count: int, initial: int) -> int:
-    """How many of the first results the kernel is chosen by: it stays while the number of results
-    grows by a tenth.
+def _results_for_kernels(count: int, initial: int) -> int:
+    """By how many of the first `count` results kernels are chosen: the largest number up to it in a
+    sequence that begins with `initial` and grows by a tenth each time.
     """
-    steady = initial
-    while (following := max(steady + 1, int(GROWTH * steady))) <= count:
-        steady = following
-    return steady
+    chosen = initial
+    while (following := max(chosen + 1, int(KERNEL_GROWTH * chosen))) <= count:
+        chosen = following
+    return chosen
 
 
 def _radical_inverse(number: int) -> float:
-    """The binary digits of a number behind the point in reverse: 1/2, 1/4, 3/4, 1/8, ... (van der
-    Corput, 1935).
+    """The van der Corput sequence (1935): the binary digits of a number in reverse behind the
+    point, so that 1, 2, 3, 4, ... give 1/2, 1/4, 3/4, 1/8, ...
     """
     return sum(int(digit) / float(2 << place) for place, digit in enumerate(reversed(f"{number:b}")))

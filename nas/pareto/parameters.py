@@ -16,31 +16,57 @@ CHANGES = 20  # draws of another value, after which a parameter is left as it is
 
 
 class Space(Protocol):
-    """Candidates, each a value for every parameter that it has."""
+    """What a `nas.pareto.sampler.ParetoSampler` may propose: implement it where parameters depend
+    on each other, and run `nas.pareto.testing.check_space` on it. `IndependentSpace` is the one for
+    parameters that do not.
+
+    A candidate is a mapping from the name of every parameter that it has to a value. For each
+    proposal a sampler reads `distributions`; asks `contains`, then `key`, of the parameters of
+    every trial of the study; draws a few candidates with `sample`; changes those on the front, and
+    those outside a limit, with `mutate`; and asks `codes` and `features` once for each candidate
+    whose key it has not met, many at a time and at least one. `key` is asked most often: remember
+    what it takes to find it. All random numbers come from the generator that is passed: with the
+    same one the same candidates follow.
+    """
 
     @property
     def distributions(self) -> Mapping[str, BaseDistribution]:
-        """Of every parameter that a candidate may have."""
+        """Optuna's distribution of every parameter that a candidate may have, by name; always the
+        same.
+        """
 
     def contains(self, params: Params) -> bool:
-        """Whether these are all the parameters of a candidate, each with a value that it may have."""
+        """Whether these are all the parameters of a candidate, each with a value that it may have.
+
+        It is False, never an error, for a part of the parameters or for values of another space: a
+        trial may have broken off, or be of an earlier space of the same study.
+        """
 
     def sample(self, rng: np.random.Generator) -> Params:
-        """A random candidate."""
+        """A random candidate, inside the hard limits or not."""
 
     def mutate(self, params: Params, rng: np.random.Generator) -> Params:
-        """A candidate that differs in one choice."""
+        """Another candidate that differs in one choice, and in what that choice opens or closes.
+
+        The candidate itself is left as it is. It is returned where there is nothing to change.
+        """
 
     def codes(self, candidates: Sequence[Params]) -> NDArray[np.int64]:
-        """(candidates, choices): which value each choice has, -1 where a candidate does not have
+        """Which value each choice has, (candidates, choices); -1 where a candidate does not have
         the choice.
+
+        Only whether two codes are equal counts, not how far apart they are.
         """
 
     def features(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
-        """(candidates, features): numbers that are alike where candidates are expected to do alike."""
+        """Finite numbers that are close where candidates are expected to do alike, (candidates,
+        features); the sampler brings them to one scale.
+        """
 
     def key(self, params: Params) -> Hashable:
-        """Equal for candidates that are the same."""
+        """Equal for candidates that are the same, whatever the order of their parameters, and for
+        no others: nothing is proposed twice.
+        """
 
 
 class IndependentSpace:
@@ -64,8 +90,7 @@ class IndependentSpace:
     def contains(self, params: Params) -> bool:
         if params.keys() != self.distributions.keys():
             return False
-        # Optuna's own check of a value, in the form in which it stores one.
-        return all(d._contains(d.to_internal_repr(params[name])) for name, d in self.distributions.items())
+        return all(allows(distribution, params[name]) for name, distribution in self.distributions.items())
 
     def sample(self, rng: np.random.Generator) -> Params:
         return {name: _value(distribution, rng.random()) for name, distribution in self.distributions.items()}
@@ -100,6 +125,15 @@ class IndependentSpace:
 
     def key(self, params: Params) -> Hashable:
         return tuple(_position(distribution, params[name]) for name, distribution in self.distributions.items())
+
+
+def allows(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter may have a value."""
+    try:
+        # Optuna's own check of a value, in the form in which it stores one.
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except ValueError:  # no number, or none of the choices
+        return False
 
 
 def _position(distribution: BaseDistribution, value: Any) -> float:

@@ -1,4 +1,4 @@
-"""The surrogate against plain formulas, and the expected gain against sums over many drawn errors."""
+"""The surrogate against plain formulas, and the expected improvement against sums over errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.pareto.front import hypervolume as volume
-from nas.pareto.surrogate import Belief, Kernel, Surrogate, expected_gain
+from nas.pareto.surrogate import Kernel, Posterior, Surrogate, expected_hypervolume_improvement
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
@@ -30,8 +30,10 @@ def test_gain_of_a_sure_candidate_is_the_area_that_it_adds() -> None:
     costs = np.array([[2.0], [0.0], [2.0], [6.0]])
     for logarithmic in (True, False):
         errors = np.array([3.0, 3.0, 5.0, 1.0])
-        belief = Belief(np.log(errors) if logarithmic else errors, sure, logarithmic)
-        assert expected_gain([belief], costs, front, reference) == pytest.approx([1, 9, 0, 0], abs=1e-6)
+        posterior = Posterior(np.log(errors) if logarithmic else errors, sure, logarithmic)
+        assert expected_hypervolume_improvement([posterior], costs, front, reference) == pytest.approx(
+            [1, 9, 0, 0], abs=1e-6
+        )
 
 
 @settings(max_examples=20, deadline=None)
@@ -44,8 +46,8 @@ def test_gain_is_the_integral_of_the_areas_that_errors_add(seed: int, count: int
     front = rng.uniform(1, 9, (count, 2))
     reference = np.array([8.0, 8.0])
     mean, deviation, cost = rng.normal(1.2, 0.5), rng.uniform(0.1, 1.0), rng.uniform(0, 9)
-    belief = Belief(np.array([mean]), np.array([deviation]), logarithmic)
-    gain = expected_gain([belief], np.array([[cost]]), front, reference)[0]
+    posterior = Posterior(np.array([mean]), np.array([deviation]), logarithmic)
+    gain = expected_hypervolume_improvement([posterior], np.array([[cost]]), front, reference)[0]
     before = hypervolume(front, reference)
     z = np.linspace(-8, 8, 4001)
     errors = mean + deviation * z
@@ -68,8 +70,8 @@ def test_a_sure_gain_is_the_hypervolume_added(seed: int, count: int, objectives:
     maximise = [False] * objectives
     before = volume(front, reference, maximise)
     added = [volume(np.vstack([front, candidate]), reference, maximise) - before for candidate in candidates]
-    beliefs = [Belief(column, np.full(5, 1e-9), False) for column in candidates[:, :believed].T]
-    gain = expected_gain(beliefs, candidates[:, believed:], front, reference)
+    posteriors = [Posterior(column, np.full(5, 1e-9), False) for column in candidates[:, :believed].T]
+    gain = expected_hypervolume_improvement(posteriors, candidates[:, believed:], front, reference)
     assert gain == pytest.approx(added, abs=1e-5)
 
 
@@ -88,7 +90,7 @@ def known(count: int) -> tuple[np.ndarray, ...]:
 
 
 def fitted(codes: np.ndarray, features: np.ndarray, values: np.ndarray, extra: np.ndarray) -> Surrogate:
-    return Surrogate.fit(Kernel.likely(codes, features, values, extra), codes, features, values, extra)
+    return Surrogate.fit(Kernel.most_likely(codes, features, values, extra), codes, features, values, extra)
 
 
 def test_prediction_is_that_of_the_textbook_formula() -> None:
@@ -124,7 +126,7 @@ def test_prediction_is_that_of_the_textbook_formula() -> None:
 def test_likely_kernels_share_the_likelihood() -> None:
     """In the density of a normal distribution whose variance is the likeliest one."""
     codes, features, values, extra = known(20)
-    kernels = Kernel.likely(codes, features, values, extra)
+    kernels = Kernel.most_likely(codes, features, values, extra)
     assert sum(kernels.values()) == pytest.approx(1) and list(kernels.values()) == sorted(kernels.values())[::-1]
     logs = []
     for kernel in list(kernels)[:2]:
@@ -159,7 +161,7 @@ def test_an_uncertain_result_counts_less() -> None:
     values[0] += 1
     doubted = extra.copy()
     doubted[0] = 10
-    kernel = Kernel.likely(codes, features, values, extra)
+    kernel = Kernel.most_likely(codes, features, values, extra)
     sure, unsure = (
         Surrogate.fit(kernel, codes, features, values, e).predict(codes[:1], features[:1]) for e in (extra, doubted)
     )
