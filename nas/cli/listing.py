@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from nas.architecture.reference import operators_page
 from nas.errors import NasError
 from nas.resources import resource_folder, resource_names
 from nas.space import SearchSpace
@@ -23,6 +24,9 @@ def list_command(
         typer.Option("--measured", help="Print the reference networks as measured on every device, as Markdown."),
     ] = False,
     plots: Annotated[Path | None, typer.Option(help="With --measured: folder for a picture per device.")] = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Print the operators that a file may name, as Markdown.")
+    ] = False,
 ) -> None:
     """List the search spaces, the reference networks and the devices with latency tables that the
     package holds.
@@ -36,6 +40,9 @@ def list_command(
         raise NasError(f"plots {str(plots)!r} is of no table; allowed: --plots beside --measured")
     if published:
         typer.echo(_published_page(), nl=False)
+        return
+    if operators:
+        typer.echo(operators_page(), nl=False)
         return
     typer.echo("search spaces")
     for name in resource_names("search_spaces"):

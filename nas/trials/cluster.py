@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import ray
 
+from nas.architecture.registry import ENVIRONMENT
 from nas.errors import NasError
 
 # Read when Ray starts: no usage report, no handler that swallows an interrupt, no log files beside
@@ -67,7 +68,7 @@ def slots(nodes: Iterable[Node], cpus: float, gpus: float, gpu_type: str | None 
 
 
 def cpus_per_trial(nodes: Iterable[Node], trials: int, gpus: float, gpu_type: str | None = None) -> int:
-    """The most CPUs that each of so many trials at a time may have, each on one node; at least 1."""
+    """The most CPUs that each of so many trials at a time may have, all on one node; at least 1."""
     nodes = list(nodes)
     most = int(max((node.cpus for node in nodes), default=1))
     return next((n for n in range(most, 1, -1) if slots(nodes, n, gpus, gpu_type) >= trials), 1)
@@ -120,10 +121,18 @@ def connect(address: str | None, cpus: int | None = None) -> None:
     if address == "local" or "://" in address:
         raise NasError(f"address {address!r} is not allowed; allowed: {allowed}")
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_operators())
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         reason = str(error).split("\n")[0].rstrip(". ")
         raise NasError(f"address {address!r} cannot be joined ({reason}); allowed: {allowed}") from None
+
+
+def _operators() -> dict[str, dict[str, str]] | None:
+    """What lets the processes of other machines know operators from outside the package, if there
+    are any: the modules, or files at the same path, must be there.
+    """
+    listed = os.environ.get(ENVIRONMENT)
+    return {"env_vars": {ENVIRONMENT: listed}} if listed else None
 
 
 def joined_nodes(address: str) -> list[Node]:
