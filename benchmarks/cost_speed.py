@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import nas
-from nas.profiler.computed import tracing
+from nas.profiler.computed import effects
 from nas.profiler.computed.cost import cost
 from nas.resources import resource_names
 
@@ -57,7 +57,7 @@ def whole_networks(names: list[str], with_fvcore: bool) -> None:
                 model(clip)
             return int(counter.get_total_flops())
 
-        tracing.forget()
+        effects.forget()
         cold = seconds(lambda model=model, clip=clip: cost(model, clip), 1)
         warm = seconds(lambda model=model, clip=clip: cost(model, clip), 7)
         counter = seconds(count, 5)

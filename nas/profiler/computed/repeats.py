@@ -104,7 +104,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Made:
-    """An output over the storage of an input (`position`) or one of this number that the part made."""
+    """An output over the storage of an input (`position`) or over one that the part made."""
 
     signature: Signature
     position: int

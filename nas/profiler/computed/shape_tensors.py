@@ -78,6 +78,23 @@ class ShapeTensor(torch.Tensor):
         return value_of(self, "numpy").numpy()
 
 
+_wrapper = torch.Tensor._make_wrapper_subclass
+
+
+def make_tensor(signature: Signature, storage: Storage, requires_grad: bool = False) -> ShapeTensor:
+    """A tensor of some sizes, strides and dtype over a storage."""
+    made = _wrapper(
+        ShapeTensor,
+        signature.size,
+        strides=signature.stride,
+        dtype=signature.dtype,
+        device=CPU,
+        requires_grad=requires_grad,
+    )
+    made.signature, made.storage_ = signature, storage
+    return made
+
+
 class Outsider:
     """A tensor that the pass meets but has not made: a parameter, a buffer, a constant. Its memory
     is of no pass.

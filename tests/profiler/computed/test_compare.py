@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.errors import NasError
-from nas.profiler.computed.compare import TOOLS, Comparison, ToolCount, compare
+from nas.profiler.computed import compare as compare_module
+from nas.profiler.computed.compare import Comparison, ToolCount, compare
+from nas.profiler.computed.counters import TOOLS
 
 
 class Fused(nn.Module):
@@ -175,3 +177,9 @@ def test_modules_without_weights_and_wrong_inputs_are_refused() -> None:
         compare(nn.Linear(2, 2, device="meta"), (torch.randn(1, 2),))
     with pytest.raises(NasError, match="Linear cannot run on inputs of"):
         compare(nn.Linear(2, 2), (torch.randn(1, 3),))
+
+
+def test_without_the_other_counters_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare_module, "find_spec", lambda name: None if name == "ptflops" else name)
+    with pytest.raises(NasError, match=r"^the comparison needs ptflops; allowed .*'video-nas\[compare\]'$"):
+        compare(nn.Linear(2, 2), (torch.randn(1, 2),))

@@ -10,7 +10,8 @@ from torch import nn
 
 from nas.architecture import Architecture, JointFilter, load
 from nas.models.network import build
-from nas.profiler.computed.cost import Cost, cost, record
+from nas.profiler.computed.cost import Cost, cost
+from nas.profiler.computed.parts import record
 from nas.resources import resource_names
 from nas.space import SearchSpace
 

@@ -248,3 +248,11 @@ def test_autocast_is_that_of_the_caller() -> None:
     wide = cost(module, torch.zeros(2, 4))
     assert narrow.macs == wide.macs
     assert {row.op for row in narrow.operators} - {row.op for row in wide.operators} == {"_to_copy"}
+
+
+def test_an_input_of_any_name_reaches_the_module() -> None:
+    class Named(nn.Module):
+        def forward(self, what: Tensor) -> Tensor:
+            return what @ what.T
+
+    assert cost(Named(), what=torch.zeros(3, 5)).macs == 3 * 3 * 5
