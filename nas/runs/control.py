@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 
-from nas.pareto.front import hypervolume
+from nas.limits.volume import VolumeScale
 from nas.units import plural
 
 CONTROL = "control"  # the folder of the random search, inside that of the run
@@ -33,21 +31,17 @@ def curves(search: pd.DataFrame, control: pd.DataFrame, chance: float) -> pd.Dat
     """
     both = {SEARCH: search.sort_values("trial"), RANDOM: control.sort_values("trial")}
     known = pd.concat(both.values())
-    log_macs = np.log10(known.loc[known["state"] != "failed", "macs"].to_numpy(float))
-    worst = float(log_macs.max(initial=-np.inf)) + math.log10(1.1)
-    whole = (1 - chance) * (worst - float(log_macs.min(initial=np.inf)))
+    scale = VolumeScale.of(known.loc[known["state"] != "failed", "macs"], chance)
     tables = []
     for by, table in both.items():
-        points = np.column_stack([table["accuracy"].to_numpy(float), np.log10(table["macs"].to_numpy(float))])
-        trained = (table["state"] != "failed").to_numpy()
-        so_far = [points[: n + 1][trained[: n + 1]] for n in range(len(points))]
+        accuracy = table["accuracy"].astype(float)
         figures = {
             "trial": table["trial"].to_numpy(),
             "trainings": np.arange(1, len(table) + 1),
             "seconds": table["seconds"].astype(float).fillna(0.0).cumsum().to_numpy(),
-            "accuracy": points[:, 0],
+            "accuracy": accuracy.to_numpy(),
             "macs": table["macs"].to_numpy(),
-            "hypervolume": [hypervolume(p, [chance, worst], (True, False)) / whole if len(p) else 0.0 for p in so_far],
+            "hypervolume": scale.shares(accuracy.where(table["state"] != "failed"), table["macs"]),
         }
         tables.append(pd.DataFrame({"by": by, **figures}))
     return pd.concat(tables, ignore_index=True)

@@ -72,7 +72,7 @@ DRAWN_ELSEWHERE: dict[str, Any] = {"sample": lambda rng: {"x": int(np.random.def
         ({"mutate": lambda params, rng: params}, "mutate left all of 16 candidates as they were"),
         (
             {"contains": lambda params: params.keys() == {"x", "y"}},
-            "contains is true of .* whose 'x' is of another space",
+            "contains is true of .* is of another space",
         ),
         ({"key": lambda params: tuple(params.items())}, "depends on the order"),
         ({"codes": lambda candidates: np.zeros((len(candidates), 1))}, "codes are float64; allowed: whole numbers"),
