@@ -11,28 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from test_robustness import CASES, Case
-
-from nas.architecture import T2D, TPS, Factorized, JointFilter, Shape
+from cases import Case, gathered
+from test_robustness import CASES
 
 onnxruntime: Any = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 EVERY_KIND = {(type(case.config), case.stride): case for case in reversed(CASES)}  # the first of each
-OPTIONS = (
-    Case(T2D(heads=2, variant="fused", window=(2, 3, 4))),
-    Case(Factorized(heads=2, variant="dot_product", window=(3, 3))),
-    Case(JointFilter(execution="factored")),
-    # Windows with and without a mask, one bias for all frames and one for each, and a window that
-    # is the whole map.
-    Case(TPS(heads=2, window=(4, 4)), Shape(1, 4, 4, 32)),
-    Case(TPS(heads=2, window=(4, 4), shift="none"), Shape(4, 4, 4, 32)),
-    Case(TPS(heads=2, window=(2, 2), shift="none", cyclic=True), Shape(2, 4, 4, 32)),
-    Case(TPS(heads=2, window=(2, 4), shift="channel", cyclic=True, bias_index="released")),
-)
 
 
-@pytest.mark.parametrize("case", (*EVERY_KIND.values(), *OPTIONS), ids=str)
+@pytest.mark.parametrize("case", (*EVERY_KIND.values(), *gathered("EXPORTED")), ids=str)
 def test_onnx_runtime_computes_the_same(case: Case) -> None:
     module, inputs = case.build().eval(), case.inputs()
     program = torch.onnx.export(module, inputs, dynamo=True, verbose=False)

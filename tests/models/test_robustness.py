@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
+from cases import CLIP, CLIP_TOKEN, FRAME_TOKENS, TOKENS, Case, default_cases, gathered, layer_cases
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,157 +24,36 @@ from nas.architecture import (
     HEADS,
     LAYERS,
     STEMS,
-    T2D,
-    TPS,
-    X3D,
     AttentionHead,
-    ChannelAttention,
     ClassTokenHead,
     Config,
     ConvDownsample,
     ConvHead,
     ConvStem,
-    D2Plus1D,
-    Factorized,
     FramePool,
-    Full3D,
-    HeadConfig,
     InLayerDownsample,
-    JointFilter,
     LayerConfig,
     MeanHead,
     MergeDownsample,
-    Part,
     PatchStem,
-    R2Plus1D,
     Shape,
-    SparseTube,
     StemTube,
-    Tube,
     TubeStem,
 )
 from nas.models.convolution import convolve
 from nas.models.network import build_part
 
-CLIP = Shape(3, 15, 21, 3)
-MAP = Shape(3, 5, 7, 32)
-CLIP_TOKEN, FRAME_TOKENS = (Shape(3, 5, 7, 32, class_tokens=kind) for kind in ("clip", "frame"))
-TOKENS = Shape(1, 1, 11, 32, grid=False)
 STEM_TUBES = (
     StemTube(kernel=(2, 4, 4), stride=(2, 4, 6), space_to_depth=(2, 1, 2)),
     StemTube(kernel=(1, 5, 5), stride=(3, 5, 7), offset=(0, 1, 2)),
 )
-TUBES = (Tube(kernel=(2, 2, 2), stride=(2, 2, 2)), Tube(kernel=(3, 1, 1), stride=(3, 2, 2), offset=(0, 1, 1)))
-
-
-@dataclass(frozen=True)
-class Case:
-    """A piece of a network and the shape that it reads."""
-
-    config: Config
-    input: Shape = MAP
-    width: int = 32
-    stride: tuple[int, int, int] = (1, 1, 1)
-
-    @property
-    def part(self) -> Part:
-        config: Any = self.config
-        if isinstance(config, LayerConfig):
-            output = self.input.strided(self.stride, self.width)
-            config.check(output, "layer")
-        elif isinstance(config, HeadConfig):
-            config.check(self.input, "head")
-            output = Shape(1, 1, 1, 7, grid=False)
-        else:
-            output = config.output(self.input, self.width, "part")
-        return Part("part", config, self.input, output, self.stride)
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        output = self.part.output
-        return (2, 7) if isinstance(self.config, HeadConfig) else (2, *output.stored, output.channels)
-
-    def build(self, seed: int = 0) -> nn.Module:
-        """The module, its parameters moved so that no zero or one of the initialisation hides a
-        term.
-        """
-        torch.manual_seed(seed)
-        module = build_part(self.part)
-        with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-        return module
-
-    def inputs(self) -> tuple[Tensor, ...]:
-        """What the network hands over: to the stem a view of (B, 3, T, H, W), to a stem gate two
-        maps.
-        """
-        generator = torch.Generator().manual_seed(1)
-        count = 2 if isinstance(self.config, LayerConfig) and self.config.adds_stem_tokens else 1
-        if self.input.channels == 3:
-            return (torch.randn(2, 3, *self.input.extent, generator=generator).permute(0, 2, 3, 4, 1),)
-        size = (2, *self.input.stored, self.input.channels)
-        return tuple(torch.randn(size, generator=generator) for _ in range(count))
-
-    def __str__(self) -> str:
-        values = self.config.model_dump(exclude_defaults=True, exclude={"heads", "tubes", "inner_width"}, mode="json")
-        words = [f"{key}={value}" for key, value in values.items()]
-        words += [self.input.class_tokens] * (self.input.class_tokens != "none") + ["strided"] * (self.stride[1] > 1)
-        words += ["tokens"] * (not self.input.grid)
-        return "-".join([str(type(self.config).model_fields["op"].default), *words]).replace(" ", "")
-
-
-SCALES: tuple[Any, ...] = (("head_dim", "none"), ("head_dim", "2d"), ("tokens", "none"), ("tokens", "3d"))
 PATCHES: tuple[Any, ...] = (
     ("none", "none", True),
     ("joint", "clip", False),
     ("factorized", "clip", True),
     ("spatial", "frame", False),
 )
-T2D_VARIANTS: tuple[Any, ...] = ("shared", "separate", "fused", "2d", "2d+1d", "3d")
-STRIDED: dict[str, Any] = {"width": 48, "stride": (2, 2, 2)}
-CASES = (
-    *(Case(T2D(heads=2, variant=variant)) for variant in T2D_VARIANTS),
-    *(Case(T2D(heads=2, variant=variant, window=(2, 3, 4))) for variant in T2D_VARIANTS),
-    Case(T2D(heads=2, cpe="2d", activation="quick_gelu", mlp_ratio=2.5)),
-    Case(T2D(heads=2, cpe="3d")),
-    *(
-        Case(TPS(heads=2, window=(3, 3), shift=shift, cyclic=cyclic))
-        for shift in ("patch", "channel", "none")
-        for cyclic in (False, True)
-    ),
-    *(
-        Case(TPS(heads=2, window=(2, 4), pattern=pattern, bias_index="released", cyclic=True))
-        for pattern in ("3x3", "2x2", "2x2_long")
-    ),
-    Case(TPS(heads=2, window=(5, 3), activation="gelu_tanh")),
-    *(Case(ChannelAttention(heads=2, scale=scale, cpe=cpe)) for scale, cpe in SCALES),
-    *(
-        Case(Factorized(heads=2, variant=variant))
-        for variant in ("divided", "self_attention", "dot_product", "joint", "space")
-    ),
-    *(
-        Case(Factorized(heads=2, variant=variant, window=(3, 3)))
-        for variant in ("divided", "self_attention", "dot_product", "space")
-    ),
-    Case(Factorized(heads=2, variant="divided"), CLIP_TOKEN),
-    Case(Factorized(heads=2, variant="joint"), CLIP_TOKEN),
-    Case(Factorized(heads=2, variant="space"), FRAME_TOKENS),
-    Case(Factorized(heads=2, variant="joint", stem_gate=True), TOKENS),
-    Case(SparseTube(heads=2, tubes=TUBES)),
-    Case(D2Plus1D(modules=3, kernel=5)),
-    Case(D2Plus1D(modules=2), **STRIDED),
-    Case(JointFilter()),
-    Case(JointFilter(execution="factored", temporal_atoms=2)),
-    Case(JointFilter(), **STRIDED),
-    Case(JointFilter(execution="factored"), **STRIDED),
-    Case(Full3D(temporal_kernel=5)),
-    Case(Full3D(), **STRIDED),
-    Case(R2Plus1D(temporal_kernel=5)),
-    Case(R2Plus1D(), **STRIDED),
-    Case(X3D()),
-    Case(X3D(excite=False, kernel=5)),
-    Case(X3D(), **STRIDED),
+OTHER_CASES = (
     Case(ConvStem(), CLIP),
     Case(ConvStem(norm="layer", stride=(2, 4, 4)), CLIP),
     Case(ConvStem(kernel=(1, 3, 3), stride=(1, 2, 2), temporal_kernel=5), CLIP),
@@ -196,15 +75,21 @@ CASES = (
     Case(ClassTokenHead(), CLIP_TOKEN),
     Case(ConvHead(inner_width=24, width=40, dropout=0.0)),
 )
+OTHERS: tuple[type[Config], ...] = (*STEMS.types(), *DOWNSAMPLES.types(), *HEADS.types())
+LISTED = {type(case.config) for case in OTHER_CASES} | {InLayerDownsample}  # which the first layer does
+CASES = (
+    *layer_cases(),
+    *OTHER_CASES,
+    *(case for kind in OTHERS if kind not in LISTED for case in default_cases(kind)),
+)
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def test_every_operator_and_option_is_listed() -> None:
-    """Every type of every union, and every value of every option that is a choice."""
-    listed: dict[type[Config], list[Config]] = {InLayerDownsample: [InLayerDownsample(stride=STRIDED["stride"])]}
+def test_every_option_is_a_case() -> None:
+    """Every value of every option that is a choice; every operator that may carries a stride."""
+    listed: dict[type[Config], list[Config]] = {}
     for case in CASES:
         listed.setdefault(type(case.config), []).append(case.config)
-    assert set(listed) == {kind for registry in (STEMS, LAYERS, DOWNSAMPLES, HEADS) for kind in registry.types()}
     assert {type(case.config) for case in CASES if case.stride != (1, 1, 1)} == {
         kind for kind in LAYERS.types() if kind.strides_allowed
     }
@@ -213,6 +98,14 @@ def test_every_operator_and_option_is_listed() -> None:
             choices = {False, True} if field.annotation is bool else set(get_args(field.annotation))
             if name != "activation" and (field.annotation is bool or get_origin(field.annotation) is Literal):
                 assert {getattr(config, name) for config in configs} == choices, f"{kind.__name__}.{name}"
+
+
+@pytest.mark.parametrize("kind", LAYERS.types(), ids=lambda kind: kind.op_name())
+def test_an_operator_without_cases_of_its_own_has_some(kind: type[LayerConfig]) -> None:
+    """They can be built; one stands on each kind of map that the type may stand on."""
+    cases = list(default_cases(kind))
+    assert all(case.part.output.channels == case.width for case in cases)
+    assert len(cases) == 1 + kind.tokens_allowed + 2 * kind.class_tokens_allowed + kind.strides_allowed
 
 
 def gradients(module: nn.Module, inputs: tuple[Tensor, ...], autocast: bool = False) -> tuple[Tensor, list[Tensor]]:
@@ -344,37 +237,7 @@ EVEN = Shape(4, 6, 8, 32)  # windows of 2x3x4 and 3x4 fit without padding
 
 @pytest.mark.parametrize(
     ("config", "expected"),
-    [
-        (Full3D(), []),
-        (R2Plus1D(), []),
-        (X3D(), []),
-        (X3D(excite=False), []),
-        (JointFilter(), []),
-        (JointFilter(execution="factored"), []),
-        (D2Plus1D(modules=2), [3]),  # the concatenation of input and two modules, which the block is named for
-        (T2D(heads=2, variant="2d"), []),  # a frame is one window, and lies in memory as such
-        (T2D(heads=2, variant="2d", cpe="3d"), []),
-        (T2D(heads=2, variant="3d"), []),
-        # Each temporal plane gathers its q, k, v (3). Attention gives its output in the order of
-        # the plane; their sum (shared), or each (separate), is put back in order for the projection
-        # (1), and in fused added to one in order.
-        (T2D(heads=2, variant="shared"), [3, 3, 1]),
-        (T2D(heads=2, variant="separate"), [3, 1, 3, 1]),
-        (T2D(heads=2, variant="fused"), [3, 3]),
-        (T2D(heads=2, variant="2d+1d"), [3, 1]),
-        (T2D(heads=2, window=(2, 3, 4)), [3, 1, 3, 1, 3, 1]),  # windows are cut and put together on all three planes
-        (Factorized(heads=2, variant="joint"), []),
-        (Factorized(heads=2, variant="space"), []),
-        (Factorized(heads=2, variant="space", window=(3, 4)), [3, 1]),
-        (Factorized(heads=2, variant="divided"), [3, 1]),  # sequences over time are gathered and put back
-        (Factorized(heads=2, variant="self_attention"), [3, 1]),
-        (Factorized(heads=2, variant="dot_product"), [1.5, 1]),  # half of the heads over time; both halves side by side
-        (TPS(heads=2, window=(3, 4)), [1, 1]),  # one permutation rolls, shifts and cuts, one undoes it
-        (TPS(heads=2, window=(3, 4), cyclic=True), [1, 1]),
-        (TPS(heads=2, window=(3, 4), shift="channel"), [1, 1, 1]),  # and the channels are put together anew
-        (ChannelAttention(heads=2), [1, 1, 1, 1]),  # q, k, v by channels for the batched product, and its output back
-        (SparseTube(heads=2, tubes=TUBES), []),
-    ],
+    gathered("COPIES"),
     ids=lambda value: str(Case(value)) if isinstance(value, Config) else "",
 )
 def test_a_block_copies_no_map_without_need(config: LayerConfig, expected: list[float]) -> None:

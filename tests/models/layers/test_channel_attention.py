@@ -8,11 +8,26 @@ from typing import Any, Literal
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import BLOCK, BLOCK_PARAMS, Case, D, N
 from torch import Tensor
 
 from nas.architecture import ChannelAttention
 
 Make = Callable[..., Any]
+SCALES: tuple[Any, ...] = (("head_dim", "none"), ("head_dim", "2d"), ("tokens", "none"), ("tokens", "3d"))
+CASES = tuple(Case(ChannelAttention(heads=2, scale=scale, cpe=cpe)) for scale, cpe in SCALES)
+CLOSED_FORMS = (
+    # Two groups of 16 channels: matrices of 16x16 over all tokens.
+    (ChannelAttention(heads=2), BLOCK + 2 * N * D * 16, BLOCK_PARAMS),
+    (
+        # Position encodings before attention and MLP: a depthwise 3x3 convolution with bias on each
+        # of three planes.
+        ChannelAttention(heads=2, cpe="3d"),
+        BLOCK + 2 * N * D * 16 + 2 * 3 * 9 * D * N,
+        BLOCK_PARAMS + 2 * 3 * 10 * D,
+    ),
+)
+COPIES = ((ChannelAttention(heads=2), [1, 1, 1, 1]),)  # q, k, v by channels for the batched product, its output back
 
 
 @pytest.mark.parametrize("scale", ["head_dim", "tokens"])

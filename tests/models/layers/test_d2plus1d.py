@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import N2, SHORT, STRIDED, Case, D, E, N
 from torch import Tensor, nn
 
 from nas.architecture import D2Plus1D
@@ -15,6 +16,25 @@ from nas.models.convolution import round8
 
 Make = Callable[..., Any]
 Triple = tuple[int, int, int]
+CASES = (Case(D2Plus1D(modules=3, kernel=5)), Case(D2Plus1D(modules=2), **STRIDED))
+CLOSED_FORMS = (
+    (
+        # One module of E = 64: 1x1x1, 1x3x3, 3x1x1, SE of 8, 1x1x1; then 32 + 32 channels
+        # aggregated.
+        D2Plus1D(modules=1),
+        N * (D * 64 + 64 * 12 + 64 * 32 + 64 * D) + 2 * 64 * 8,
+        3 * 64 * 32 + 64 * 12 + (2 * 64 * 8 + 64 + 8) + 2 * (64 + 64 + 32 + 32),
+    ),
+)
+STRIDED_MACS = (
+    (
+        # Inner width 96: expansion at 5x5x7, space at 5x3x4, time at 3x3x4, SE of 8; the input is
+        # not aggregated.
+        D2Plus1D(modules=1),
+        96 * (D * N + 9 * 5 * 3 * 4 + 3 * N2 + 2 * 8 + E * N2) + E * E * N2 + SHORT,
+    ),
+)
+COPIES = ((D2Plus1D(modules=2), [3]),)  # the concatenation of input and two modules, which the block is named for
 
 
 class Excite(nn.Module):

@@ -10,12 +10,51 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import ATTENTION, BLOCK, BLOCK_PARAMS, CLIP_TOKEN, FRAME_TOKENS, NORM, SPACE, TOKENS, W3, Case, D, H, N, T, W
 from torch import Tensor
 
 from nas.architecture import T2D, Factorized
 
 Make = Callable[..., Any]
 Attention = Callable[[Tensor, str, int], Tensor]
+WINDOWED: tuple[Any, ...] = ("divided", "self_attention", "dot_product", "space")
+CASES = (
+    *(Case(Factorized(heads=2, variant=variant)) for variant in (*WINDOWED, "joint")),
+    *(Case(Factorized(heads=2, variant=variant, window=(3, 3))) for variant in WINDOWED),
+    Case(Factorized(heads=2, variant="divided"), CLIP_TOKEN),
+    Case(Factorized(heads=2, variant="joint"), CLIP_TOKEN),
+    Case(Factorized(heads=2, variant="space"), FRAME_TOKENS),
+    Case(Factorized(heads=2, variant="joint", stem_gate=True), TOKENS),
+)
+CLOSED_FORMS = (
+    (
+        Factorized(heads=2, variant="divided"),
+        BLOCK + 5 * D * D * N + SPACE + 2 * N * D * T,
+        BLOCK_PARAMS + ATTENTION + NORM + D * D + D,
+    ),
+    (
+        Factorized(heads=2, variant="self_attention"),
+        BLOCK + 4 * D * D * N + SPACE + 2 * N * D * T,
+        BLOCK_PARAMS + ATTENTION + NORM,
+    ),
+    (Factorized(heads=2, variant="dot_product"), BLOCK + N * D * (H * W + T), BLOCK_PARAMS),
+    (Factorized(heads=2, variant="joint"), BLOCK + 2 * N * N * D, BLOCK_PARAMS),
+    (
+        Factorized(heads=2, variant="self_attention", window=(3, 3)),
+        3 * D * D * W3 + 13 * D * D * N + 2 * D * (W3 * 9 + N * T),
+        BLOCK_PARAMS + ATTENTION + NORM,
+    ),
+    (Factorized(heads=2, variant="space"), BLOCK + SPACE, BLOCK_PARAMS),
+)
+COPIES = (
+    (Factorized(heads=2, variant="joint"), []),
+    (Factorized(heads=2, variant="space"), []),
+    (Factorized(heads=2, variant="space", window=(3, 4)), [3, 1]),
+    (Factorized(heads=2, variant="divided"), [3, 1]),  # sequences over time are gathered and put back
+    (Factorized(heads=2, variant="self_attention"), [3, 1]),
+    (Factorized(heads=2, variant="dot_product"), [1.5, 1]),  # half of the heads over time; both halves side by side
+)
+EXPORTED = (Case(Factorized(heads=2, variant="dot_product", window=(3, 3))),)
 
 
 def branch_of(branch: Any, x: Tensor, axes: str, attention_over: Attention) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import N2, NORM, SHORT, STRIDED, Case, D, E, N
 from torch import Tensor, nn
 
 import nas
@@ -24,6 +25,32 @@ from nas.models.layers.joint_filter import (
 from nas.models.network import build
 
 Make = Callable[..., Any]
+CASES = (
+    Case(JointFilter()),
+    Case(JointFilter(execution="factored", temporal_atoms=2)),
+    Case(JointFilter(), **STRIDED),
+    Case(JointFilter(execution="factored"), **STRIDED),
+)
+COMPOSE = 3 * 6 * 3 + 3 * 6 * 9  # per channel pair: temporal atoms first, then spatial ones
+FILTER_PARAMS = 3 * 6 * D * D + 3 * 3 + 6 * 9
+CLOSED_FORMS = (
+    (JointFilter(), 2 * (27 * D * D * N + D * D * COMPOSE), 2 * (FILTER_PARAMS + NORM)),
+    (
+        JointFilter(execution="factored"),
+        2 * N * (D * 3 * 3 + D * 18 * 9 + D * D * 18),
+        2 * (FILTER_PARAMS + NORM),
+    ),
+)
+STRIDED_MACS = (
+    (JointFilter(), (D + E) * E * (27 * N2 + COMPOSE) + SHORT),
+    (
+        # Time first: temporal atoms at 3x5x7, spatial atoms at 3x3x4.
+        JointFilter(execution="factored"),
+        9 * (D * 3 * 5 * 7 + E * N2) + 18 * (9 + E) * (D + E) * N2 + SHORT,
+    ),
+)
+COPIES = ((JointFilter(), []), (JointFilter(execution="factored"), []))
+EXPORTED = (Case(JointFilter(execution="factored")),)
 
 
 def test_the_kernel_is_a_sum_over_atoms(make_layer: Make) -> None:

@@ -8,11 +8,24 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import N2, NORM, SHORT, STRIDED, Case, D, E, N
 from torch import Tensor
 
 from nas.architecture import R2Plus1D
 
 Make = Callable[..., Any]
+CASES = (Case(R2Plus1D(temporal_kernel=5)), Case(R2Plus1D(), **STRIDED))
+CLOSED_FORMS = (
+    (
+        # Between space and time 27 32 32 / (9 32 + 3 32) = 72 channels with a BN.
+        R2Plus1D(),
+        2 * N * (9 * D * 72 + 3 * 72 * D),
+        2 * (9 * D * 72 + 3 * 72 * D + 2 * 72 + NORM),
+    ),
+)
+# 27 32 48 / (9 32 + 3 48) = 96 channels between space at 5x3x4 and time at 3x3x4.
+STRIDED_MACS = ((R2Plus1D(), 96 * (9 * D * 5 * 3 * 4 + 9 * E * N2 + 2 * 3 * E * N2) + SHORT),)
+COPIES = ((R2Plus1D(), []),)
 
 
 def normed(x: Tensor, norm: Any) -> Tensor:

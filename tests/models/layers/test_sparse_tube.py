@@ -6,12 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from cases import BLOCK_PARAMS, TUBES, Case, D, N
 from torch import Tensor
 
 from nas.architecture import SparseTube, Tube
 from nas.models.tokens import centre_embedding
 
 Make = Callable[..., Any]
+CASES = (Case(SparseTube(heads=2, tubes=TUBES)),)
+CLOSED_FORMS = (
+    (
+        # 18 tube tokens: their convolutions, q and projection of all cells, k and v of the tokens,
+        # QK and AV, the MLP.
+        SparseTube(heads=2, tubes=TUBES),
+        D * D * (12 * 8 + 6 * 3) + 10 * D * D * N + 2 * D * D * 18 + 2 * N * 18 * D,
+        BLOCK_PARAMS + (8 + 3) * D * D + 2 * D,
+    ),
+)
+COPIES = ((SparseTube(heads=2, tubes=TUBES), []),)
 
 
 def test_against_a_loop_over_tubes(make_layer: Make, x: Tensor) -> None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import ATTENTION, BLOCK, BLOCK_PARAMS, PLANES, SPACE, Case, D, N
 from torch import Tensor
 
 from nas.architecture import T2D, Shape
@@ -16,6 +17,48 @@ Make = Callable[..., Any]
 Attention = Callable[[Tensor, str, int], Tensor]
 VARIANTS = get_args(T2D.model_fields["variant"].annotation)
 WITH_ALPHA = ("shared", "separate", "fused", "2d+1d")
+CASES = (
+    *(Case(T2D(heads=2, variant=variant, window=window)) for window in (None, (2, 3, 4)) for variant in VARIANTS),
+    Case(T2D(heads=2, cpe="2d", activation="quick_gelu", mlp_ratio=2.5)),
+    Case(T2D(heads=2, cpe="3d")),
+)
+# In windows of (2, 3, 4) the 5x5x7 map is padded to 5x6x8 for the XY plane, 6x6x7 for TH and 6x5x8
+# for TW.
+XY, TH, TW = 5 * 6 * 8, 6 * 6 * 7, 6 * 5 * 8
+CLOSED_FORMS = (
+    (T2D(heads=2), BLOCK + 4 * D * D * N + SPACE + PLANES, BLOCK_PARAMS + ATTENTION + D),
+    (T2D(heads=2, variant="separate"), BLOCK + 8 * D * D * N + SPACE + PLANES, BLOCK_PARAMS + 2 * ATTENTION + D),
+    (T2D(heads=2, variant="fused"), BLOCK + SPACE + PLANES, BLOCK_PARAMS + D),
+    (T2D(heads=2, variant="2d"), BLOCK + SPACE, BLOCK_PARAMS),
+    (
+        T2D(heads=2, variant="2d+1d"),
+        BLOCK + 4 * D * D * N + SPACE + 2 * N * D * 5,
+        BLOCK_PARAMS + ATTENTION + D,
+    ),
+    (T2D(heads=2, variant="3d"), BLOCK + 2 * N * N * D, BLOCK_PARAMS),
+    (
+        # Padded before qkv in the image branch, after it in the temporal planes.
+        T2D(heads=2, window=(2, 3, 4)),
+        3 * D * D * XY + 13 * D * D * N + 2 * D * (XY * 3 * 4 + TH * 2 * 3 + TW * 2 * 4),
+        BLOCK_PARAMS + ATTENTION + D,
+    ),
+    # Position encodings before attention and MLP: a depthwise 3x3 convolution with bias.
+    (T2D(heads=2, variant="2d", cpe="2d"), BLOCK + SPACE + 2 * 9 * D * N, BLOCK_PARAMS + 2 * 10 * D),
+)
+COPIES = (
+    (T2D(heads=2, variant="2d"), []),  # a frame is one window, and lies in memory as such
+    (T2D(heads=2, variant="2d", cpe="3d"), []),
+    (T2D(heads=2, variant="3d"), []),
+    # Each temporal plane gathers its q, k, v (3). Attention gives its output in the order of the
+    # plane; their sum (shared), or each (separate), is put back in order for the projection (1),
+    # and in fused added to one in order.
+    (T2D(heads=2, variant="shared"), [3, 3, 1]),
+    (T2D(heads=2, variant="separate"), [3, 1, 3, 1]),
+    (T2D(heads=2, variant="fused"), [3, 3]),
+    (T2D(heads=2, variant="2d+1d"), [3, 1]),
+    (T2D(heads=2, window=(2, 3, 4)), [3, 1, 3, 1, 3, 1]),  # windows are cut and put together on all planes
+)
+EXPORTED = (Case(T2D(heads=2, variant="fused", window=(2, 3, 4))),)
 
 
 def with_mlp(block: Any, x: Tensor, attention: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import BLOCK, BLOCK_PARAMS, SPACE, W3, Case, D, N
 from torch import Tensor
 
 from nas.architecture import TPS, Shape
@@ -29,6 +30,37 @@ WINDOW_OF_FRAME_0_OF_16 = [  # which frame is seen at every place of a 7x7 windo
     [2, 3, 12, 2, 3, 12, 2],
     [4, 15, 14, 4, 15, 14, 4],
 ]
+CASES = (
+    *(
+        Case(TPS(heads=2, window=(3, 3), shift=shift, cyclic=cyclic))
+        for shift in get_args(TPS.model_fields["shift"].annotation)
+        for cyclic in (False, True)
+    ),
+    *(
+        Case(TPS(heads=2, window=(2, 4), pattern=pattern, bias_index="released", cyclic=True))
+        for pattern in get_args(TPS.model_fields["pattern"].annotation)
+    ),
+    Case(TPS(heads=2, window=(5, 3), activation="gelu_tanh")),
+)
+# A Swin block, at no multiply-adds for the shift; its table has (2T-1)(2wh-1)(2ww-1) rows for each
+# of 2 heads.
+CLOSED_FORMS = (
+    (TPS(heads=2, window=(5, 7)), BLOCK + SPACE, BLOCK_PARAMS + 9 * 9 * 13 * 2),
+    (TPS(heads=2, window=(3, 3)), 3 * D * D * W3 + 9 * D * D * N + 2 * D * W3 * 9, BLOCK_PARAMS + 9 * 5 * 5 * 2),
+)
+COPIES = (
+    (TPS(heads=2, window=(3, 4)), [1, 1]),  # one permutation rolls, shifts and cuts, one undoes it
+    (TPS(heads=2, window=(3, 4), cyclic=True), [1, 1]),
+    (TPS(heads=2, window=(3, 4), shift="channel"), [1, 1, 1]),  # and the channels are put together anew
+)
+# Windows with and without a mask, one bias for all frames and one for each, and a window that is
+# the whole map.
+EXPORTED = (
+    Case(TPS(heads=2, window=(4, 4)), Shape(1, 4, 4, 32)),
+    Case(TPS(heads=2, window=(4, 4), shift="none"), Shape(4, 4, 4, 32)),
+    Case(TPS(heads=2, window=(2, 2), shift="none", cyclic=True), Shape(2, 4, 4, 32)),
+    Case(TPS(heads=2, window=(2, 4), shift="channel", cyclic=True, bias_index="released")),
+)
 
 
 def test_the_pattern_of_frames_restarts_in_every_window() -> None:

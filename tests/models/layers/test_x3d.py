@@ -8,11 +8,24 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import N2, SHORT, STRIDED, Case, D, E, N
 from torch import Tensor, nn
 
 from nas.architecture import X3D
 
 Make = Callable[..., Any]
+CASES = (Case(X3D()), Case(X3D(excite=False, kernel=5)), Case(X3D(), **STRIDED))
+CLOSED_FORMS = (
+    (
+        # Inner width int(2.25 32) = 72: 1x1x1, 3x3x3 on each channel, SE of 8, 1x1x1.
+        X3D(),
+        N * (D * 72 + 27 * 72 + 72 * D) + 2 * 72 * 8,
+        2 * D * 72 + 27 * 72 + (2 * 72 * 8 + 72 + 8) + 2 * (72 + 72 + D),
+    ),
+)
+# Inner width 108 with an SE of 8: expansion at 5x5x7, all else at 3x3x4.
+STRIDED_MACS = ((X3D(), 108 * (D * N + 27 * N2 + E * N2 + 2 * 8) + SHORT),)
+COPIES = ((X3D(), []), (X3D(excite=False), []))
 
 
 def normed(x: Tensor, norm: Any) -> Tensor:
