@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from nas.runs.settings import Settings, split
 from nas.space import SearchSpace
 from nas.training.loop import Recipe
 from nas.trials.cluster import Node, cpus_per_trial, is_of_type, joined_nodes, resources, slots
-from nas.trials.proposer import SAMPLERS
+from nas.trials.samplers import find_sampler
 from nas.trials.scheduler import rungs
 from nas.trials.trainable import Proxy
 from nas.trials.tuning import Place, checked_storage
@@ -62,7 +61,7 @@ class Plan:
         Raises:
             NasError: Something is not allowed, or nothing in the space meets the budget.
         """
-        check_sampler(settings.sampler)
+        find_sampler(settings.sampler)
         if settings.storage is not None:
             checked_storage(settings.storage)
         budget = Budget.parse(settings.budget)
@@ -181,18 +180,6 @@ class Plan:
         if self.workers == 1:
             return 1
         return 2 * self.workers if self.settings.reproducible else None
-
-
-def check_sampler(name: str) -> None:
-    """Refuses a sampler that is not there.
-
-    Raises:
-        NasError: Its name is unknown, or its package is not installed.
-    """
-    if name not in SAMPLERS:
-        raise NasError(f"sampler {name!r} is unknown; allowed: {', '.join(SAMPLERS)}")
-    if name == "gp" and find_spec("scipy") is None:
-        raise NasError("sampler 'gp' needs scipy; allowed: another sampler, or pip install 'video-nas[gp]'")
 
 
 def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -> tuple[int, tuple[int, int]]:

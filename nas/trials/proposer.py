@@ -13,22 +13,23 @@ one, from all that is known.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.architecture import Architecture, ArchitectureError
 from nas.limits.gate import Gate
-from nas.pareto.sampler import ParetoSampler
 from nas.profiler.computed.cost import Cost, cost
+from nas.trials.samplers import find_sampler
 from nas.trials.tuning import StatelessSearcher
 
 STUDY = "study.log"
@@ -37,17 +38,6 @@ MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
 PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
 Result = dict[str, Any]
 _KEPT = ("accuracy", "test_accuracy", "epochs", "seconds", "curve", "node")
-
-# Samplers of Optuna's, which take a cost for something to be learnt.
-_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
-    "gp": lambda seed: GPSampler(seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
-}
-SAMPLERS = ("pareto", *_SAMPLERS)
-# Of the Pareto sampler: trainings are few, and an unseen candidate takes a while to price.
-STARTS, INITIAL, CHANGED = 4, 10, 64
 
 
 @dataclass(frozen=True)
@@ -70,35 +60,25 @@ class Proposer:
         gate: The search space, with the classes of the data, and the hard limits at its input.
         folder: Where the journal is, or will be.
         seed: Together with the results it decides every proposal.
-        sampler: One of `SAMPLERS`.
+        sampler: A name in `nas.trials.samplers`.
         lag: How many candidates may be in training when the next is proposed, at least 1; None for
             any number.
     """
 
     def __init__(self, gate: Gate, folder: Path, *, seed: int, sampler: str = "pareto", lag: int | None = 1) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.gate, self.seed, self.lag = gate, seed, lag
-        self._sampler = _SAMPLERS.get(sampler)
-        self._pareto = ParetoSampler(
-            gate,
-            cost=gate.costs,
-            violation=gate.violations,
-            ideal=[1.0],
-            curve=lambda trial: trial.user_attrs["result"]["curve"],
-            start=gate.references()[:STARTS] if sampler == "pareto" else (),
-            initial=INITIAL,
-            changes=CHANGED,
-            seed=seed,
-        )
+        self._entry = find_sampler(sampler)
+        self._sampler = self._entry.make(gate, seed) if self._entry.once else None
         path = str(folder / STUDY)
-        self.study = optuna.create_study(
-            study_name="nas",
-            storage=JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path, grace_period=GRACE))),
-            directions=["maximize", "minimize"],
-            load_if_exists=True,
-        )
-        self.study.set_metric_names(["accuracy", "log10_macs"])
+        lock = JournalFileOpenLock(path, grace_period=GRACE)
+        with _quiet_optuna():
+            self.study = optuna.create_study(
+                study_name="nas",
+                storage=JournalStorage(JournalFileBackend(path, lock_obj=lock)),
+                directions=["maximize", "minimize"],
+                load_if_exists=True,
+            )
+            self.study.set_metric_names(["accuracy", "log10_macs"])
         self.rejected = self.duplicates = 0
         self._seen: set[str] = set()
         self._trials: list[Trial] = []
@@ -164,10 +144,11 @@ class Proposer:
         if not self.learn():
             return None
         for _ in range(MAX_PROPOSALS):
-            candidate = self._ask()
+            with _quiet_optuna():
+                candidate = self._ask()
             if candidate:
                 return candidate
-            if self._pareto.exhausted:
+            if getattr(self._sampler, "exhausted", False):
                 break
         raise StopIteration
 
@@ -176,9 +157,9 @@ class Proposer:
         self.study.sampler = self._next_sampler()
         # What was cut off is proposed again, the same. Optuna's samplers draw a parameter at a time
         # and would skip those that are written down already, so they begin anew.
-        if cut and self._sampler:
+        if cut and not self._entry.once:
             self.study.tell(cut.number, state=TrialState.FAIL)
-        trial = Trial(self.study, cut._trial_id) if cut and not self._sampler else self.study.ask()
+        trial = Trial(self.study, cut._trial_id) if cut and self._entry.once else self.study.ask()
         try:
             params, _ = self.gate.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
         except ArchitectureError as error:
@@ -202,20 +183,18 @@ class Proposer:
         return candidate
 
     def _next_sampler(self) -> BaseSampler:
-        """The sampler of the next proposal, whose random numbers follow from the seed and the
-        number of proposals.
-        """
-        if self._sampler is None:
-            return self._pareto
+        """The sampler of the next proposal; see `SamplerEntry.once`."""
+        if self._sampler is not None:
+            return self._sampler
         number = self.proposed
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         # A sampler that has converged proposes what is known for ever; what it learns from, it is
         # shown by chance.
         fruitless = number - self._fruitful
-        return RandomSampler(seed) if fruitless > PATIENCE and fruitless % 2 else self._sampler(seed)
+        return RandomSampler(seed) if fruitless > PATIENCE and fruitless % 2 else self._entry.make(self.gate, seed)
 
     def _reject(self, trial: Trial, violation: float, log_macs: float, reason: str) -> None:
-        """Told as completed and infeasible: samplers learn from a violation, and ignore a failure."""
+        """Tells it as completed and infeasible: samplers learn from that, and ignore a failure."""
         self.rejected += 1
         trial.set_constraint("budget", violation)
         trial.set_user_attr("rejected", reason)
@@ -230,9 +209,10 @@ class Proposer:
 
     def _tell(self, indices: Iterable[int]) -> None:
         """Tells the study results, in order, that it has not been told yet."""
-        for index in sorted(set(indices) - self._told):
-            self._tell_one(index)
-            self._told.add(index)
+        with _quiet_optuna():
+            for index in sorted(set(indices) - self._told):
+                self._tell_one(index)
+                self._told.add(index)
 
     def _tell_one(self, index: int) -> None:
         result = self._results[index]
@@ -257,6 +237,19 @@ class Proposer:
         if known:
             self._tell(needed)
         return known
+
+
+@contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    """Keeps Optuna's news, and its warnings of experimental functions, from the user."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 class ProposerSearcher(StatelessSearcher):

@@ -13,7 +13,8 @@ from nas.limits.gate import Gate
 from nas.limits.survey import nearest, survey
 from nas.pareto.front import hypervolume
 from nas.space import SearchSpace
-from nas.trials.proposer import MAX_PROPOSALS, SAMPLERS, Proposer, ProposerSearcher
+from nas.trials.proposer import MAX_PROPOSALS, Proposer, ProposerSearcher
+from nas.trials.samplers import SAMPLERS
 
 LAYER = {"op": "full3d", "kernel": {"choice": [1, 3]}, "temporal_kernel": {"choice": [1, 3]}}
 DOCUMENT: dict[str, Any] = {
