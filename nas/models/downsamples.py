@@ -11,6 +11,7 @@ from nas.architecture.downsamples import ConvDownsample, FramePool, MergeDownsam
 from nas.architecture.shape import Shape
 from nas.models.attention import pad_to_windows
 from nas.models.convolution import tube_conv
+from nas.models.image_weights import precise, resize_positions, with_shape
 from nas.models.registry import implements
 from nas.models.tokens import ClassToken
 
@@ -69,6 +70,12 @@ class FramePooling(nn.Module):
         if self.position is not None:
             nn.init.trunc_normal_(self.position, std=0.02)
         self.token = ClassToken(shape_out, config.position) if config.class_token else nn.Identity()
+
+    def fitted_state(self, name: str, value: Tensor) -> Tensor | None:
+        """Positions of other frames, interpolated; see `nas.models.image_weights`."""
+        if name != "position" or self.position is None:
+            return None
+        return with_shape(resize_positions(precise(value), self.position.shape), self.position)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         x = x_BTHWC[:, :, :, :1] if self.takes_token else x_BTHWC.mean(dim=(2, 3), keepdim=True)

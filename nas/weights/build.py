@@ -20,6 +20,7 @@ def build(
     size: int | tuple[int, int] | None = None,
     num_classes: int | None = None,
     init: str | Path | None = None,
+    copy_to_time: bool = True,
     tuned: bool = False,
     device: torch.device | str | None = None,
 ) -> Network:
@@ -32,6 +33,8 @@ def build(
         init: A checkpoint to fill in, of an image network or a network of this package: a file, or
             a name on the Hugging Face hub; see `nas.weights.fill`. What it filled is printed to
             stderr.
+        copy_to_time: Let attention over time start as a copy of the image network's attention, as
+            TimeSformer's released recipe does; see `nas.weights.fill.fill`.
         tuned: Measure, on one clip, the ways in which a module can run, and keep the fastest: see
             `tune`.
         device: Where its parameters are made, `meta` included; torch's default device if none. A
@@ -45,7 +48,7 @@ def build(
     """
     model = network.build(architecture, frames=frames, size=size, num_classes=num_classes, device=device)
     if init is not None:
-        print(fill_from(model, init).describe(), file=sys.stderr)
+        print(fill_from(model, init, copy_to_time=copy_to_time).describe(), file=sys.stderr)
     if tuned:
         tune(model)
     return model

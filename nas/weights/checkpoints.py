@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import NasError, brief
+from nas.models.image_weights import precise
 
 FORMATS = (".safetensors", ".pt", ".pth", ".bin")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -110,3 +111,46 @@ def download(repo: str, file: str | None) -> Path:
                 f"checkpoint {repo!r} cannot be downloaded ({reason}); allowed: a file, or a public name on the hub"
             ) from None
     raise NasError(f"checkpoint {repo!r} has none of {', '.join(names)}; allowed: organisation/name:file")
+
+
+def check_kinds(state: Mapping[str, Tensor], source: str) -> None:
+    """Refuses tensors that are no plain arrays of real numbers.
+
+    Raises:
+        NasError: A tensor is sparse, nested, quantised, complex or on the meta device.
+    """
+    for name, value in state.items():
+        kinds = {
+            "quantised": value.is_quantized,
+            "complex": value.is_complex(),
+            "nested": value.is_nested,
+            "sparse": value.layout != torch.strided,
+            "without numbers, on the meta device": value.is_meta,
+        }
+        if kind := next((kind for kind, found in kinds.items() if found), None):
+            raise NasError(
+                f"{source} has {brief(name)}, a tensor that is {kind} ({value.layout}, {value.dtype}); "
+                "allowed: dense tensors of real numbers"
+            )
+
+
+def by_name(names: Mapping[str, str], state: Mapping[str, Tensor], source: str) -> dict[str, list[str]]:
+    """The names of a checkpoint by what they stand for: `x` and `module.x` both for `x`.
+
+    Args:
+        names: What each name of the checkpoint stands for.
+
+    Raises:
+        NasError: Two names stand for one parameter, with different values.
+    """
+    origins: dict[str, list[str]] = {}
+    for name, short in names.items():
+        first, *_ = origins.setdefault(short, []) or [name]
+        a, b = precise(state[first]), precise(state[name])
+        if name is not first and not (a.shape == b.shape and bool((a == b).all())):
+            raise NasError(
+                f"{source} has {brief(first)} and {brief(name)} for one parameter, with different values; "
+                "allowed: one of them, or two that are equal"
+            )
+        origins[short].append(name)
+    return origins

@@ -1,6 +1,6 @@
 """Checkpoints of image networks in the names of several libraries, filled into video networks.
 
-The image networks are written plainly in `image_networks.py`. On a clip that shows one image in
+The image networks are written plainly in `image_checkpoints.py`. On a clip that shows one image in
 every frame the video network must give the image network's features.
 """
 
@@ -11,258 +11,30 @@ from typing import Any
 
 import pytest
 import torch
-from image_networks import DaViT, Plain, Swin, ViT
-from safetensors.torch import save_file
+from image_checkpoints import (
+    EXACT,
+    FRAMES,
+    T2D,
+    TUBES,
+    WIDTH,
+    checkpoint,
+    davit_architecture,
+    error,
+    features,
+    image,
+    pst_architecture,
+    saved,
+    still,
+    vit_architecture,
+)
+from image_networks import DaViT, Swin, ViT
 from torch import Tensor, nn
 
 import nas
-from nas.models.layers.joint_filter import swap_temporal_atoms
-from nas.models.network import Network
-from nas.weights import checkpoints
-from nas.weights import fill as pretrained
-
-WIDTH = 48
-FRAMES = 2
-EXACT = 1e-10
-
-# What the libraries call the parameters of the plain networks: modules, or parameters with {f} for
-# weight and bias. {s} stage, {l} block in the stage, {before} = s - 1, {even} = 2 s, {odd} = 2 s +
-# 1, {pair} and {kind} of block l. A tuple for `qkv` names queries, keys and values; `flat` drops
-# the axes of length one of class token and positions.
-Names = dict[str, Any]
-MICROSOFT = {"ln1": "norm1", "qkv": "attn.qkv", "out": "attn.proj", "ln2": "norm2", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
-TORCHVISION_SWIN = MICROSOFT | {"fc1": "mlp.0", "fc2": "mlp.3"}
-QKV = ("query", "key", "value")
-TABLE = "relative_position_bias_table"
-HUGGING_FACE = {
-    "ln1": "layernorm_before",
-    "out": "attention.output.dense",
-    "ln2": "layernorm_after",
-    "fc1": "intermediate.dense",
-    "fc2": "output.dense",
-}
-LIBRARIES: dict[str, Names] = {
-    "vit timm": {
-        "patch": "patch_embed.proj",
-        "cls": "cls_token",
-        "pos": "pos_embed",
-        "pre": "norm_pre",
-        "block": "blocks.{l}",
-        "norm": "norm",
-        "classifier": "head",
-    }
-    | MICROSOFT,
-    "vit torchvision": {
-        "patch": "conv_proj",
-        "cls": "class_token",
-        "pos": "encoder.pos_embedding",
-        "block": "encoder.layers.encoder_layer_{l}",
-        "ln1": "ln_1",
-        "qkv": "self_attention.in_proj_{f}",
-        "out": "self_attention.out_proj",
-        "ln2": "ln_2",
-        "fc1": "mlp.0",
-        "fc2": "mlp.3",
-        "norm": "encoder.ln",
-        "classifier": "heads.head",
-    },
-    "vit transformers": {
-        "patch": "vit.embeddings.patch_embeddings.projection",
-        "cls": "vit.embeddings.cls_token",
-        "pos": "vit.embeddings.position_embeddings",
-        "block": "vit.encoder.layer.{l}",
-        "qkv": tuple(f"attention.attention.{x}" for x in QKV),
-        "norm": "vit.layernorm",
-        "classifier": "classifier",
-    }
-    | HUGGING_FACE,
-    "clip transformers": {
-        "flat": True,
-        "patch": "vision_model.embeddings.patch_embedding",
-        "cls": "vision_model.embeddings.class_embedding",
-        "pos": "vision_model.embeddings.position_embedding.weight",
-        "pre": "vision_model.pre_layrnorm",
-        "block": "vision_model.encoder.layers.{l}",
-        "ln1": "layer_norm1",
-        "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        "out": "self_attn.out_proj",
-        "ln2": "layer_norm2",
-        "fc1": "mlp.fc1",
-        "fc2": "mlp.fc2",
-        "norm": "vision_model.post_layernorm",
-        "classifier": "visual_projection",
-    },
-    "clip openai": {
-        "flat": True,
-        "patch": "visual.conv1",
-        "cls": "visual.class_embedding",
-        "pos": "visual.positional_embedding",
-        "pre": "visual.ln_pre",
-        "block": "visual.transformer.resblocks.{l}",
-        "ln1": "ln_1",
-        "qkv": "attn.in_proj_{f}",
-        "out": "attn.out_proj",
-        "ln2": "ln_2",
-        "fc1": "mlp.c_fc",
-        "fc2": "mlp.c_proj",
-        "norm": "visual.ln_post",
-        "classifier": "visual.proj.{f}",
-    },
-    "swin microsoft": {
-        "patch": "patch_embed.proj",
-        "pre": "patch_embed.norm",
-        "block": "layers.{s}.blocks.{l}",
-        "table": f"attn.{TABLE}",
-        "merge": "layers.{before}.downsample",
-        "reduce": "reduction",
-        "norm": "norm",
-        "classifier": "head",
-    }
-    | MICROSOFT,
-    "swin torchvision": {
-        "patch": "features.0.0",
-        "pre": "features.0.2",
-        "block": "features.{odd}.{l}",
-        "table": f"attn.{TABLE}",
-        "merge": "features.{even}",
-        "reduce": "reduction",
-        "norm": "norm",
-        "classifier": "head",
-    }
-    | TORCHVISION_SWIN,
-    "swin transformers": {
-        "patch": "swin.embeddings.patch_embeddings.projection",
-        "pre": "swin.embeddings.norm",
-        "block": "swin.encoder.layers.{s}.blocks.{l}",
-        "qkv": tuple(f"attention.self.{x}" for x in QKV),
-        "table": f"attention.self.{TABLE}",
-        "merge": "swin.encoder.layers.{before}.downsample",
-        "reduce": "reduction",
-        "norm": "swin.layernorm",
-        "classifier": "classifier",
-    }
-    | HUGGING_FACE,
-    "davit timm": {
-        "patch": "stem.conv",
-        "pre": "stem.norm",
-        "block": "stages.{s}.blocks.{pair}.{kind}",
-        "cpe1": "cpe1.proj",
-        "cpe2": "cpe2.proj",
-        "merge": "stages.{s}.downsample",
-        "reduce": "conv",
-        "norm": "head.norm",
-        "classifier": "head.fc",
-    }
-    | MICROSOFT,
-    "davit original": {
-        "patch": "patch_embeds.0.proj",
-        "pre": "patch_embeds.0.norm",
-        "block": "main_blocks.{s}.{pair}.{kind}",
-        "cpe1": "cpe.0.proj",
-        "cpe2": "cpe.1.proj",
-        "merge": "patch_embeds.{s}",
-        "reduce": "proj",
-        "norm": "norms",
-        "classifier": "head",
-    }
-    | MICROSOFT,
-}
-LIBRARIES["swin timm"] = LIBRARIES["swin microsoft"] | {"merge": "layers.{s}.downsample", "classifier": "head.fc"}
-
-
-def checkpoint(network: Plain, library: str) -> dict[str, Tensor]:
-    """The weights of a plain network under the names of a library."""
-    names, state = LIBRARIES[library], {}
-    for name, value in network.state_dict().items():
-        words = name.split(".")
-        places = {"f": words[-1]}
-        prefix = ""
-        if words[0] in ("stages", "merge"):
-            s, l = int(words[1]), int(words[2]) if words[0] == "stages" else 0  # noqa: E741
-            places |= dict(s=s, l=l, before=s - 1, even=2 * s, odd=2 * s + 1, pair=l // 2, kind=l % 2)
-            prefix = names["block" if words[0] == "stages" else "merge"] + "."
-            words = words[3:] if words[0] == "stages" else words[2:]
-        found = "norm" if words[0] == "norm" and prefix else names[words[0]]
-        for template, part in (
-            zip(found, value.chunk(3), strict=True) if isinstance(found, tuple) else ((found, value),)
-        ):
-            whole = prefix + template
-            if words[0] not in ("cls", "pos", "table") and "{f}" not in whole:
-                whole += ".{f}"
-            flat = names.get("flat") and words[0] in ("cls", "pos")
-            state[whole.format(**places)] = (part.squeeze() if flat else part).contiguous()
-    return state
-
-
-def saved(network: Plain, library: str, folder: Path) -> Path:
-    path = folder / "image.safetensors"
-    save_file(checkpoint(network, library), path)
-    return path
-
-
-def architecture(stem: dict[str, Any], stages: list[dict[str, Any]], head: dict[str, Any], **more: Any) -> Any:
-    document = {"input": {"frames": FRAMES, "size": 32}, "num_classes": 5, "stem": stem, "stages": stages, "head": head}
-    return nas.Architecture.parse(document | more)
-
-
-def vit_architecture(
-    layer: dict[str, Any], stem: dict[str, Any], head: str = "mean", depth: int = 2, **more: Any
-) -> Any:
-    layers = [{"heads": 3, "mlp_ratio": 2, "norm_eps": 1e-5} | layer] * depth
-    stem = {"op": "patch", "size": [1, 8, 8], "norm_eps": 1e-5} | stem
-    return architecture(stem, [{"width": WIDTH, "layers": layers}], {"op": head, "norm_eps": 1e-5}, **more)
-
-
-def pst_architecture(shift: str = "none", window: int = 4, stem: int = 2) -> Any:
-    stages = []
-    for s, depth in enumerate((2, 2, 1)):
-        layer = {"op": "tps", "heads": 3 * 2**s, "window": window, "shift": shift, "mlp_ratio": 2}
-        layers = [layer | {"cyclic": i % 2 == 1} for i in range(depth)]
-        stages.append({"width": 24 * 2**s, "layers": layers})
-        if s:
-            stages[s]["downsample"] = {"op": "merge", "stride": [1, 2, 2]}
-    stem_config = {"op": "patch", "size": [stem, 4, 4], "position": "none", "norm": True}
-    clip = {"frames": FRAMES * stem, "size": 64}
-    return architecture(stem_config, stages, {"op": "mean", "norm_eps": 1e-5}, input=clip)
-
-
-def davit_architecture(scale: str = "head_dim", frames: int = FRAMES) -> Any:
-    stages = []
-    for s, depth in enumerate((2, 4)):
-        window = {"op": "t2d", "window": [frames, 5, 5]}
-        channels = {"op": "channel_attention", "scale": scale}
-        layers = [(window, channels)[i % 2] | {"heads": 3 * 2**s, "mlp_ratio": 2, "cpe": "3d"} for i in range(depth)]
-        stages.append({"width": 24 * 2**s, "layers": layers})
-        if s:
-            stages[s]["downsample"] = {"op": "conv", "stride": [1, 2, 2]}
-    stem = {"op": "conv", "kernel": [1, 7, 7], "stride": [1, 4, 4], "norm": "layer"}
-    head = {"op": "mean", "norm": "after", "norm_eps": 1e-5}
-    return architecture(stem, stages, head, input={"frames": frames, "size": 64})
-
-
-def image(size: int = 32) -> Tensor:
-    return torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-
-
-def still(images: Tensor, frames: int = FRAMES) -> Tensor:
-    return images[:, :, None].expand(-1, -1, frames, -1, -1)
-
-
-def features(model: Network, clip: Tensor) -> Tensor:
-    """What the classifier reads, in double precision, with temporal branches of T2D switched off."""
-    model = model.double().eval()
-    model.parts["head"].classifier = nn.Identity()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith(".alpha"):
-                parameter.zero_()
-        return model(clip)
-
-
-def error(a: Tensor, b: Tensor) -> float:
-    assert a.shape == b.shape
-    return float((a - b).abs().max())
-
+from nas.models.image_weights import inflate_patch
+from nas.models.layers.tps import inflate_bias_table
+from nas.weights.fill import fill
+from nas.weights.slots import place_positions
 
 # --------------------------------------------------------------------- equality with image networks
 
@@ -284,6 +56,31 @@ def test_timesformer_with_class_token_is_the_vit_of_every_library(library: str, 
     model = nas.build(video, init=saved(vit, library, tmp_path))
     with torch.no_grad():
         expected = vit.double()(image())[:, 0]
+    assert error(features(model, still(image())), expected) < EXACT
+
+
+@pytest.mark.parametrize("token", [False, True])
+def test_attention_over_time_starts_as_a_copy_of_that_over_space(token: bool) -> None:
+    """TimeSformer's released recipe; the linear layer behind it is zero, whatever it was before."""
+    vit = ViT(token=token)
+    layer, stem = {"op": "factorized", "variant": "divided"}, {"class_tokens": "clip" if token else "none"}
+    video = vit_architecture(layer, stem, "class_token" if token else "mean")
+    model, other = nas.build(video), nas.build(video)
+    over_time, behind = model.parts["stages_0_layers_1"].attention[0]
+    torch.nn.init.ones_(behind.weight)
+    filled = fill(model, checkpoint(vit, "vit timm"))
+    block = vit.stages[0][1]
+    assert torch.equal(over_time.qkv.weight, block["qkv"].weight) and torch.equal(over_time.qkv.bias, block["qkv"].bias)
+    assert torch.equal(over_time.proj.weight, block["out"].weight)
+    assert torch.equal(over_time.norm.weight, block["ln1"].weight)
+    assert not behind.weight.any() and not behind.bias.any()
+    assert "parts.stages_0_layers_1.attention.0.0.qkv.weight" in filled.filled
+    before = other.parts["stages_0_layers_1"].attention[0][0].qkv.weight.clone()
+    left = fill(other, checkpoint(vit, "vit timm"), copy_to_time=False)
+    assert torch.equal(other.parts["stages_0_layers_1"].attention[0][0].qkv.weight, before)
+    assert "parts.stages_0_layers_1.attention.0.0.qkv.weight" in left.new
+    with torch.no_grad():
+        expected = vit.double()(image())[:, 0] if token else vit.double()(image()).mean(1)
     assert error(features(model, still(image())), expected) < EXACT
 
 
@@ -336,16 +133,10 @@ def test_dot_product_attention_takes_every_parameter_of_the_vit(tmp_path: Path) 
     vit = ViT(token=False)
     layer = {"op": "factorized", "variant": "dot_product", "heads": 4}
     model = nas.build(vit_architecture(layer, {"position": "spatial"}))
-    filled = pretrained.fill(model, checkpoint(vit, "vit timm"))
+    filled = fill(model, checkpoint(vit, "vit timm"))
     assert filled.new == filled.left == []
     weight = model.parts["stages_0_layers_1"].attention[0].qkv.weight
     assert torch.equal(weight, vit.stages[0][1]["qkv"].weight)
-
-
-TUBES = [
-    {"kernel": [2, 4, 4], "stride": [2, 16, 16], "space_to_depth": [2, 1, 1]},
-    {"kernel": [1, 8, 8], "stride": [2, 8, 8]},
-]
 
 
 def test_image_tube_is_the_patches_of_the_vit(tmp_path: Path) -> None:
@@ -358,6 +149,22 @@ def test_image_tube_is_the_patches_of_the_vit(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = vit(image()).mean(1)
     assert error(features(model, image()[:, :, None]), expected) < EXACT
+
+
+def test_two_equal_image_tubes_are_both_filled_and_both_read(tmp_path: Path) -> None:
+    vit, twice = ViT(token=False), [TUBES[1], TUBES[1]]
+    document = vit_architecture({"op": "factorized", "variant": "joint"}, {}).document()
+    model = nas.build(nas.Architecture.parse(document | {"stem": {"op": "tube", "tubes": twice}}))
+    fill(model, checkpoint(vit, "vit timm"))
+    stem = model.parts["stem"]
+    for tube in stem.tubes:
+        assert torch.equal(tube.conv.weight[:, :, 0], vit.patch.weight)
+    torch.nn.init.zeros_(stem.tubes[1].conv.weight)
+    with torch.no_grad():
+        tokens = stem(image().float()[:, :, None].permute(0, 2, 3, 4, 1), raw=True)[1]
+    assert tokens.shape[3] == 32  # 16 of each tube
+    assert tokens[..., :16, :].std() > 0.1
+    assert torch.equal(tokens[..., 16:, :], stem.tubes[1].conv.bias.expand(2, 1, 1, 16, -1))
 
 
 @pytest.mark.parametrize(
@@ -404,7 +211,7 @@ def test_davit_stem_with_extent_in_time_gives_the_image_stem_away_from_the_ends(
     document = davit_architecture().document() | {"input": {"frames": 6, "size": 64}}
     document["stem"]["kernel"] = [3, 7, 7]
     model = nas.build(nas.Architecture.parse(document))
-    pretrained.fill(model, checkpoint(davit, "davit timm"))
+    fill(model, checkpoint(davit, "davit timm"))
     with torch.no_grad():
         expected = davit.double().pre(davit.patch(image(64)).permute(0, 2, 3, 1))
         map_ = model.double().parts["stem"](still(image(64), 6).permute(0, 2, 3, 4, 1))
@@ -416,25 +223,25 @@ def test_davit_stem_with_extent_in_time_gives_the_image_stem_away_from_the_ends(
 
 def test_patch_kernel_is_repeated_over_time_and_divided() -> None:
     kernel = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-    inflated = pretrained.inflate_patch(kernel, torch.Size((1, 1, 4, 2, 2)))
+    inflated = inflate_patch(kernel, torch.Size((1, 1, 4, 2, 2)))
     assert inflated.flatten().tolist() == [0.25, 0.5, 0.75, 1.0] * 4
 
 
 def test_patch_kernel_of_another_size_keeps_the_sum_over_a_flat_patch() -> None:
-    larger = pretrained.inflate_patch(torch.full((1, 3, 4, 4), 2.0), torch.Size((1, 3, 2, 8, 8)))
+    larger = inflate_patch(torch.full((1, 3, 4, 4), 2.0), torch.Size((1, 3, 2, 8, 8)))
     torch.testing.assert_close(larger, torch.full((1, 3, 2, 8, 8), 2.0 * (16 / 64) / 2))
 
 
 def test_positions_of_the_same_grid_are_exact() -> None:
     position = torch.randn(9, 4)
-    placed = pretrained.place_positions(position, torch.Size((1, 2, 3, 3, 4)))
+    placed = place_positions(position, torch.Size((1, 2, 3, 3, 4)))
     assert torch.equal(placed[0, 0].flatten(0, 1), position)
     assert torch.equal(placed[0, 1].flatten(0, 1), position)
 
 
 def test_positions_of_a_larger_grid_are_interpolated_in_space() -> None:
     rows = torch.arange(4.0).view(4, 1).expand(4, 4).reshape(16, 1)
-    placed = pretrained.place_positions(rows, torch.Size((1, 1, 8, 6, 1)))[0, 0, :, :, 0]
+    placed = place_positions(rows, torch.Size((1, 1, 8, 6, 1)))[0, 0, :, :, 0]
     # Row 3 lies at 1.25: cubic convolution (a = -3/4) weighs rows 1, 2 and 3 by .87890625,
     # .26171875 and -.03515625.
     torch.testing.assert_close(placed[3:5], torch.tensor([[1.296875], [1.703125]]).expand(2, 6))
@@ -442,7 +249,7 @@ def test_positions_of_a_larger_grid_are_interpolated_in_space() -> None:
 
 def test_bias_table_is_repeated_along_the_distance_in_time() -> None:
     table = torch.arange(18.0).view(9, 2)  # a window of 2x2: distances -1, 0, 1 along both axes, two heads
-    ours = pretrained.inflate_bias_table(table, torch.Size((27, 2)), (2, 2))  # two frames: 3 distances in time
+    ours = inflate_bias_table(table, torch.Size((27, 2)), (2, 2))  # two frames: 3 distances in time
     # Row ((dt + 1) 3 + dy + 1) 3 + dx + 1 for dt = 1, dy = -1, dx = 1 is 20; the image's for dy =
     # -1, dx = 1 is 2.
     assert ours[20].tolist() == [4.0, 5.0]
@@ -471,7 +278,7 @@ def test_a_larger_clip_resizes_positions_and_keeps_the_class_tokens_apart() -> N
     vit = ViT()
     stem = {"class_tokens": "clip"}
     model = nas.build(vit_architecture({"op": "factorized"}, stem, "class_token"), size=64)
-    filled = pretrained.fill(model, checkpoint(vit, "vit timm"))
+    filled = fill(model, checkpoint(vit, "vit timm"))
     assert filled.left == []
     stem_ = model.parts["stem"]
     assert torch.equal(stem_.token.position.flatten(), vit.pos[0, 0])
@@ -483,8 +290,6 @@ def test_a_larger_clip_resizes_positions_and_keeps_the_class_tokens_apart() -> N
 
 
 # ---------------------------------------------------------------------------------------- reporting
-
-T2D = {"op": "t2d"}
 
 
 def test_the_report_names_what_was_filled_is_new_and_was_left(
@@ -536,7 +341,7 @@ def test_the_text_half_of_a_clip_is_not_reported(library: str, text: tuple[str, 
     vit = ViT(pre_norm=True)
     model = nas.build(vit_architecture(T2D, {"norm": True}))
     beside = {name: torch.ones(8) for name in text} | {"logit_scale": torch.tensor(4.6)}
-    filled = pretrained.fill(model, beside | checkpoint(vit, library))
+    filled = fill(model, beside | checkpoint(vit, library))
     assert filled.left[0] == left[0] and set(filled.left) == set(left) and filled.notes == []
     assert torch.equal(model.parts["stages_0_layers_0"].norm1.weight, vit.stages[0][0]["ln1"].weight)
 
@@ -544,7 +349,7 @@ def test_the_text_half_of_a_clip_is_not_reported(library: str, text: tuple[str, 
 def test_what_the_stem_has_and_the_checkpoint_lacks_is_said() -> None:
     stem = {"norm": True, "class_tokens": "clip"}
     model = nas.build(vit_architecture({"op": "factorized"}, stem, "class_token"))
-    filled = pretrained.fill(model, checkpoint(ViT(token=False), "vit timm"))
+    filled = fill(model, checkpoint(ViT(token=False), "vit timm"))
     assert filled.describe().splitlines()[-2:] == [
         "  note: the LayerNorm of the stem is new: the checkpoint has none before its blocks",
         "  note: the class token is new, with random values: the checkpoint has none",
@@ -566,268 +371,21 @@ def test_prefixes_of_other_trainings(library: str, prefix: str) -> None:
     state = {prefix + name: value for name, value in checkpoint(image_network, library).items()}
     beside = {"decoder.0.weight": torch.ones(3, 3), "encoder.mask_token": torch.ones(1, 1, 3)}
     video = vit_architecture(T2D, {}) if library == "vit timm" else pst_architecture()
-    filled = pretrained.fill(nas.build(video), state | beside)
-    plain = pretrained.fill(nas.build(video), checkpoint(image_network, library))
+    filled = fill(nas.build(video), state | beside)
+    plain = fill(nas.build(video), checkpoint(image_network, library))
     assert filled.filled == plain.filled and filled.kind == plain.kind
-
-
-def test_a_network_of_this_package_comes_back_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network = nas.build(vit_architecture(T2D, {}))
-    torch.save({"model": network.state_dict()}, tmp_path / "mine.pt")
-    again = nas.build(vit_architecture(T2D, {}), init=tmp_path / "mine.pt")
-    assert all(torch.equal(value, network.state_dict()[name]) for name, value in again.state_dict().items())
-    other = nas.build(vit_architecture(T2D, {}), init=tmp_path / "mine.pt", num_classes=7)
-    assert torch.equal(other.parts["stem"].proj.weight, network.parts["stem"].proj.weight)
-    assert "  new: 2 (parts.head.classifier.weight, parts.head.classifier.bias)" in capsys.readouterr().err
-
-
-def test_positions_of_this_package_are_interpolated() -> None:
-    """Linearly along time, at (t + 1/2) / 2 - 1/2 for twice the frames; bicubically in space."""
-    network = nas.build(vit_architecture(T2D, {}))
-    longer = nas.build(vit_architecture(T2D, {}), frames=2 * FRAMES, size=64)
-    filled = pretrained.fill(longer, network.state_dict())
-    place, frame = (position.detach()[0] for position in network.parts["stem"].positions)
-    assert torch.equal(longer.parts["stem"].positions[1].detach()[0, 0], frame[0])
-    expected = 0.75 * frame[0] + 0.25 * frame[1]
-    torch.testing.assert_close(longer.parts["stem"].positions[1].detach()[0, 1], expected)
-    expected = nn.functional.interpolate(place.permute(0, 3, 1, 2), size=(8, 8), mode="bicubic").permute(0, 2, 3, 1)
-    torch.testing.assert_close(longer.parts["stem"].positions[0].detach()[0], expected)
-    assert filled.notes == [
-        "interpolated to the frames and size of the network: parts.stem.positions.0, parts.stem.positions.1"
-    ]
-
-
-def test_bias_tables_of_this_package_are_interpolated_along_time() -> None:
-    """Distances -1, 0, 1 of 2 frames become the -3 to 3 of 4; distance 0 stays, 1 lies at (4.5 3 /
-    7) - 1/2 = 1.43.
-    """
-    network, longer = nas.build(pst_architecture("patch")), nas.build(pst_architecture("patch"), frames=4 * FRAMES)
-    filled = pretrained.fill(longer, network.state_dict())
-    name = "stages_1_layers_1"
-    old = network.parts[name].bias_table.detach().view(2 * FRAMES - 1, 49, 6)
-    new = longer.parts[name].bias_table.detach().view(4 * FRAMES - 1, 49, 6)
-    torch.testing.assert_close(new[3], old[1])
-    torch.testing.assert_close(new[4], old[1] + (4.5 * 3 / 7 - 1.5) * (old[2] - old[1]))
-    assert filled.new == [] and "stages_0_layers_0.bias_table" in filled.notes[0]
-
-
-def test_swapped_atoms_of_this_package_are_filled() -> None:
-    layers = [{"op": "joint_filter"}]
-    video = architecture({"op": "conv"}, [{"width": 8, "layers": layers}], {"op": "mean"})
-    network, fresh = nas.build(video).eval(), nas.build(video).eval()
-    swap_temporal_atoms(network, dilation=2)
-    pretrained.fill(fresh, network.state_dict())
-    clip = torch.randn(1, 3, FRAMES, 32, 32)
-    assert torch.equal(fresh(clip), network(clip))
-    message = refused(fresh, network.state_dict() | {"parts.stages_0_layers_0.conv1.temporal_atoms": torch.ones(2, 3)})
-    assert "conv1.temporal_atoms' of [2, 3], but the network's is [3, 5]" in message
 
 
 def test_position_encoding_that_the_family_lacks_is_zero() -> None:
     model = nas.build(vit_architecture(T2D | {"cpe": "3d"}, {}))
-    pretrained.fill(model, checkpoint(ViT(token=False), "vit timm"))
+    fill(model, checkpoint(ViT(token=False), "vit timm"))
     assert not any(p.any() for name, p in model.named_parameters() if "cpe" in name)
 
 
 def test_layers_without_a_counterpart_stay_new() -> None:
     document = vit_architecture(T2D, {}).document()
     document["stages"][0]["layers"] = [document["stages"][0]["layers"][0], {"op": "d2plus1d"}]
-    filled = pretrained.fill(nas.build(nas.Architecture.parse(document)), checkpoint(ViT(), "vit timm"))
+    filled = fill(nas.build(nas.Architecture.parse(document)), checkpoint(ViT(), "vit timm"))
     assert len([name for name in filled.filled if "layers_0" in name]) == 12
     assert not [name for name in filled.filled if "layers_1" in name]
     assert len([name for name in filled.left if name.startswith("blocks.1.")]) == 12
-
-
-def test_tubes_of_a_small_network_enter_a_large_image_network() -> None:
-    def tube_network(width: int, factor: int) -> Network:
-        document = vit_architecture({"op": "factorized", "variant": "joint"}, {}).document()
-        tubes = [{"kernel": [2, 4, 4], "stride": [2, 16, 16], "space_to_depth": [factor, 1, 1]}, TUBES[1]]
-        document["stages"][0]["width"] = width
-        return nas.build(nas.Architecture.parse(document | {"stem": {"op": "tube", "tubes": tubes}}))
-
-    large, small = tube_network(48, 2), tube_network(24, 1)
-    image_filled = pretrained.fill(large, checkpoint(ViT(), "vit timm"))
-    assert "parts.stem.tubes.0.conv.weight" in image_filled.new
-    assert image_filled.left == ["cls_token", "pos_embed"]
-    before = large.parts["stages_0_layers_0"].mlp[0].weight.clone()
-    state = {f"module.{name}": value for name, value in small.state_dict().items()}
-    assert "allowed: a checkpoint of the same architecture, or fill(model, state, partial=True)" in refused(
-        large, state
-    )
-    filled = pretrained.fill(large, state, partial=True)
-    assert filled.filled == [f"parts.{name}" for name in ("stem.tubes.0.conv.weight", "stem.tubes.0.conv.bias")] + [
-        "parts.head.classifier.bias"
-    ]
-    assert torch.equal(large.parts["stem"].tubes[0].conv.weight, small.parts["stem"].tubes[0].conv.weight)
-    assert torch.equal(large.parts["stages_0_layers_0"].mlp[0].weight, before)
-
-
-def test_scaling_up_leaves_the_image_network_as_it_is() -> None:
-    """Image weights, then the tubes of a smaller network, then gates, all closed, behind the frozen
-    layers.
-    """
-
-    def tube_network(width: int, factor: int, **layer: Any) -> Network:
-        document = vit_architecture({"op": "factorized", "variant": "joint"}, {}).document()
-        tubes = [{"kernel": [2, 4, 4], "stride": [2, 16, 16], "space_to_depth": [factor, 1, 1]}, TUBES[1]]
-        document["stages"][0]["width"] = width
-        document["stages"][0]["layers"][-1] |= layer
-        return nas.build(nas.Architecture.parse(document | {"stem": {"op": "tube", "tubes": tubes}})).eval()
-
-    small, plain, gated = tube_network(24, 1), tube_network(48, 2), tube_network(48, 2, stem_gate=True)
-    state = checkpoint(ViT(), "vit timm")
-    pretrained.fill(plain, state)
-    pretrained.fill(gated, state)
-    gated.load_state_dict({k: v for k, v in plain.state_dict().items() if "head" in k}, strict=False)
-    pretrained.fill(gated, {k: v for k, v in small.state_dict().items() if ".tubes." in k}, partial=True)
-    size = plain.architecture.input.size
-    image = torch.randn(2, 3, 1, *size)
-    assert torch.equal(gated(image), plain(image))
-    clip = image.expand(-1, -1, plain.architecture.input.frames, -1, -1)
-    assert not torch.equal(gated(clip), plain(clip))
-
-
-# ----------------------------------------------------------------------------------------- refusals
-
-
-def refused(model: Network, state: dict[str, Tensor]) -> str:
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(nas.NasError) as caught:
-        pretrained.fill(model, state, "weights.pt")
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    return str(caught.value)
-
-
-def test_another_depth_is_refused() -> None:
-    message = refused(nas.build(vit_architecture(T2D, {}, depth=3)), checkpoint(ViT(), "vit timm"))
-    assert message == (
-        "weights.pt, a ViT with the names of timm, has [2] layers per stage, but the network has [3]; "
-        "allowed: a checkpoint of the same depths"
-    )
-
-
-def test_another_width_is_refused() -> None:
-    message = refused(nas.build(vit_architecture(T2D, {})), checkpoint(ViT(width=36), "vit timm"))
-    assert message == (
-        "weights.pt, a ViT with the names of timm, has a 'stem.weight' of [36, 3, 8, 8], but "
-        "'parts.stem.proj.weight' is [48, 3, 1, 8, 8]; allowed: a checkpoint of the same widths"
-    )
-
-
-def test_a_swin_does_not_become_a_vit() -> None:
-    message = refused(nas.build(vit_architecture(T2D, {})), checkpoint(Swin(), "swin torchvision"))
-    assert "a Swin with the names of torchvision, has [2, 2, 1] layers per stage" in message
-
-
-def test_a_vit_does_not_become_a_davit() -> None:
-    network = vit_architecture({"op": "channel_attention"}, {})
-    message = refused(nas.build(network), checkpoint(ViT(), "vit timm"))
-    assert "has no 'stages.0.layers.0.channel_qkv.weight', so that only 23 of 31 image parameters" in message
-
-
-def test_missing_parameters_are_refused_with_their_number() -> None:
-    state = checkpoint(ViT(token=False), "vit timm")
-    del state["blocks.1.mlp.fc1.weight"], state["blocks.1.mlp.fc1.bias"]
-    message = refused(nas.build(vit_architecture(T2D, {})), state)
-    assert message == (
-        "weights.pt, a ViT with the names of timm, has no 'stages.0.layers.1.mlp.0.weight', so that only 29 of 31 "
-        "image parameters of the network can be filled; allowed: a checkpoint with all of them"
-    )
-
-
-def test_blocks_of_another_kind_are_refused() -> None:
-    state = checkpoint(ViT(), "vit timm") | {"blocks.0.ls1.gamma": torch.ones(WIDTH)}
-    assert "(first 'blocks.0.ls1.gamma')" in refused(nas.build(vit_architecture(T2D, {})), state)
-
-
-def test_unknown_names_are_refused() -> None:
-    message = refused(nas.build(vit_architecture(T2D, {})), {"layer1.0.conv1.weight": torch.ones(3)})
-    assert "the names of no known image network (first 'layer1.0.conv1.weight')" in message
-
-
-def test_parameters_of_impossible_shapes_are_refused() -> None:
-    state = checkpoint(ViT(), "vit timm") | {"blocks.0.attn.qkv.weight": torch.tensor(1.0)}
-    refused(nas.build(vit_architecture(T2D, {})), state)
-    state = checkpoint(DaViT(), "davit timm") | {"stages.0.blocks.0.1.attn.qkv.bias": torch.ones(71)}
-    refused(nas.build(davit_architecture()), state)
-
-
-def test_positions_that_are_no_square_are_refused() -> None:
-    state = checkpoint(ViT(), "vit timm")
-    state["pos_embed"] = torch.zeros(1, 15, WIDTH)
-    assert "has 15 position embeddings" in refused(nas.build(vit_architecture(T2D, {})), state)
-
-
-def test_a_network_of_this_package_that_shares_nothing_is_refused() -> None:
-    model = nas.build(vit_architecture(T2D, {}))
-    with pytest.raises(nas.NasError, match=r"no tensor agrees .* \(first 'parts.stem.conv.weight'\)"):
-        pretrained.fill(model, {"parts.stem.conv.weight": torch.ones(3)}, partial=True)
-
-
-def test_another_network_of_this_package_is_refused() -> None:
-    """42 names: 4 of the stem, 17 in each of 2 blocks, 2 of the norm, 2 of the classifier."""
-    model, state = nas.build(vit_architecture(T2D, {})), nas.build(vit_architecture(T2D, {})).state_dict()
-    assert len(state) == 4 + 2 * 17 + 2 + 2
-    message = refused(model, {name: value for name, value in state.items() if "layers_1" not in name})
-    assert message == (
-        "weights.pt, a network of this package, lacks 17 of 42 names of the network (first "
-        "'parts.stages_0_layers_1.alpha'); allowed: a checkpoint of the same architecture, or fill(model, state, "
-        "partial=True)"
-    )
-    message = refused(model, state | {"parts.stages_0_layers_2.alpha": torch.ones(WIDTH)})
-    assert "has 1 names that the network lacks (first 'parts.stages_0_layers_2.alpha'); allowed" in message
-    message = refused(model, state | {"parts.stages_0_layers_1.alpha": torch.ones(36)})
-    assert "has a 'parts.stages_0_layers_1.alpha' of [36], but the network's is [48]; allowed" in message
-    empty = torch.ones(1, 0, 1, 1, WIDTH)
-    assert "positions.1' of [1, 0, 1, 1, 48], but" in refused(model, state | {"parts.stem.positions.1": empty})
-    message = refused(model, state | {"parts.stem.positions.1": torch.ones(1, 4, 1, 1, 36)})
-    assert "has a 'parts.stem.positions.1' of [1, 4, 1, 1, 36], but the network's is [1, 2, 1, 1, 48]" in message
-
-
-def test_bias_tables_of_another_window_of_this_package_are_refused() -> None:
-    state = nas.build(pst_architecture(window=2)).state_dict()
-    assert "has a 'parts.stages_0_layers_0.bias_table' of [27, 3]" in refused(nas.build(pst_architecture()), state)
-
-
-def test_tensors_without_numbers_are_refused() -> None:
-    for name, shape in (("pos_embed", (1, 5, 0)), ("pos_embed", (0, WIDTH)), ("norm.weight", (0,))):
-        message = refused(
-            nas.build(vit_architecture(T2D, {})), checkpoint(ViT(), "vit timm") | {name: torch.zeros(shape)}
-        )
-        assert message.startswith(f"weights.pt has {name!r} of {list(shape)}, which holds nothing; allowed")
-    state = checkpoint(Swin(), "swin microsoft") | {"layers.0.downsample.reduction.weight": torch.zeros(16, 0)}
-    assert "'layers.0.downsample.reduction.weight' of [16, 0]" in refused(nas.build(pst_architecture()), state)
-
-
-@pytest.mark.parametrize("op", ["t2d", "factorized"])
-def test_a_norm_before_the_blocks_must_have_its_place(op: str) -> None:
-    state = checkpoint(ViT(pre_norm=True), "clip openai")
-    message = refused(nas.build(vit_architecture({"op": op}, {})), state)
-    assert message == (
-        "weights.pt, a ViT with the names of OpenAI's CLIP, has a LayerNorm behind its stem ('visual.ln_pre.weight'), "
-        "and the network has none; allowed: a stem with one"
-    )
-
-
-def test_a_network_of_convolutions_takes_no_transformer() -> None:
-    network = architecture({"op": "conv"}, [{"width": 8, "layers": [{"op": "full3d"}]}], {"op": "mean"})
-    assert "no layer of the network has weights of one" in refused(nas.build(network), checkpoint(ViT(), "vit timm"))
-
-
-def test_the_meta_device_is_refused(tmp_path: Path) -> None:
-    path = saved(ViT(), "vit timm", tmp_path)
-    with pytest.raises(nas.NasError, match="'meta'"):
-        nas.build(vit_architecture(T2D, {}), init=path, device="meta")
-
-
-def test_a_name_on_the_hub_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def download(repo: str, file: str | None) -> Path:
-        asked.append((repo, file))
-        return saved(ViT(), "vit timm", tmp_path)
-
-    monkeypatch.setattr(checkpoints, "download", download)
-    nas.build(vit_architecture(T2D, {}), init="timm/vit_base.augreg")
-    nas.build(vit_architecture(T2D, {}), init="timm/vit_base.augreg:weights/b.safetensors")
-    assert asked == [("timm/vit_base.augreg", None), ("timm/vit_base.augreg", "weights/b.safetensors")]

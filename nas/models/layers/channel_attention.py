@@ -8,6 +8,10 @@ k), out = (A v^T)^T. Multiply-adds per layer at MLP ratio 4: 12 C^2 N + 2 N C^2 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +19,7 @@ from nas.architecture.fields import Triple
 from nas.architecture.layers.channel_attention import ChannelAttention
 from nas.architecture.shape import Shape
 from nas.models.convolution import PositionEncoding
+from nas.models.image_weights import CheckpointKind, Slot, module_slots, position_encoding_slots
 from nas.models.mlp import linear, mlp
 from nas.models.registry import implements
 
@@ -34,6 +39,16 @@ class ChannelAttentionBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
         self.mlp = mlp(width, config.mlp_ratio, config.activation)
 
+    @classmethod
+    def image_slots(cls, config: ChannelAttention, shape: Shape, kind: CheckpointKind) -> Iterator[Slot]:
+        """All parameters; see `nas.models.image_weights`."""
+        yield from module_slots("norm1", "norm1")
+        yield from module_slots("qkv", "channel_qkv", partial(video_qkv, config=config, output=shape))
+        yield from module_slots("proj", "channel_proj")
+        for name in ("norm2", "mlp.0", "mlp.2"):
+            yield from module_slots(name, name)
+        yield from position_encoding_slots(config.cpe, kind.family)
+
     def attention(self, x_BTHWC: Tensor) -> Tensor:
         """The attention branch, residual connection not included."""
         qkv = torch.unflatten(self.qkv(x_BTHWC).flatten(1, 3), -1, (3, self.groups, -1))
@@ -52,3 +67,19 @@ class ChannelAttentionBlock(nn.Module):
         x = self.cpe2(x + self.attention(self.norm1(x)))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
+
+
+def video_qkv(x: Tensor, shape: torch.Size, config: ChannelAttention, output: Shape) -> Tensor:
+    """Queries, keys and values of channel attention for T times as many tokens, all frames alike.
+
+    The products are sums over tokens, so one factor is divided by T. The video network's formula
+    (`scale: tokens`) is the image network's with other names, softmax(k v) q in place of softmax(q
+    k) v, at another scale.
+    """
+    if len(x) % 3:
+        return x
+    q, k, v = x.chunk(3)
+    if config.scale == "head_dim":
+        return torch.cat((q, k / output.frames, v))
+    scale = math.sqrt(output.tokens * config.heads / output.channels) / output.frames
+    return torch.cat((k * scale, v, q))

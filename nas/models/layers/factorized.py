@@ -8,6 +8,8 @@ d^2 N + 2 N^2 d; space 12 d^2 N + 2 N d HW.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from nas.architecture.fields import Triple
 from nas.architecture.layers.factorized import Factorized
 from nas.architecture.shape import Shape
 from nas.models.attention import pad_to_windows, window_attention
+from nas.models.image_weights import CheckpointKind, Slot, module_slots
 from nas.models.mlp import linear, mlp
 from nas.models.registry import implements
 
@@ -109,6 +112,28 @@ class FactorizedBlock(nn.Module):
         self.mlp = mlp(width, config.mlp_ratio, config.activation)
         if config.stem_gate:
             self.gate = nn.Parameter(torch.zeros(()))
+
+    @classmethod
+    def image_slots(cls, config: Factorized, shape: Shape, kind: CheckpointKind) -> Iterator[Slot]:
+        """All but the gate; see `nas.models.image_weights`.
+
+        divided: norm and attention over time are copies of those over space, behind a linear layer
+        of zeros, as in TimeSformer's released recipe. self_attention: the output of attention over
+        time is zero.
+        """
+        space = "attention.1" if config.variant == "divided" else "attention.0"
+        if config.variant == "divided":
+            for part, source in (("norm", "norm1"), ("qkv", "qkv"), ("proj", "proj")):
+                yield from module_slots(f"attention.0.0.{part}", source, copy=True)
+            yield from module_slots("attention.0.1", None)
+        elif config.variant == "self_attention":
+            yield from module_slots("attention.1.proj", None)
+        yield from module_slots(f"{space}.norm", "norm1")
+        for name in ("qkv", "proj"):
+            yield from module_slots(f"{space}.{name}", name)
+        yield from module_slots("norm", "norm2")
+        for name in ("mlp.0", "mlp.2"):
+            yield from module_slots(name, name)
 
     def divided_with_class_token(self, x_B11NC: Tensor) -> Tensor:
         """TimeSformer's two attentions on one class token and T H W others, residual connections

@@ -132,6 +132,10 @@ class JointFilterConv(nn.Module):
         time = torch.einsum("oiab,at->oitb", self.coefficients, self.temporal_atoms)
         return torch.einsum("oitb,bhw->oithw", time, self.spatial_atoms)
 
+    def fitted_state(self, name: str, value: Tensor) -> Tensor | None:
+        """Swapped atoms, which are loaded with their size; see `nas.models.image_weights`."""
+        return value if name in ATOMS and may_replace(value, getattr(self, name)) else None
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Takes swapped atoms, which come with their size."""
         for name in ATOMS:

@@ -11,6 +11,8 @@ N with the same attention products.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from nas.architecture.layers.t2d import T2D
 from nas.architecture.shape import Shape
 from nas.models.attention import pad_to_windows, window_attention
 from nas.models.convolution import PositionEncoding
+from nas.models.image_weights import CheckpointKind, Slot, module_slots, position_encoding_slots
 from nas.models.mlp import linear, mlp
 from nas.models.registry import implements
 
@@ -60,6 +63,15 @@ class T2DBlock(nn.Module):
         self.cpe2 = PositionEncoding(width, config.cpe)
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
         self.mlp = mlp(width, config.mlp_ratio, config.activation)
+
+    @classmethod
+    def image_slots(cls, config: T2D, shape: Shape, kind: CheckpointKind) -> Iterator[Slot]:
+        """All but the temporal planes and alpha, which is next to zero; see
+        `nas.models.image_weights`.
+        """
+        for name in ("norm1", "qkv", "proj", "norm2", "mlp.0", "mlp.2"):
+            yield from module_slots(name, name)
+        yield from position_encoding_slots(config.cpe, kind.family)
 
     def attention(self, x_BTHWC: Tensor) -> Tensor:
         """The attention branch, residual connection not included."""

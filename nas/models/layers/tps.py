@@ -10,6 +10,8 @@ not undone.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +20,10 @@ from torch import Tensor, nn
 from nas.architecture.fields import Triple
 from nas.architecture.layers.tps import TPS
 from nas.architecture.shape import Shape
+from nas.errors import NasError
 from nas.models.attention import attend, pad_to_windows, window_partition
 from nas.models.derived import Derived
+from nas.models.image_weights import CheckpointKind, Slot, module_slots, precise, resized, resized_frames, with_shape
 from nas.models.mlp import linear, mlp
 from nas.models.registry import implements
 
@@ -147,6 +151,19 @@ class TPSBlock(Derived):
         mask = 0.0 if self.mask is None else self.mask
         return (bias[:, None].expand(-1, self.windows, -1, -1, -1) + mask).flatten(0, 1)
 
+    @classmethod
+    def image_slots(cls, config: TPS, shape: Shape, kind: CheckpointKind) -> Iterator[Slot]:
+        """All parameters, those of a Swin block; see `nas.models.image_weights`."""
+        for name in ("norm1", "qkv", "proj", "norm2", "mlp.0", "mlp.2"):
+            yield from module_slots(name, name)
+        yield Slot("bias_table", "bias_table", partial(placed_bias_table, config=config, kind=kind))
+
+    def fitted_state(self, name: str, value: Tensor) -> Tensor | None:
+        """The bias table of other frames, interpolated; see `nas.models.image_weights`."""
+        if name != "bias_table":
+            return None
+        return with_shape(resize_bias_table(precise(value), self.bias_table.shape, self.config.window), self.bias_table)
+
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         _, t, h, w, _ = x_BTHWC.shape
         x = permute_tokens(pad_to_windows(self.norm1(x_BTHWC), self.window), self.index, self.inverse)
@@ -184,3 +201,41 @@ def _roll_mask(size: tuple[int, int], window: tuple[int, int], roll: tuple[int, 
     cut = cut.reshape(-1, 1, window[0] * window[1])
     different = cut[..., :, None] != cut[..., None, :]
     return torch.zeros(different.shape).masked_fill(different, float("-inf"))
+
+
+def placed_bias_table(table: Tensor, shape: torch.Size, config: TPS, kind: CheckpointKind) -> Tensor:
+    """A table of an image network at every distance in time, or one of the released video weights.
+
+    Raises:
+        NasError: The table is over frames, as the released ones, which only `bias_index: released`
+            reads as they were trained.
+    """
+    if not kind.video or len(table) == math.prod(2 * n - 1 for n in config.window):
+        return inflate_bias_table(table, shape, config.window)
+    if config.bias_index != "released":
+        raise NasError(
+            f"bias_index {config.bias_index!r} reads other rows of a table over frames, {list(table.shape)}, than the "
+            "released video weights were trained with; allowed: bias_index 'released'"
+        )
+    return resize_bias_table(table, shape, config.window)
+
+
+def inflate_bias_table(table: Tensor, shape: torch.Size, window: tuple[int, int]) -> Tensor:
+    """((2h-1)(2w-1), heads) to ((2T-1)(2wh-1)(2ww-1), heads): equal at every distance in time."""
+    if table.ndim != 2:
+        return table
+    wh, ww = (2 * n - 1 for n in window)
+    side = math.isqrt(len(table))
+    size = (wh, ww) if len(table) == wh * ww else (side, side)
+    if math.prod(size) != len(table):
+        return table
+    plane = resized(table.T.reshape(-1, *size), (wh, ww)).flatten(1).T
+    return plane.repeat(shape[0] // (wh * ww), 1)
+
+
+def resize_bias_table(table: Tensor, shape: torch.Size, window: tuple[int, int]) -> Tensor:
+    """((2T-1)(2wh-1)(2ww-1), heads) to another T, linearly along the distance in time."""
+    plane = math.prod(2 * n - 1 for n in window)
+    if table.ndim != 2 or len(table) % plane or (len(table) // plane) % 2 == 0:
+        return table  # of another window
+    return resized_frames(table.reshape(-1, plane * table.shape[1]), shape[0] // plane).reshape(-1, table.shape[1])

@@ -9,6 +9,7 @@ from nas.architecture.fields import Triple
 from nas.architecture.shape import Shape
 from nas.architecture.stems.patch import PatchStem
 from nas.models.convolution import tube_conv
+from nas.models.image_weights import precise, resize_positions, with_shape
 from nas.models.registry import implements
 from nas.models.tokens import ClassToken
 
@@ -33,6 +34,13 @@ class PatchEmbed(nn.Module):
             nn.init.trunc_normal_(position, std=0.02)
         self.token = ClassToken(shape_out, bool(self.positions)) if config.class_tokens != "none" else nn.Identity()
         self.norm = nn.LayerNorm(width, eps=config.norm_eps) if config.norm else nn.Identity()
+
+    def fitted_state(self, name: str, value: Tensor) -> Tensor | None:
+        """Positions of other frames or size, interpolated; see `nas.models.image_weights`."""
+        if not name.startswith("positions."):
+            return None
+        position = self.get_parameter(name)
+        return with_shape(resize_positions(precise(value), position.shape), position)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         y: Tensor = self.proj(x_BTHWC.contiguous())

@@ -1,0 +1,179 @@
+"""Which parameters of a whole network an image network has: those of stem, downsampling and head
+stand here, those of a layer beside its module (`nas.models.image_weights`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nas.architecture import (
+    AttentionHead,
+    ClassTokenHead,
+    ConvDownsample,
+    ConvStem,
+    FramePool,
+    LayerConfig,
+    MeanHead,
+    MergeDownsample,
+    Part,
+    PatchStem,
+    TubeStem,
+)
+from nas.errors import NasError
+from nas.models.image_weights import Slot, conv_slots, inflate_patch, module_slots, resized
+from nas.models.network import Network
+from nas.weights.image_networks import ImageNetwork
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of a network and where an image network has its counterpart.
+
+    Attributes:
+        part: The part.
+        module: Its module.
+        at: Start of the names of its counterpart, `stages.S.layers.L` or `stages.S.downsample`;
+            empty for others.
+        pooled: Whether it comes after frames were pooled to tokens: image networks have no such
+            layers.
+    """
+
+    part: Part
+    module: nn.Module
+    at: str
+    pooled: bool
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is a layer with a counterpart."""
+        return isinstance(self.part.config, LayerConfig) and not self.pooled
+
+    @property
+    def fillable(self) -> bool:
+        """Whether it is a layer of which image networks have parameters."""
+        return self.is_layer and hasattr(self.module, "image_slots")
+
+
+def places(model: Network) -> list[Place]:
+    """The parts of a network in order; a stage of an image network begins with a downsampling, and
+    ours may be finer.
+    """
+    found, stage, layer, pooled = [], 0, 0, False
+    for part in model.architecture.parts():
+        at = ""
+        if isinstance(part.config, ConvDownsample | MergeDownsample) or part.stride != (1, 1, 1):
+            stage, layer = stage + 1, 0
+            at = f"stages.{stage}.downsample"
+        pooled = pooled or isinstance(part.config, FramePool)
+        if isinstance(part.config, LayerConfig) and not pooled:
+            at = f"stages.{stage}.layers.{layer}"
+            layer += 1
+        found.append(Place(part, model.parts[part.path.replace(".", "_")], at, pooled))
+    return found
+
+
+def network_slots(model: Network, image: ImageNetwork) -> Iterator[Slot]:
+    """The slots of all parts under the full names of the parameters and of their counterparts."""
+    for place in places(model):
+        part, source = place.part, ""
+        slots: Iterator[Slot]
+        if part.path == "stem":
+            slots = _stem(part, image)
+        elif part.path == "head":
+            slots = _head(part, image, place.pooled)
+        elif isinstance(part.config, FramePool):
+            slots = module_slots("norm", "norm") if "norm.weight" in image else iter(())
+        elif isinstance(part.config, ConvDownsample | MergeDownsample):
+            slots = _downsample(part, place.at)
+        elif place.fillable:
+            source = f"{place.at}."
+            slots = place.module.image_slots(part.config, part.output, image.kind)  # type: ignore[operator]
+        else:
+            continue
+        for slot in slots:
+            yield slot.inside(f"parts.{part.path.replace('.', '_')}", source)
+
+
+def _stem(part: Part, image: ImageNetwork) -> Iterator[Slot]:
+    config = part.config
+    if isinstance(config, TubeStem):
+        # With space_to_depth the convolution makes a fraction of the image network's channels.
+        for i in () if config.interpolated else config.image_tubes():
+            if math.prod(config.tubes[i].space_to_depth) == 1:
+                yield from conv_slots(f"tubes.{i}.conv", "stem", inflate_patch)
+        return
+    if isinstance(config, ConvStem):
+        yield from conv_slots("conv", "stem")
+        if config.norm == "layer":
+            yield from module_slots("norm", "stem.norm")
+        return
+    assert isinstance(config, PatchStem)
+    yield from conv_slots("proj", "stem", inflate_patch)
+    if config.position != "none":
+        yield Slot("positions.0", "position", place_video_positions if image.kind.video else place_positions)
+    if config.position == "factorized":
+        yield Slot("positions.1", None)
+    if config.class_tokens != "none" and "class_token" in image:
+        yield Slot("token.value", "class_token")
+        if config.position != "none":
+            yield Slot("token.position", "class_position")
+    if config.norm and (image.kind.family != "ViT" or "stem.norm.weight" in image):
+        yield from module_slots("norm", "stem.norm")
+
+
+def _downsample(part: Part, at: str) -> Iterator[Slot]:
+    if isinstance(part.config, ConvDownsample):
+        yield from module_slots("norm", f"{at}.norm")
+        yield from conv_slots("conv", at)
+    else:
+        yield from module_slots("norm", f"{at}.norm", side_by_side)
+        yield Slot("reduction.weight", f"{at}.weight", side_by_side)
+
+
+def _head(part: Part, image: ImageNetwork, pooled: bool) -> Iterator[Slot]:
+    """The norm, if it is the first behind the layers, and a classifier of the same classes."""
+    config = part.config
+    if not isinstance(config, MeanHead | AttentionHead | ClassTokenHead):
+        return
+    has_norm = not isinstance(config, MeanHead) or config.norm != "none"
+    if has_norm and not pooled and "norm.weight" in image:
+        yield from module_slots("norm", "norm")
+    classifier = image.tensors.get("head.weight")
+    if classifier is not None and tuple(classifier.shape) == (part.output.channels, part.input.channels):
+        yield from module_slots("classifier", "head")
+
+
+def place_positions(position_NC: Tensor, shape: torch.Size) -> Tensor:
+    """(side * side, C) to (1, T, H, W, C): interpolated in space, the same in every frame."""
+    side = math.isqrt(len(position_NC))
+    grid = position_NC.T.reshape(-1, side, side)
+    return resized(grid, shape[2:4]).permute(1, 2, 0).expand(1, shape[1], -1, -1, -1)
+
+
+def place_video_positions(position_NC: Tensor, shape: torch.Size) -> Tensor:
+    """(T H W, C) of a video network to (1, T, H, W, C).
+
+    Raises:
+        NasError: Another number. It alone does not tell frames, height and width, so nothing is
+            interpolated.
+    """
+    frames, height, width = shape[1:4]
+    if len(position_NC) != frames * height * width or frames == 1:
+        raise NasError(
+            f"{len(position_NC)} position embeddings of patches with an extent in time do not fit positions of "
+            f"{frames}x{height}x{width}; allowed: a network with 'joint' positions of the same frames, height and width"
+        )
+    return position_NC.reshape(1, frames, height, width, -1)
+
+
+def side_by_side(x: Tensor, shape: torch.Size) -> Tensor:
+    """Merging weights over the frames of a stride, whose cells stand side by side, frames
+    outermost.
+    """
+    frames = shape[-1] // x.shape[-1] if shape[-1] % x.shape[-1] == 0 else 1
+    return x.repeat(1, frames) / frames if x.ndim == 2 else x.repeat(frames)
