@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from nas.architecture.edits import DEFAULT_EDITS
 from nas.errors import NasError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -36,9 +34,16 @@ def clip_shape(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def searched(space: str | None, around: str | None, edits: int | None) -> dict[str, Any]:
-    """The arguments of a search that say where: in a space, `hybrid` by default, or around an
-    architecture.
+def option_name(name: str) -> str:
+    """A setting as the command line spells it: `--train-clips`, or `SPACE` for the argument."""
+    return name.upper() if name == "space" else f"--{name.replace('_', '-')}"
+
+
+def refuse_two_regions(space: str | None, around: str | None, edits: int | None) -> None:
+    """Refuses a space beside a network whose neighbourhood is searched, and edits without one.
+
+    Args:
+        space, around, edits: As they were given on the command line; None where they were not.
 
     Raises:
         NasError: Both are named, or edits without what they are edits of.
@@ -47,8 +52,3 @@ def searched(space: str | None, around: str | None, edits: int | None) -> dict[s
         raise NasError(f"space {space!r} stands beside --around {around}; allowed: one of them")
     if edits is not None and around is None:
         raise NasError(f"edits {edits} are of no network; allowed: --edits beside --around")
-    return {
-        "space": "hybrid" if space is None else space,
-        "around": around,
-        "edits": DEFAULT_EDITS if edits is None else edits,
-    }

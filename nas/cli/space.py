@@ -10,7 +10,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from nas.architecture import load
-from nas.cli.options import searched
+from nas.architecture.edits import DEFAULT_EDITS
+from nas.cli.options import refuse_two_regions
 from nas.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ def space_command(
     from nas.limits.budget import Budget
 
     limits = Budget.parse(budget)
-    where = searched(space, around, edits)
-    shown = SearchSpace.around(load(around), where["edits"]) if around is not None else SearchSpace.load(where["space"])
+    refuse_two_regions(space, around, edits)
+    if around is not None:
+        shown = SearchSpace.around(load(around), DEFAULT_EDITS if edits is None else edits)
+    else:
+        shown = SearchSpace.load(space or "hybrid")
     console = Console()
     size = f"{shown.size:,}" if shown.size < 10**12 else f"{shown.size:.4g}"
     console.print(f"[bold]{shown.name}[/]: at most {size} networks, {len(shown.holes)} choices", highlight=False)

@@ -90,14 +90,33 @@ def resume(path: str | Path, *, quiet: bool = False, **changes: Any) -> Run:
         "proxy_frames": record.proxy.frames,
         "proxy_size": max(record.proxy.size),
     }
-    settings = record.settings.changed(**proxy, **given)
-    plan = Plan.of(settings.absolute(), Console(quiet=quiet), folder / "space.yaml")
+    settings = _with_data(record.settings.changed(**proxy, **given).absolute(), folder)
+    plan = Plan.of(settings, Console(quiet=quiet), folder / "space.yaml")
     if plan.data.classes != record.classes:
         raise NasError(
             f"data {settings.data!r} has other classes than run {str(path)!r} began with "
             f"({len(plan.data.classes)}, and {len(record.classes)} before); allowed: the same classes, or a new run"
         )
     return _run(plan, folder, more)
+
+
+def _with_data(settings: Settings, folder: Path) -> Settings:
+    """Settings whose data are there: a run of an earlier version names them relative to the folder
+    where it was started, which often holds the run folder, or the `runs` that holds it.
+
+    Raises:
+        NasError: The data are not found.
+    """
+    if settings.data_is_there:
+        return settings
+    for start in folder.absolute().parents[:2]:
+        nearby = settings.changed(data=start / settings.data)
+        if nearby.data_is_there:
+            return nearby
+    raise NasError(
+        f"data {settings.data!r} of run {str(folder)!r} are not there; allowed: the data where they were, or "
+        "nas search --resume in the folder in which the run was started"
+    )
 
 
 def _free_folder(plan: Plan) -> Path:

@@ -12,7 +12,7 @@ import os
 import re
 import textwrap
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -46,10 +46,13 @@ class _Group(BaseModel):
     """Types are strict: 2.5 and "12" are no numbers of trials."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    title: ClassVar[str]  # of the group, in the help of the command
 
 
 class SpaceSettings(_Group):
     """Where candidates come from, and their limits."""
+
+    title: ClassVar[str] = "Where candidates come from"
 
     space: PathText = Field(default="hybrid", description="Name or file of a search space.")
     around: PathText | None = Field(
@@ -71,6 +74,8 @@ class SpaceSettings(_Group):
 class DataSettings(_Group):
     """What candidates are trained and judged on."""
 
+    title: ClassVar[str] = "Data"
+
     data: PathText = Field(
         default="motion",
         description="motion or motion:DIFFICULTY (embedded task; 0 to 1, 0.2 by default), a folder per class, a CSV, "
@@ -82,6 +87,8 @@ class DataSettings(_Group):
 
 class ProxySettings(_Group):
     """How a candidate is trained as a proxy of itself."""
+
+    title: ClassVar[str] = "Proxies"
 
     epochs: int | None = _count(
         None,
@@ -101,16 +108,18 @@ class ProxySettings(_Group):
 class EffortSettings(_Group):
     """How much is trained and measured."""
 
-    trials: int | None = _count(None, "Networks to train; with a time too, the search ends at whichever comes first.")
+    title: ClassVar[str] = "Effort"
+
+    trials: int | None = _count(None, "Networks to train; with `time` too, the search ends at whichever comes first.")
     time: float | None = _positive(
         None,
-        "Time to train in seconds, confirmation and control included; without trials and time 6.5 minutes, with "
-        "trials alone no limit.",
+        "Seconds to train, confirmation and control included; without `trials` and `time` 390, with `trials` alone no "
+        "limit.",
     )
     measure_seconds: float = _positive(5.0, "Time to measure each network of the front.")
     confirm_seeds: int = _count(
         2,
-        "Train the front again with so many further seeds. A quarter of a limited time is kept for it; what does not "
+        "Train the front again with so many further seeds. A quarter of `time` is kept for it; what does not "
         "fit into that is left out, the knee and the most accurate come first.",
         least=0,
     )
@@ -124,6 +133,8 @@ class EffortSettings(_Group):
 class ProposalSettings(_Group):
     """How candidates are proposed."""
 
+    title: ClassVar[str] = "Proposals"
+
     seed: int = _count(0, "Of proposals, data and training.", least=0)
     sampler: str = Field(default="pareto", description="pareto, which knows cost, or tpe, nsga2, gp, random.")
     reproducible: bool = Field(
@@ -135,6 +146,8 @@ class ProposalSettings(_Group):
 
 class PlacementSettings(_Group):
     """Where trainings run."""
+
+    title: ClassVar[str] = "Placement"
 
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:0.")
     workers: int | None = _count(None, "Networks trained in parallel; one per core or GPU by default.")
@@ -150,6 +163,10 @@ class PlacementSettings(_Group):
         default=None,
         description="Folder or URI that all its nodes reach, for what Ray stores; the run folder by default.",
     )
+
+
+# In the order of the command's help.
+GROUPS = (SpaceSettings, DataSettings, ProxySettings, EffortSettings, ProposalSettings, PlacementSettings)
 
 
 class Settings(PlacementSettings, ProposalSettings, EffortSettings, ProxySettings, DataSettings, SpaceSettings):
@@ -184,6 +201,11 @@ class Settings(PlacementSettings, ProposalSettings, EffortSettings, ProxySetting
             name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items() if _is_path(name, path)
         }
         return self.changed(**whole)
+
+    @property
+    def data_is_there(self) -> bool:
+        """Whether the data are embedded, or at their path."""
+        return _is_embedded(self.data) or _is_path("data", self.data)
 
     def without_folders(self) -> dict[str, Any]:
         """The settings by name, with the last part of each path alone."""
@@ -287,8 +309,12 @@ def _is_path(name: str, value: str | None) -> bool:
         return False
     path = os.path.expanduser(value)
     if name == "data":
-        return value != "motion" and not value.startswith("motion:") and os.path.exists(path)
+        return not _is_embedded(value) and os.path.exists(path)
     return name == "storage" or os.path.isfile(path)
+
+
+def _is_embedded(data: str) -> bool:
+    return data == "motion" or data.startswith("motion:")
 
 
 def _last_part(value: str | None) -> str | None:

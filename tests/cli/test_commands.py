@@ -1,23 +1,44 @@
 """Commands as a user types them."""
 
+import io
+import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
 import pytest
+from typer.main import get_command
 
 import nas as nas_package
 from nas.cli.app import app, main
 from nas.cli.options import clip_shape, seconds
 from nas.errors import Interrupted, NasError
+from nas.runs.settings import Settings
 
 COMMANDS = [command.name for command in app.registered_commands]
 
 
-def nas(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from nas.cli.app import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+class Done(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def nas(*arguments: str) -> Done:
+    """Runs a command in this process: a new one would import torch and Ray for seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.object(sys, "argv", ["nas", *arguments]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as ended:
+            return Done(int(ended.code or 0), out.getvalue(), err.getvalue())
+    return Done(0, out.getvalue(), err.getvalue())
 
 
 def test_every_command_has_an_example_in_its_help() -> None:
@@ -30,6 +51,22 @@ def test_every_command_has_an_example_in_its_help() -> None:
 def test_help_is_printed(command: str) -> None:
     done = nas(command, "--help")
     assert done.returncode == 0 and "Example" in done.stdout
+
+
+def test_the_options_of_search_are_the_settings_in_their_words() -> None:
+    options = {option.name: option for option in get_command(app).commands["search"].params}  # type: ignore[attr-defined]
+    read = {"rung_seconds": "rungs", "proxy_frames": "proxy", "proxy_size": "proxy"}
+    own = {"out", "resume", "dry_run", "quiet", "help"}
+    assert set(options) - own == {read.get(name, name) for name in Settings.model_fields}
+    as_text = {"time", "gpus_per_trial", "rungs", "proxy"}
+    for name, field in Settings.model_fields.items():
+        option = options[read.get(name, name)]
+        if option.name not in as_text:
+            assert option.default == field.default, name
+            words = re.sub(r"`(\w+)`", lambda match: f"--{match[1]}", field.description or "")
+            assert option.help == words, name  # type: ignore[attr-defined]
+        else:
+            assert option.default is None and option.help, name  # type: ignore[attr-defined]
 
 
 def test_help_of_search_says_when_it_ends() -> None:
@@ -65,12 +102,18 @@ def test_help_of_search_says_when_it_ends() -> None:
         (["search", "hybird"], "one of conv, hybrid, swin, tiny, vit; nearest: hybrid"),
         (["search", "--resume", "runs/a", "--dry-run"], "--dry-run does not go with --resume; allowed: --trials, --t"),
         (["search", "tiny", "--resume", "runs/a"], "SPACE does not go with --resume"),
+        (
+            ["search", "tiny", "--around", "vov3d_l"],
+            "space 'tiny' stands beside --around vov3d_l; allowed: one of them",
+        ),
+        (["search", "--edits", "3"], "edits 3 are of no network; allowed: --edits beside --around"),
+        (["search", "--gpus-per-trial", "much"], "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or"),
         (["search", "--around", "tiny"], "or the search space in nas search tiny and nas profile --space tiny"),
     ],
 )
 def test_bad_input_gets_a_sentence_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
     done = nas(*arguments)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.returncode == 2
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
@@ -117,6 +160,13 @@ def test_interrupted_commands_exit_with_130(
     assert words in capsys.readouterr().err
 
 
+def test_bad_input_of_a_process_of_its_own() -> None:
+    code = "from nas.cli.app import main; main()"
+    command = [sys.executable, "-c", code, "search", "--time", "5"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.strip().splitlines()) == 1
+
+
 def test_space_prints_its_cost_and_list_its_names() -> None:
     done = nas("space", "tiny", "--samples", "5", "--budget", "5gflops")
     assert done.returncode == 0 and "networks" in done.stdout and "100 % of them inside 5gflops" in done.stdout
@@ -124,7 +174,8 @@ def test_space_prints_its_cost_and_list_its_names() -> None:
 
 
 def test_dry_run_trains_nothing(tmp_path: Path) -> None:
-    done = nas("search", "tiny", "--dry-run", "--out", str(tmp_path / "run"))
+    with mock.patch("nas.cli.search.SAMPLES", 5):
+        done = nas("search", "tiny", "--dry-run", "--out", str(tmp_path / "run"))
     assert done.returncode == 0 and "Nothing was trained" in done.stdout and not (tmp_path / "run").exists()
 
 

@@ -87,6 +87,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def search(folder: Path, **options: Any) -> nas.Run:
+    folder.parent.mkdir(exist_ok=True)
     return nas.search(space_file(folder.parent), out=folder, **{"budget": "20mflops", **SMALL, **options})
 
 
@@ -201,3 +202,49 @@ def test_a_run_of_the_version_before_goes_on(tmp_path: Path, trainings: Training
     record = more.record
     assert record.counts and record.counts.trained == 5 and record.wall_s > before.record.wall_s
     assert record.step_s == before.record.step_s + 15
+
+
+def test_a_run_goes_on_from_any_folder(
+    tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def open_data(path: str, seed: int) -> Any:
+        opened.append(path)
+        return motion("motion", seed=seed)
+
+    motion = plan.open_data
+    monkeypatch.setattr(plan, "open_data", open_data)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = search(Path("runs", "mine").resolve(), trials=1, data="videos").path
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    resume(folder, trials=2, quiet=True)
+    assert opened == [str(tmp_path / "videos")] * 2
+    assert nas.Run(folder).record.data == "videos"
+
+    # The version before kept paths as they were given: they are looked for where the run was
+    # started as far as its folder tells.
+    document = json.loads((folder / "run.json").read_text())
+    document["settings"]["data"] = "videos"
+    (folder / "run.json").write_text(json.dumps(document))
+    resume(folder, trials=3, quiet=True)
+    assert opened[2:] == [str(tmp_path / "videos")]
+    document["settings"]["data"] = "films"
+    (folder / "run.json").write_text(json.dumps(document))
+    with pytest.raises(nas.NasError, match=r"data 'films' of run '.*mine' are not there; allowed: the data where they"):
+        resume(folder, trials=3, quiet=True)
+
+
+def test_a_neighbourhood_goes_on_from_the_space_of_its_run(
+    tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is around a network hangs on the operators that there are; those of the run are in its
+    `space.yaml`.
+    """
+    first = search(tmp_path / "space", trials=1)
+    around = first.path / "architectures" / "0.yaml"
+    folder = nas.search(around=around, edits=2, out=tmp_path / "run", trials=1, budget="20mflops", **SMALL).path
+    monkeypatch.setattr(nas.SearchSpace, "around", None)
+    assert len(resume(folder, trials=2, quiet=True).trials) == 2
