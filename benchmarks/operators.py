@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.architecture import (
+    LAYERS,
     T2D,
     TPS,
     X3D,
@@ -520,6 +521,8 @@ def main() -> None:
         print(f"{case.name:32} {case.shape!s:>14} {infer:8.2f} {train:10.2f} {worst:9.1e}", flush=True)
         if worst > TOLERANCE:
             raise SystemExit(f"{case.name}: ours and plain differ by {worst:.1e}; allowed: {TOLERANCE:.0e}")
+    if uncompared := [op for op in LAYERS.names() if op not in {case.config.op for case in CASES}]:
+        print(f"without a plain form to stand beside: {', '.join(uncompared)}")
     means = [math.exp(sum(map(math.log, column)) / len(column)) for column in zip(*rows.values(), strict=True)]
     slowest = max(rows, key=lambda name: max(rows[name]))
     print(f"geometric mean {means[0]:.2f} forward, {means[1]:.2f} forward + backward")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from nas.architecture import Architecture, ArchitectureError, load
+from nas.architecture import LAYERS, Architecture, ArchitectureError, load
 from nas.architecture.edits import edited, edits_between, single_edits
 from nas.cli.app import app
 from nas.errors import NasError
@@ -136,37 +134,84 @@ def differences(a: Any, b: Any) -> int:
     return count
 
 
+def choices_of(base: Architecture) -> dict[str, list[str]]:
+    """The single edits by the thing that they edit."""
+    choices: dict[str, list[str]] = {}
+    for name in single_edits(base):
+        choices.setdefault(name.partition("=")[0], []).append(name)
+    return choices
+
+
+def spread_edits(base: Architecture, count: int) -> list[str]:
+    """Edits of so many different things all over the file: the largest depths, middle values of the
+    rest, and of a layer its operator or its ratio.
+    """
+    choices = choices_of(base)
+    things = [thing for thing in choices if not thing.endswith(".ratio") or f"{thing[:-6]}.op" not in choices]
+    chosen = [choices[things[i * len(things) // count]] for i in range(count)]
+    return [names[-1] if ".depth=" in names[0] else names[len(names) // 2] for names in chosen]
+
+
 @pytest.mark.parametrize("name", ["vov3d_l", "pst_t", "t2d_b16", "tubevit_b", "timesformer_b", "x3d_l", "davit_t2d_t"])
-def test_samples_are_within_so_many_edits_and_decode_as_they_were(name: str) -> None:
+def test_every_number_of_edits_decodes_and_is_told_again(name: str) -> None:
     base = load(name)
     space, rng = SearchSpace.around(base, 6), np.random.default_rng(0)
-    counts = []
-    for _ in range(40):
-        params = space.sample_params(rng)
+    for count in range(7):
+        names = spread_edits(base, count)
+        params: dict[str, Any] = {"edits": count, **{f"edit.{i}": edit for i, edit in enumerate(names)}}
         architecture = space.decode(params)
-        assert differences(base.document(), architecture.document()) <= 6
+        assert 0 < differences(base.document(), architecture.document()) <= count or not count
         again = space.params_of(architecture)
-        assert space.decode(again).canonical() == architecture.canonical()
+        assert again["edits"] == count and set(again.values()) == set(params.values())
         assert space.encode(params).shape == space.encode(again).shape
         mutated = space.decode(space.mutate(params, rng))
         assert edits_between(base, mutated) is not None
-        counts.append(params["edits"])
-    assert set(counts) == set(range(7))
+        assert space.decode(space.sample_params(rng)).input == base.input
     assert cost(architecture).macs > 0
 
 
-@given(data=st.data())
-@settings(max_examples=40, deadline=None)
-def test_what_edits_make_tells_the_edits(data: st.DataObject) -> None:
-    """Unless they contradict each other."""
-    base = load("vov3d_m")
-    names = data.draw(st.lists(st.sampled_from(single_edits(base)), max_size=5, unique=True))
-    try:
-        architecture = Architecture.parse(edited(base, names))
-    except ArchitectureError:
-        return
-    found = edits_between(base, architecture)
-    assert found is not None and set(found) == set(names)
+MIXED = Architecture.parse(
+    {
+        "input": {"frames": 4, "size": 32},
+        "stem": {"op": "conv", "stride": [1, 4, 4]},
+        "stages": [
+            {"width": 16, "layers": [{"op": "x3d"}, {"op": "t2d", "heads": 2}]},
+            {
+                "width": 24,
+                "downsample": {"op": "conv", "stride": [1, 2, 2]},
+                "layers": [{"op": "factorized", "heads": 3}, {"op": "full3d"}],
+            },
+        ],
+    }
+)
+
+
+def contradict(first: str, second: str) -> bool:
+    """Whether one edits a layer that the other removes, or the ratio of an operator without one."""
+    for one, other in ((first, second), (second, first)):
+        if one in ("stages.0.depth=1", "stages.1.depth=1") and other.startswith(f"{one[:9]}layers.1."):
+            return True
+        thing, _, new = one.partition("=")
+        if thing.endswith(".op") and other.startswith(f"{thing[:-3]}.ratio"):
+            return LAYERS.find(new).ratio is None  # type: ignore[union-attr]
+    return False
+
+
+def test_what_two_edits_make_tells_the_two() -> None:
+    """Every pair of things, each with its first and its last value."""
+    ends = [{names[0], names[-1]} for names in choices_of(MIXED).values()]
+    pairs = [pair for a, b in combinations(ends, 2) for pair in product(sorted(a), sorted(b))]
+    refused = 0
+    for pair in pairs:
+        if contradict(*pair):
+            with pytest.raises(ArchitectureError, match=r"is of a layer that depth|has no meaning for"):
+                edited(MIXED, pair)
+            refused += 1
+            continue
+        found = edits_between(MIXED, Architecture.parse(edited(MIXED, pair)))
+        assert found is not None and set(found) == set(pair), pair
+    # 11 things: two depths, two widths, four operators, three ratios (full3d has none).
+    assert len(pairs) == 4 * 55 and 0 < refused < 20
 
 
 @pytest.mark.parametrize("name", resource_names("search_spaces/reference"))

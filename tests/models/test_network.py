@@ -312,6 +312,17 @@ def test_an_image_goes_through_the_flat_tube_alone() -> None:
         network(torch.randn(1, 3, 8, 32, 32, dtype=torch.float64))
 
 
+def test_an_image_goes_through_each_of_two_equal_tubes() -> None:
+    """Tubes of the same kernel, stride and offset have weights of their own."""
+    flat = {"kernel": [1, 8, 8], "stride": [8, 8, 8]}
+    stem = stem_network({"op": "tube", "tubes": [flat, flat]}, 16, 16).parts["stem"].eval()
+    image = torch.randn(2, 1, 16, 16, 3, dtype=torch.float64)
+    tokens = stem(image)[:, 0, 0] - stem.image_embedding
+    assert torch.allclose(tokens[:, :4], stem.tubes[0](image), atol=1e-6)
+    assert torch.allclose(tokens[:, 4:], stem.tubes[1](image), atol=1e-6)
+    assert not torch.allclose(tokens[:, :4], tokens[:, 4:])
+
+
 def test_a_closed_gate_leaves_the_image_network_unchanged() -> None:
     plain, gated = tube_vit(), tube_vit(stem_gate=True)
     missing = gated.load_state_dict(plain.state_dict(), strict=False).missing_keys
