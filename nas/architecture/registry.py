@@ -133,6 +133,7 @@ class Registry(Generic[Kind]):
 _REGISTRIES: list[Registry[Any]] = []
 _loading = False
 _loaded: set[str] = set()
+_listed: str | None = None  # the variable when all that it named had been imported
 
 
 def register_operator(config: type[Operator], module: Any) -> None:
@@ -178,12 +179,13 @@ def load_extensions() -> None:
     Raises:
         NasError: One of them cannot be imported.
     """
-    global _loading
-    if _loading:
+    global _loading, _listed
+    listed = os.environ.get(ENVIRONMENT, "")
+    if _loading or listed == _listed:
         return
     _loading = True
     try:
-        for name in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
+        for name in filter(None, listed.split(os.pathsep)):
             if name not in _loaded:
                 _attempt(f"{ENVIRONMENT} {name!r}", _import, name)
                 _loaded.add(name)
@@ -191,6 +193,7 @@ def load_extensions() -> None:
             for entry in entry_points(group=ENTRY_POINTS):
                 _attempt(f"entry point {entry.name!r} of {ENTRY_POINTS}", entry.load)
             _loaded.add(ENTRY_POINTS)
+        _listed = listed
     finally:
         _loading = False
 
