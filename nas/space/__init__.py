@@ -1,29 +1,10 @@
-"""Search spaces: architecture documents with holes, and the ways to fill them."""
+"""Search spaces: architecture documents with holes, and the ways to fill them.
 
-from nas.space.space import (
-    MAX_DEPTH,
-    MAX_DRAWS,
-    MAX_EDITS,
-    MAX_RANGE,
-    MAX_REPEAT,
-    PLAIN,
-    Hole,
-    Label,
-    Params,
-    SearchSpace,
-    SpaceError,
-)
+`space` holds what others use; `compile`, `operators` and `neighbourhood` turn a document into the
+tree of `nodes`. Nothing here knows cost, training or Optuna.
+"""
 
-__all__ = [
-    "MAX_DEPTH",
-    "MAX_DRAWS",
-    "MAX_EDITS",
-    "MAX_RANGE",
-    "MAX_REPEAT",
-    "PLAIN",
-    "Hole",
-    "Label",
-    "Params",
-    "SearchSpace",
-    "SpaceError",
-]
+from nas.space.holes import Hole, Label, Params, SpaceError
+from nas.space.space import SearchSpace
+
+__all__ = ["Hole", "Label", "Params", "SearchSpace", "SpaceError"]

@@ -15,7 +15,6 @@ import nas
 from nas.architecture import LAYERS, Architecture
 from nas.architecture.edits import single_edits
 from nas.architecture.registry import ENVIRONMENT
-from nas.resources import find_resource
 from nas.space import SearchSpace
 
 FILE = Path(__file__).parents[2] / "examples" / "add_an_operator.py"
@@ -69,10 +68,8 @@ def test_what_it_refuses_is_said_as_of_the_others(example: ModuleType) -> None:
 
 
 def test_one_line_makes_it_an_operator_of_hybrid(example: ModuleType, tmp_path: Path) -> None:
-    text = find_resource("space", "hybrid", "search_spaces").read_text()
-    one_line = "          - {op: temporal_conv, temporal_kernel: {choice: [3, 5]}}\n"
-    before, line, after = text.partition("          - &d2plus1d\n")
-    (tmp_path / "mine.yaml").write_text(before + one_line + line + after)
+    one_line = "{extends: hybrid, operators: {temporal_conv: {temporal_kernel: {choice: [3, 5]}}}}"
+    (tmp_path / "mine.yaml").write_text(one_line)
     space = SearchSpace.load(tmp_path / "mine.yaml")
     samples = [space.sample(seed) for seed in range(20)]
     with_it = [sample for sample in samples if "temporal_conv" in sample.operators]
