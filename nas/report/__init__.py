@@ -1,6 +1,14 @@
-"""The report of a run: one HTML page, Markdown and pictures."""
+"""The report of a run: panels, drawn as one HTML page, as Markdown and as pictures.
 
+What lives here: how results are shown. What may not: how they are found, chosen or measured; a
+figure that the report shows is read from the run, or is a sum or share of what stands there.
+
+`panels/` has the sections, one in a file; `blocks` what a section is made of; `charts/` how charts
+are drawn; `page` puts them together. `cost_plot` is the page of a profile and `reference_plot` the
+picture of the reference networks.
+"""
+
+from nas.report.front import front_summary
 from nas.report.page import write
-from nas.report.tables import front_summary
 
 __all__ = ["front_summary", "write"]

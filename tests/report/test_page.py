@@ -2,41 +2,51 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from nas.errors import NasError
-from nas.report import plots, write
+from nas.report import page, write
+from nas.report.page import compose
 from nas.runs.folder import Run
 
+PICTURES = ["pareto_macs.png", "pareto_memory.png", "pareto_latency.png", "progress.png", "operators.png"]
 
-def own_part(page: Path) -> str:
+
+def own_part(html: str) -> str:
     """The page without plotly.js."""
-    return re.sub(r"<script>/\*\*.*?</script>", "", page.read_text(encoding="utf-8"), count=1, flags=re.DOTALL)
+    return re.sub(r"<script>/\*\*.*?</script>", "", html, count=1, flags=re.DOTALL)
+
+
+def figures_of(html: str) -> dict[str, Any]:
+    found = re.search(r'<script id="figures" type="application/json">(.*?)</script>', html, flags=re.DOTALL)
+    assert found
+    return dict(json.loads(found[1]))
 
 
 def test_writes_the_files(run: Run, tmp_path: Path) -> None:
     paths = write(run, tmp_path / "new" / "out")
-    names = ["report.html", "report.md", "pareto_macs.png", "pareto_latency.png", "pareto_memory.png"]
-    assert paths == [tmp_path / "new" / "out" / name for name in names]
+    assert paths == [tmp_path / "new" / "out" / name for name in ("report.html", "report.md", *PICTURES)]
     assert all(path.stat().st_size > 1000 for path in paths)
 
 
 def test_page_is_one_file(run: Run) -> None:
-    page = write(run)[0]
-    assert page.parent == run.path
-    assert page.read_text(encoding="utf-8").count("plotly.js v") == 1
-    assert not re.search(r"(src|href)=|@import|url\(", own_part(page))
+    html = compose(run).html
+    assert html.count("plotly.js v") == 1
+    assert not re.search(r"(src|href)=|@import|url\(", own_part(html))
 
 
 def test_page_and_markdown_say_the_result(run: Run) -> None:
-    page, markdown, *_ = write(run)
-    for text in (own_part(page), markdown.read_text(encoding="utf-8")):
-        assert "trial 23 at 24.4 GFLOPs with 78.9 ± 2.5 % on validation, 77.3 ± 2.6 % on test" in text
+    report = compose(run)
+    for text in (own_part(report.html), report.markdown):
+        assert "trial 23 with 78.9 ± 2.5 % on validation, 77.3 ± 2.6 % on test" in text
         assert "chance is 8.3 %" in text
         assert "10⁹ multiply-adds of convolutions, linear layers and attention products" in text
         assert "under a budget of 100gflops on motion" in text
@@ -47,42 +57,32 @@ def test_page_and_markdown_say_the_result(run: Run) -> None:
 
 
 def test_figures_are_in_the_page(run: Run) -> None:
-    text = own_part(write(run)[0])
-    found = re.search(r'<script id="figures" type="application/json">(.*?)</script>', text, flags=re.DOTALL)
-    assert found
-    figures = json.loads(found[1])
-    assert set(figures) == {"pareto_macs", "pareto_latency", "pareto_memory", "progress", "operators"}
+    text = own_part(compose(run).html)
+    figures = figures_of(text)
+    assert {f"{name}.png" for name in figures} == set(PICTURES)
     assert set(re.findall(r'data-figure="(\w+)"', text)) == set(figures)
     defined = set(re.findall(r"(--[a-z-]+):", text))
-    assert set(re.findall(r"var\((--[a-z-]+)\)", found[1])) <= defined
+    assert set(re.findall(r"var\((--[a-z-]+)\)", json.dumps(figures))) <= defined
 
 
 def test_text_of_the_run_is_escaped(run: Run) -> None:
-    run.record = replace(run.record, data="<script>alert(1)</script>|")
-    run.front["operators"] = "t2d*3"
-    run.trials["operators"] = "t2d*3"
-    page, markdown, *_ = write(run)
-    assert "<script>alert" not in own_part(page)
-    assert "<script" not in markdown.read_text(encoding="utf-8")
+    run.record = replace(run.record, data="<script>alert(1)</script>|", space="[x](http://y)", device='"><img src=x>')
+    report = compose(run)
+    assert "<script>alert" not in own_part(report.html) and "<img" not in own_part(report.html)
+    assert "<script" not in report.markdown and "<img" not in report.markdown and "[x](http" not in report.markdown
 
 
 def test_without_measurements(run: Run) -> None:
     missing = ["latency_ms", "latency_iqr_ms", "latency_p95_ms", "latency_ms_predicted", "peak_memory_bytes"]
     run.front[[*missing, "test_accuracy"]] = np.nan
-    run.trials["latency_ms_predicted"] = np.nan
-    page, markdown, *_ = write(run)
-    for text in (own_part(page), markdown.read_text(encoding="utf-8")):
+    run.trials[["latency_ms_predicted", "test_accuracy"]] = np.nan
+    report = compose(run)
+    for text in (own_part(report.html), report.markdown):
         assert "No trial of the front has a measured latency." in text
         assert "No trial of the front has a measured peak memory." in text
         assert "not evaluated on test" in text
+        assert "took no part in any selection." not in text
         assert not re.search(r"\bnan\b", text, flags=re.IGNORECASE)
-
-
-def test_trainings_that_the_front_does_not_know_yet_are_named(run: Run) -> None:
-    run.record = replace(run.record, front_of=len(run.trials) - 2)
-    assert "2 further trainings are not part of it yet" in own_part(write(run)[0])
-    run.record = replace(run.record, front_of=len(run.trials))
-    assert "part of it yet" not in own_part(write(run)[0])
 
 
 @pytest.mark.parametrize("removed", [["front.csv"], ["front.csv", "trials.csv"]])
@@ -90,9 +90,9 @@ def test_interrupted_run(run: Run, removed: list[str]) -> None:
     for name in removed:
         (run.path / name).unlink()
     (run.path / "run.json").write_text("{}")
-    paths = write(Run(run.path))
-    assert len(paths) == 5
-    text = own_part(paths[0])
+    report = compose(Run(run.path))
+    assert list(report.pictures) == (PICTURES[:3] if "trials.csv" in removed else PICTURES)
+    text = own_part(report.html)
     assert "There is no front" in text
     assert ("No network was trained" in text) == ("trials.csv" in removed)
 
@@ -100,7 +100,7 @@ def test_interrupted_run(run: Run, removed: list[str]) -> None:
 def test_one_trial(run: Run) -> None:
     run.trials = run.trials[run.trials["trial"] == 23]
     run.front = run.front[run.front["trial"] == 23]
-    assert "knee + accuracy + latency + memory" in own_part(write(run)[0])
+    assert "knee + accuracy + latency + memory" in own_part(compose(run).html)
 
 
 def test_output_is_a_file(run: Run) -> None:
@@ -110,7 +110,7 @@ def test_output_is_a_file(run: Run) -> None:
 
 def test_templates_repeat_nothing_of_their_base() -> None:
     def rules(template: str) -> set[str]:
-        text = (Path(plots.__file__).parent / template).read_text(encoding="utf-8")
+        text = (Path(page.__file__).parent / "templates" / template).read_text(encoding="utf-8")
         return {line.strip() for line in text.splitlines() if re.match(r"\s*[\w.:*#,> ]+\{[^%].*\}$", line)}
 
     for template in ("report.html.j2", "cost.html.j2"):
@@ -124,15 +124,20 @@ def test_control_and_confirmation_are_told(run: Run) -> None:
     (run.path / "run.json").write_text(json.dumps(run.record.document() | {"settings": {"confirm_seeds": 2}}))
     front = run.front.assign(seeds=[1] + [3] * 8, accuracy_se=0.01)
     front.to_csv(run.path / "front.csv", index=False)
-    page, markdown, *pictures = write(Run(run.path))
-    assert pictures[-1].name == "control.png" and pictures[-1].stat().st_size > 1000
-    for text in (own_part(page), markdown.read_text(encoding="utf-8")):
+    report = compose(Run(run.path))
+    assert [chart.name for chart in report.pictures["control.png"]] == ["control_trainings", "control_seconds"]
+    for text in (own_part(report.html), report.markdown):
         said = "At 2 trainings each: hypervolume 50.0 % by the search, 62.5 % by random: the search is not better"
         assert said in text
         assert "1 network of the front was trained with fewer than the 3 seeds asked for" in text
         assert "The front was selected on one training each and then trained again with further seeds" in text
-    found = re.search(r'<script id="figures" type="application/json">(.*?)</script>', own_part(page), flags=re.DOTALL)
-    assert found
-    figures = json.loads(found[1])
+        assert "What another of these dominates by the means over seeds has left it." in text
+    figures = figures_of(report.html)
     assert [trace["y"] for trace in figures["control_trainings"]["data"]] == [[25.0, 50.0], [12.5, 62.5]]
     assert figures["control_seconds"]["data"][1]["x"] == [10.0, 20.0]
+
+
+def test_a_report_needs_neither_torch_nor_what_trains() -> None:
+    program = "import sys, nas.report; print([n for n in ('torch', 'ray', 'optuna', 'matplotlib') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

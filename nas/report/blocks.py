@@ -1,0 +1,234 @@
+"""What a panel is made of: blocks, each of which knows how it looks in the page and in Markdown."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from markupsafe import Markup
+
+from nas.report.charts.chart import NOTHING, Chart
+from nas.report.charts.for_page import plotly_figure
+from nas.report.text import code, escaped
+from nas.units import MISSING
+
+
+class Block(ABC):
+    """A part of a panel, made once and then drawn by all three.
+
+    `html` is called for the page and `markdown` for the text, in the order of the blocks; `figures`
+    once for the page, `pictures` once for the files. Text of a run (names, paths, messages) is
+    escaped by the block: `Markup(...).format(...)` does it in HTML, `escaped` in Markdown.
+    """
+
+    @abstractmethod
+    def html(self) -> Markup:
+        """Returns the block as HTML."""
+
+    @abstractmethod
+    def markdown(self) -> str:
+        """Returns the block as Markdown; empty for nothing."""
+
+    def figures(self) -> Mapping[str, Mapping[str, Any]]:
+        """Returns plotly JSON by name: the page draws it in the element of the block's HTML that
+        has `data-figure` of that name.
+        """
+        return {}
+
+    def pictures(self) -> Mapping[str, Sequence[Chart]]:
+        """Returns the charts of each picture, by the picture's file name without `.png`."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Text(Block):
+    """A paragraph.
+
+    Attributes:
+        text: Sentences.
+        role: `plain`; `lead`, what a reader came for; `note`, an explanation in small print;
+            `warning`, what a reader has to know before trusting the rest.
+    """
+
+    text: str
+    role: Literal["plain", "lead", "note", "warning"] = "plain"
+
+    def html(self) -> Markup:
+        return Markup('<p class="{}">{}</p>\n').format(self.role, self.text)
+
+    def markdown(self) -> str:
+        text = escaped(self.text)
+        return {"lead": f"**{text}**", "warning": f"> {text}"}.get(self.role, text)
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """A table with a row of heads.
+
+    Attributes:
+        rows: Texts; the columns' names are the heads.
+        label: What it is a table of, for who does not see it.
+        words: Columns of words; the others hold numbers.
+        below: Columns of code that the page shows on a line of its own below each row.
+        highlighted: For each row, whether the page highlights it; none by default.
+    """
+
+    rows: pd.DataFrame
+    label: str
+    words: Sequence[str] = ()
+    below: Sequence[str] = ()
+    highlighted: Sequence[bool] = ()
+
+    def html(self) -> Markup:
+        columns = [name for name in self.rows.columns if name not in self.below]
+        classes = {name: Markup(' class="text"') if name in self.words else "" for name in columns}
+        heads = Markup("").join(Markup('<th scope="col"{}>{}</th>').format(classes[name], name) for name in columns)
+        bodies = []
+        for number, row in enumerate(self.rows.to_dict("records")):
+            cells = Markup("").join(Markup("<td{}>{}</td>").format(classes[name], row[name]) for name in columns)
+            more = Markup(" ").join(Markup("<code>{}</code>").format(row[name]) for name in self.below)
+            chosen = Markup(' class="picked"') if self.highlighted and self.highlighted[number] else ""
+            bodies.append(Markup("<tbody{}>\n<tr>{}</tr>\n").format(chosen, cells))
+            if more:
+                line = '<tr class="more"><td></td><td class="text" colspan="{}">{}</td></tr>\n'
+                bodies.append(Markup(line).format(len(columns) - 1, more))
+            bodies.append(Markup("</tbody>\n"))
+        table = (
+            '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table{}>\n'
+            "<thead><tr>{}</tr></thead>\n{}</table></div>\n"
+        )
+        two = Markup(' class="pairs"') if self.below else ""
+        return Markup(table).format(self.label, two, heads, Markup("").join(bodies))
+
+    def markdown(self) -> str:
+        lines = [list(map(escaped, self.rows.columns)), ["---"] * self.rows.shape[1]]
+        for row in self.rows.to_dict("records"):
+            lines.append(
+                [code(str(row[name]), True) if name in self.below else escaped(str(row[name])) for name in row]
+            )
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@dataclass(frozen=True)
+class Facts(Block):
+    """Facts by name.
+
+    Attributes:
+        rows: Name and value of each.
+        heads: Of names and of values.
+        folded: Whether the page shows them only when they are asked for.
+    """
+
+    rows: Sequence[tuple[str, str]]
+    heads: tuple[str, str]
+    folded: bool = False
+
+    def html(self) -> Markup:
+        row = Markup('<tr><th scope="row">{}</th><td>{}</td></tr>\n')
+        rows = Markup("").join(row.format(*pair) for pair in self.rows)
+        table = Markup('<div class="scroll"><table class="facts"><tbody>\n{}</tbody></table></div>\n').format(rows)
+        if not self.folded:
+            return table
+        return Markup("<details>\n<summary>{} values</summary>\n{}</details>\n").format(len(self.rows), table)
+
+    def markdown(self) -> str:
+        return Table(pd.DataFrame(self.rows, columns=list(self.heads)), "").markdown()
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing worth having, in short.
+
+    Attributes:
+        title: Its name.
+        note: Beside the name.
+        facts: Name and value of each; a value that is a dash is left out.
+        summary: What it is made of.
+        command: What to type to get it.
+    """
+
+    title: str
+    note: str
+    facts: Sequence[tuple[str, str]]
+    summary: str
+    command: str
+
+    @property
+    def known(self) -> list[tuple[str, str]]:
+        """The facts that have a value."""
+        return [(name, value) for name, value in self.facts if not value.startswith(MISSING)]
+
+
+@dataclass(frozen=True)
+class Cards(Block):
+    """Cards beside each other."""
+
+    cards: Sequence[Card]
+
+    def html(self) -> Markup:
+        fact = Markup("<dt>{}</dt><dd>{}</dd>\n")
+        card = Markup(
+            '<div class="card">\n<h3>{} <span class="muted">{}</span></h3>\n<dl>\n{}</dl>\n'
+            '<code>{}</code>\n<code class="command">{}</code>\n</div>\n'
+        )
+        shown = (
+            card.format(one.title, one.note, Markup("").join(fact.format(*pair) for pair in one.known), *end)
+            for one in self.cards
+            for end in ((one.summary, one.command),)
+        )
+        return Markup('<div class="cards">\n{}</div>\n').format(Markup("").join(shown))
+
+    def markdown(self) -> str:
+        return "\n".join(
+            f"- {escaped(card.title)} ({escaped(card.note)}): "
+            f"{escaped(', '.join(f'{name} {value}' for name, value in card.known))}; {code(card.command)}"
+            for card in self.cards
+        )
+
+
+@dataclass(frozen=True)
+class Charts(Block):
+    """Charts beside each other.
+
+    Attributes:
+        charts: From the left.
+        picture: File name, without suffix, of one picture of them all; by default each has one of
+            its own under the chart's name.
+    """
+
+    charts: Sequence[Chart]
+    picture: str | None = None
+
+    def html(self) -> Markup:
+        shown = Markup("").join(map(_figure, self.charts))
+        return Markup('<div class="grid">\n{}</div>\n').format(shown) if len(self.charts) > 1 else shown
+
+    def markdown(self) -> str:
+        parts = []
+        for name, charts in self.pictures().items():
+            titles = escaped(", ".join(chart.title for chart in charts))
+            parts.append(f"![{titles}]({name}.png)")
+            parts += [escaped(" ".join(chart.notes)) for chart in charts if chart.notes]
+        return "\n\n".join(parts)
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        return {chart.name: plotly_figure(chart) for chart in self.charts if not chart.empty}
+
+    def pictures(self) -> dict[str, Sequence[Chart]]:
+        if self.picture is not None:
+            return {self.picture: self.charts}
+        return {chart.name: (chart,) for chart in self.charts}
+
+
+def _figure(chart: Chart) -> Markup:
+    if chart.empty:
+        drawing = Markup('<p class="warning">{}</p>\n').format(NOTHING)
+    else:
+        drawing = Markup('<div class="plot{}" data-figure="{}" role="img" aria-label="{}"></div>\n').format(
+            " tall" if chart.tall else "", chart.name, chart.title
+        )
+    notes = Markup("<figcaption>{}</figcaption>\n").format(" ".join(chart.notes)) if chart.notes else ""
+    return Markup("<figure>\n<h3>{}</h3>\n{}{}</figure>\n").format(chart.title, drawing, notes)

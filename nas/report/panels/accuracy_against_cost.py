@@ -1,0 +1,150 @@
+"""Accuracy against each cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from nas.limits.budget import Budget
+from nas.limits.metrics import Metric, metrics
+from nas.pareto.front import non_dominated
+from nas.report.blocks import Block, Charts, Text
+from nas.report.charts.chart import Axis, Chart, Colour, Place, Plane, Points, Rule, Steps
+from nas.report.panel import Panel
+from nas.report.trials import GFLOPS_NOTE, error_of, hover_text, known, objectives_text, picks, points_by_state
+from nas.runs.folder import Run
+
+# What a figure is of, where its name does not say it.
+_MEANINGS = {
+    "memory_bytes": "Computed for a training step of one float32 clip of the target input with AdamW: weights, its two "
+    "moments, and the most bytes of activations and gradients that live at one time. The peak of a forward, in the "
+    "table of the front where it was measured, is another quantity.",
+}
+
+
+class AccuracyAgainstCost(Panel):
+    """A chart for each metric that the table of metrics wants drawn, the first across the page."""
+
+    title = "Accuracy against cost"
+    place = 20
+
+    def blocks(self, run: Run) -> Sequence[Block]:
+        first, *others = accuracy_charts(run)
+        return [Text(f"{GFLOPS_NOTE} {_reading(run)}", "note"), Charts([first]), Charts(others)]
+
+
+def _reading(run: Run) -> str:
+    """How to read the charts."""
+    said = "Accuracy is that of the proxies."
+    if len(run.front) > 1:
+        said += (
+            " The line joins the networks of the front that no other of the front beats in accuracy at the same cost "
+            f"or less. The front is of {objectives_text(run)}: against another cost, trials off it may lie above the "
+            "line."
+        )
+    if any(math.isfinite(error_of(run, row, "val")) for _, row in run.front.iterrows()):
+        said += " Bars are one standard error, over seeds where there are several, else of a share of so many clips."
+    return said
+
+
+def accuracy_charts(run: Run) -> list[Chart]:
+    """Returns accuracy against each metric that is drawn; a trial that lacks it is counted in the
+    chart's notes.
+    """
+    every, front, chosen = known(run), run.front, picks(run)
+    trials = every.assign(y=100 * every["accuracy"], hover=[hover_text(run, row) for _, row in every.iterrows()])
+    front = front.assign(
+        y=100 * front["accuracy"],
+        error=[100 * error_of(run, row, "val") for _, row in front.iterrows()],
+        label=[", ".join(chosen.get(trial, ())) for trial in front["trial"]],
+        hover=[hover_text(run, row) for _, row in front.iterrows()],
+    )
+    drawn = [metric for metric in metrics() if metric.in_plot]
+    return [_chart(run, metric, trials, front, tall=not number) for number, metric in enumerate(drawn)]
+
+
+def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, tall: bool) -> Chart:
+    predicted = f"{metric.name}_predicted" if metric.source == "measured" else metric.name
+    measured = metric.name if metric.name in front and front[metric.name].notna().any() else predicted
+    on, off = _drawn(front, measured, metric), _drawn(trials, predicted, metric)
+    # A network of the front is drawn once: a second dot at its prediction would look like another.
+    off = off[~off["trial"].isin(on["trial"])]
+    limits = budget_limits(run, metric.name)
+    ends = [limit / metric.scale for limit in limits]
+    axis = Axis.over(metric.label, [*off["x"], *on["x"], *ends])
+    marks: list[Points | Steps] = [*points_by_state(off)]
+    if len(on):
+        line = on[non_dominated(on[["y", "x"]].to_numpy(float), [True, False])].sort_values("x")
+        marks.append(Steps("", list(line["x"]), list(line["y"]), Colour.FRONT))
+        marks.append(
+            Points(
+                "front",
+                list(on["x"]),
+                list(on["y"]),
+                Colour.FRONT,
+                list(on["hover"]),
+                emphasised=True,
+                errors=list(on["error"]),
+                labels=list(on["label"]),
+                places=_places(on, set(line["trial"]), axis),
+            )
+        )
+    rules = [Rule(end, f"budget {end:,g} {metric.unit}", Colour.LIMIT) for end in ends]
+    plane = Plane(axis, Axis("Validation accuracy (%)"), marks, rules)
+    notes = [_MEANINGS[metric.name]] if metric.name in _MEANINGS else []
+    if metric.source == "measured":
+        notes += _measured_notes(metric, measured == metric.name, front, trials)
+    # Files are named after the quantity: pareto_macs, pareto_latency, pareto_memory.
+    name = f"pareto_{metric.name.rsplit('_', 1)[0]}"
+    return Chart(name, f"Accuracy against {metric.title}", [plane], notes, tall)
+
+
+def _drawn(rows: pd.DataFrame, column: str, metric: Metric) -> pd.DataFrame:
+    """The rows that have the figure, with it in the unit of the axis as `x`."""
+    values = rows[column] if column in rows else pd.Series(math.nan, rows.index)
+    return rows.assign(x=values.astype(float) / metric.scale).dropna(subset="x")
+
+
+def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
+    """Which dots are measured, which are predicted, and which are not there."""
+    column, notes = f"{metric.name}_predicted", []
+    others = trials[~trials["trial"].isin(front["trial"])] if measured else trials
+    predicted = others[column].notna() if column in others else pd.Series(False, others.index)
+    if measured:
+        notes.append(f"The front is drawn at its measured {metric.title}.")
+        absent = int(front[metric.name].isna().sum())
+        if absent:
+            notes.append(
+                f"Not drawn as front: {absent} of its {len(front)} trials, whose {metric.title} was not measured."
+            )
+        if predicted.any():
+            notes.append(f"Other trials are drawn at their predicted {metric.title}.")
+    elif predicted.any():
+        notes.append(f"No {metric.title} was measured; everything is drawn at its predicted {metric.title}.")
+    else:
+        notes.append(f"No {metric.title} was measured.")
+    absent = int((~predicted).sum())
+    if absent:
+        kind = "other trained " if measured else "trained "
+        notes.append(f"{absent} of {len(others)} {kind}trials have no predicted {metric.title}, and are not drawn.")
+    return notes
+
+
+def budget_limits(run: Run, metric: str) -> list[float]:
+    """The limits that the run's budget sets on a metric, in its stored unit, low ends too."""
+    if not run.record.budget:
+        return []
+    found = [limit for limit in Budget.parse(run.record.budget).limits if limit.metric == metric]
+    return [end for limit in found for end in (limit.low, limit.high) if end > 0]
+
+
+def _places(front: pd.DataFrame, on_line: set[int], axis: Axis) -> list[Place]:
+    """Labels stand towards the middle, where there is room; no point lies above and to the left of
+    the line.
+    """
+    return [
+        "bottom right" if row["x"] < axis.middle else "top left" if row["trial"] in on_line else "bottom left"
+        for _, row in front.iterrows()
+    ]

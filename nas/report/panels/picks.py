@@ -1,0 +1,55 @@
+"""The networks of the front that a reader is most likely to want."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.limits.metrics import metrics
+from nas.report.blocks import Block, Card, Cards, Text
+from nas.report.front import export_command
+from nas.report.panel import Panel
+from nas.report.trials import DISTURBED, accuracy_text, figure_text, operators_text, picks
+from nas.runs.folder import Run
+
+
+class Picks(Panel):
+    """A card for each network that a pick means, with the command that exports it."""
+
+    title = "Picks"
+    place = 10
+
+    def applies(self, run: Run) -> bool:
+        return len(run.front) > 0
+
+    def blocks(self, run: Run) -> Sequence[Block]:
+        cards = [_card(run, trial, names) for trial, names in picks(run).items()]
+        return [Cards(cards), Text(_meaning(run), "note")]
+
+
+def _card(run: Run, trial: int, names: list[str]) -> Card:
+    row = run.front[run.front["trial"] == trial].iloc[0]
+    facts = [(name, accuracy_text(run, row, split)) for name, split in (("validation", "val"), ("test", "test"))]
+    for metric in metrics():
+        # The spread of a latency and predictions are in the table of the front.
+        if metric.in_table and metric.name in row and (metric.source == "computed" or metric.pick):
+            mark = f" {DISTURBED}" if metric.name == "latency_ms" and row["flags"] else ""
+            facts.append((metric.title, figure_text(metric, float(row[metric.name])) + mark))
+    operators = operators_text(row["operators"])
+    return Card(" + ".join(names), f"trial {trial}", facts, operators, export_command(run, trial))
+
+
+def _meaning(run: Run) -> str:
+    if len(run.front) == 1:
+        return "The front is one network, so every pick means it."
+    measured = run.front[["peak_memory_bytes", "latency_ms"]].notna().any()
+    memory = "the lowest measured peak memory" if measured["peak_memory_bytes"] else "the least activation memory"
+    latency = "latency the lowest measured median, " if measured["latency_ms"] else ""
+    mark = (
+        f" {DISTURBED}: the measurement was disturbed, as the table of the front says."
+        if any(run.front["flags"])
+        else ""
+    )
+    return (
+        "Of the front: knee is the nearest to the best accuracy at the least cost, both scaled over the front, cost as "
+        f"the logarithm of multiply-adds; accuracy is the best on validation, {latency}memory {memory}.{mark}"
+    )

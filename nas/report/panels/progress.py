@@ -1,0 +1,65 @@
+"""How the search went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from nas.limits.volume import VolumeScale
+from nas.report.blocks import Block, Charts
+from nas.report.charts.chart import Axis, Chart, Colour, Plane, Rule, Steps
+from nas.report.panel import Panel
+from nas.report.text import percent
+from nas.report.trials import hover_text, points_by_state, trained
+from nas.runs.folder import Run
+
+
+class Progress(Panel):
+    """Accuracy of each trial above the hypervolume so far."""
+
+    title = "How the search went"
+    place = 50
+
+    def applies(self, run: Run) -> bool:
+        return len(trained(run)) > 0
+
+    def blocks(self, run: Run) -> Sequence[Block]:
+        return [Charts([progress_chart(run)])]
+
+
+def progress(run: Run) -> pd.DataFrame:
+    """How the search went: one row per trained trial in order of its number.
+
+    Returns:
+        `trial`, `accuracy`, `state`, `hover`, `best` (highest accuracy so far) and `hypervolume`:
+        of the trials so far, as `nas.limits.volume.VolumeScale` of all of them has it.
+    """
+    every = trained(run)
+    scale = VolumeScale.of(every["macs"], run.record.chance or 0.0)
+    return every[["trial", "accuracy", "state"]].assign(
+        hover=[hover_text(run, row) for _, row in every.iterrows()],
+        best=every["accuracy"].cummax(),
+        hypervolume=scale.shares(every["accuracy"], every["macs"]),
+    )
+
+
+def progress_chart(run: Run) -> Chart:
+    """Returns accuracy over trials above the hypervolume so far."""
+    rows = progress(run)
+    trials, best = list(rows["trial"]), list(100 * rows["best"])
+    dots = points_by_state(rows.assign(x=rows["trial"], y=100 * rows["accuracy"]))
+    hover = [f"{percent(share)} %" for share in rows["hypervolume"]]
+    volume = Steps("hypervolume so far", trials, list(100 * rows["hypervolume"]), Colour.VOLUME, hover)
+    chance = run.record.chance
+    rules = [Rule(100 * chance, "chance", Colour.MUTED, upright=False)] if chance else []
+    axis = Axis.over("Trial", trials, whole=True)
+    planes = [
+        Plane(axis, Axis("Accuracy (%)"), [*dots, Steps("best so far", trials, best, Colour.FRONT)], rules, 2),
+        Plane(axis, Axis("Hypervolume (%)", from_zero=True), [volume]),
+    ]
+    note = (
+        "Hypervolume: what the trials so far dominate in accuracy above chance and in the logarithm of multiply-adds "
+        "below 1.1 times the costliest trial. 100 % would be a perfect network at the cost of the cheapest."
+    )
+    return Chart("progress", "Accuracy and hypervolume over trials", planes, [note], tall=True)

@@ -1,0 +1,50 @@
+"""How the report writes numbers, and how what a run brought becomes harmless text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from nas.units import MISSING, number
+
+
+def percent(share: float) -> str:
+    """Formats a share as a percentage with one decimal, without the sign; nan is a dash."""
+    return f"{100 * share:.1f}" if math.isfinite(share) else MISSING
+
+
+def with_error(share: float, error: float) -> str:
+    """A share in per cent with its standard error where there is one, such as `81.3 ± 2.4`."""
+    return f"{percent(share)} \N{PLUS-MINUS SIGN} {percent(error)}" if math.isfinite(error) else percent(share)
+
+
+def duration(seconds: float) -> str:
+    """Formats seconds as hours, minutes and seconds, the two largest units that count."""
+    if not math.isfinite(seconds):
+        return MISSING
+    if seconds < 60:
+        return f"{number(seconds, 2)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words with commas and a last `and`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def escaped(text: str) -> str:
+    """Text as Markdown that opens no tag, link or emphasis and ends no cell or line."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;")).replace("\n", " ")
+
+
+def code(text: str, in_table: bool = False) -> str:
+    """Text as Markdown code, between more backticks than it holds in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    room = " " if text.startswith("`") or text.endswith("`") else ""
+    shown = text.replace("\n", " ")
+    if in_table:
+        shown = shown.replace("|", r"\|")
+    return f"{fence}{room}{shown}{room}{fence}"

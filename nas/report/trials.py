@@ -1,0 +1,121 @@
+"""What several panels say of the trials of a run."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import Any
+
+import pandas as pd
+
+from nas.limits.metrics import METRICS, Metric, metrics
+from nas.report.charts.chart import Colour, Points
+from nas.report.text import listed, with_error
+from nas.runs.folder import PICKS, Run, choose
+from nas.runs.record import ClipShape
+from nas.units import number, plural
+
+DISTURBED = "\N{DAGGER}"  # at a figure whose measurement was disturbed
+GFLOPS_NOTE = (
+    "GFLOPs here are 10\N{SUPERSCRIPT NINE} multiply-adds of convolutions, linear layers and attention products "
+    "at the target input."
+)
+_ACCURACY = {"val": "accuracy", "test": "test_accuracy"}
+STATES = {"finished": "finished", "stopped": "stopped early"}
+
+
+def trained(run: Run) -> pd.DataFrame:
+    """The trials that have an accuracy, that which the search saw."""
+    return run.trials[run.trials["state"] != "failed"]
+
+
+def known(run: Run) -> pd.DataFrame:
+    """The trials that have an accuracy, the mean over seeds where they were trained again."""
+    table = run.confirmed()
+    return table[table["state"] != "failed"]
+
+
+def picks(run: Run) -> dict[int, list[str]]:
+    """The trials of the front that picks mean, each with the names of its picks; latency only where
+    it was measured.
+    """
+    found: dict[int, list[str]] = {}
+    for name in PICKS if len(run.front) else ():
+        if name == "latency" and run.front["latency_ms"].isna().all():
+            continue
+        found.setdefault(choose(run.front, name), []).append(name)
+    return found
+
+
+def standard_error(accuracy: float, clips: float) -> float:
+    """Standard error of a share of correct answers out of `clips`, sqrt(p (1 - p) / n); nan when
+    the number of clips is unknown.
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / clips) if clips > 0 else math.nan
+
+
+def error_of(run: Run, row: pd.Series[Any], split: str) -> float:
+    """Standard error of a trial's accuracy: over seeds where there are several, else that of a
+    share of so many clips; nan where neither is known.
+    """
+    name = _ACCURACY[split]
+    error = float(row.get(f"{name}_se", math.nan))
+    return standard_error(row[name], run.record.clips.get(split, math.nan)) if math.isnan(error) else error
+
+
+def accuracy_text(run: Run, row: pd.Series[Any], split: str) -> str:
+    """Accuracy of a trial on `val` or `test` in per cent with its standard error where it is known,
+    such as `81.3 ± 2.4 %`.
+    """
+    return f"{with_error(row[_ACCURACY[split]], error_of(run, row, split))} %"
+
+
+def figure_text(metric: Metric, value: float) -> str:
+    """A figure with its unit, such as `25.5 ms`."""
+    return f"{number(value / metric.scale)} {metric.unit}"
+
+
+def clip_text(shape: ClipShape) -> str:
+    """A clip in words, such as `8 frames of 32×32 pixels`."""
+    size = "\N{MULTIPLICATION SIGN}".join(map(str, shape.size))
+    return f"{plural(shape.frames, 'frame')} of {size} pixels"
+
+
+def objectives_text(run: Run) -> str:
+    """What the front is of, in words."""
+    return listed([METRICS[name].title if name in METRICS else name for name in run.record.objectives])
+
+
+def operators_text(operators: str) -> str:
+    """Layers per operator with a multiplication sign for the asterisk."""
+    return operators.replace("*", "\N{MULTIPLICATION SIGN}")
+
+
+def hover_text(run: Run, row: pd.Series[Any]) -> str:
+    """What the page says of a trial at its dot: HTML, as plotly reads a little of it."""
+    state = STATES.get(row["state"], row["state"])
+    epochs = "" if math.isnan(row["epochs"]) else f" after {plural(round(row['epochs']), 'epoch')}"
+    seeds = f", {row['seeds']} seeds" if row.get("seeds", 1) > 1 else ""
+    figures = [(metric, float(row.get(metric.name, math.nan))) for metric in metrics() if metric.in_table]
+    lines = [
+        f"<b>trial {row['trial']}</b>, {html.escape(state)}{epochs}{seeds}",
+        f"{accuracy_text(run, row, 'val')} on validation",
+        *(f"{metric.title} {figure_text(metric, value)}" for metric, value in figures if not math.isnan(value)),
+        html.escape(operators_text(row["operators"])),
+    ]
+    return "<br>".join(line for line in lines if line)
+
+
+def points_by_state(rows: pd.DataFrame) -> list[Points]:
+    """Dots of trials, rings where they were stopped early: one mark a state that occurs.
+
+    Args:
+        rows: `state`, `x`, `y`, `hover` per trial.
+    """
+    marks = []
+    for state, name in STATES.items():
+        some = rows[rows["state"] == state]
+        if len(some):
+            x, y, hollow = list(some["x"]), list(some["y"]), state == "stopped"
+            marks.append(Points(name, x, y, Colour.TRIAL, list(some["hover"]), hollow))
+    return marks

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nas.limits.metrics import METRICS, Metric, register
+from nas.report.charts.chart import Chart, Points, Steps
+from nas.report.panels.accuracy_against_cost import AccuracyAgainstCost, accuracy_charts, budget_limits
+from nas.runs.folder import Run
+
+
+def charts(run: Run) -> dict[str, Chart]:
+    return {chart.name: chart for chart in accuracy_charts(run)}
+
+
+def front(chart: Chart) -> Points:
+    return next(mark for mark in chart.planes[0].marks if isinstance(mark, Points) and mark.name == "front")
+
+
+def dots(chart: Chart) -> int:
+    return sum(len(mark.x) for mark in chart.planes[0].marks if isinstance(mark, Points))
+
+
+def test_every_trial_is_drawn_once(run: Run) -> None:
+    found = charts(run)
+    assert set(found) == {"pareto_macs", "pareto_memory", "pareto_latency"}
+    assert [dots(chart) for chart in found.values()] == [23, 23, 23]  # one of 24 failed
+    assert [len(front(chart).x) for chart in found.values()] == [9, 9, 9]
+
+
+def test_units_and_limits(run: Run) -> None:
+    run.record = replace(run.record, budget="100gflops,30ms,4gb")
+    found = charts(run)
+    assert front(found["pareto_macs"]).x == pytest.approx((run.front["macs"] / 1e9).tolist())
+    assert front(found["pareto_latency"]).x == run.front["latency_ms"].tolist()
+    assert front(found["pareto_memory"]).x == pytest.approx((run.front["memory_bytes"] / 1e6).tolist())
+    rules = {name: chart.planes[0].rules for name, chart in found.items()}
+    assert {name: [rule.at for rule in some] for name, some in rules.items()} == {
+        "pareto_macs": [100.0],
+        "pareto_latency": [30.0],
+        "pareto_memory": [4000.0],
+    }
+    assert rules["pareto_memory"][0].text == "budget 4,000 MB"
+
+
+@pytest.mark.parametrize(
+    ("budget", "metric", "expected"),
+    [
+        ("100gflops", "macs", [1e11]),
+        ("80..100gflops,30ms", "macs", [8e10, 1e11]),
+        ("80..100gflops,30.5ms", "latency_ms", [30.5]),
+        ("100gflops", "memory_bytes", []),
+        (None, "macs", []),
+    ],
+)
+def test_budget_limits(run: Run, budget: str | None, metric: str, expected: list[float]) -> None:
+    run.record = replace(run.record, budget=budget)
+    assert budget_limits(run, metric) == expected
+
+
+def test_line_is_not_dominated_in_its_own_cost(run: Run) -> None:
+    for chart in accuracy_charts(run):
+        line = next(mark for mark in chart.planes[0].marks if isinstance(mark, Steps))
+        assert list(line.x) == sorted(line.x) and list(line.y) == sorted(line.y)
+
+
+def test_labels_stand_towards_the_middle(run: Run) -> None:
+    run.record = replace(run.record, budget=None)
+    run.trials = run.trials[run.trials["trial"] < 0]
+    run.front = run.front.iloc[:3].assign(macs=[10e9, 19e9, 20e9], accuracy=[0.5, 0.9, 0.8])
+    assert front(charts(run)["pareto_macs"]).places == ["bottom right", "top left", "bottom left"]
+
+
+def test_what_is_measured_and_what_is_predicted(run: Run) -> None:
+    assert charts(run)["pareto_latency"].notes == [
+        "The front is drawn at its measured latency.",
+        "Other trials are drawn at their predicted latency.",
+    ]
+    run.front.loc[0, "latency_ms"] = np.nan
+    notes = charts(run)["pareto_latency"].notes
+    assert "Not drawn as front: 1 of its 9 trials, whose latency was not measured." in notes
+    run.trials["latency_ms_predicted"] = np.nan
+    notes = charts(run)["pareto_latency"].notes
+    assert notes[-1] == "14 of 14 other trained trials have no predicted latency, and are not drawn."
+    run.front["latency_ms"] = np.nan
+    chart = charts(run)["pareto_latency"]
+    assert chart.notes[0] == "No latency was measured."  # the front has its predictions still
+    run.front["latency_ms_predicted"] = np.nan
+    chart = charts(run)["pareto_latency"]
+    assert chart.empty
+    assert chart.notes[1:] == ["23 of 23 trained trials have no predicted latency, and are not drawn."]
+
+
+def test_predictions_alone_are_called_so(run: Run) -> None:
+    run.front["latency_ms"] = np.nan
+    chart = charts(run)["pareto_latency"]
+    assert chart.notes == ["No latency was measured; everything is drawn at its predicted latency."]
+
+
+def test_a_front_of_one_has_no_line_to_read(run: Run) -> None:
+    assert "The line joins" in AccuracyAgainstCost().blocks(run)[0].markdown()
+    run.front = run.front[run.front["trial"] == 23]
+    assert "The line joins" not in AccuracyAgainstCost().blocks(run)[0].markdown()
+
+
+def test_a_metric_that_is_added_has_a_chart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.limits.metrics.METRICS", dict(METRICS))
+    register(Metric("energy_mj", "energy", "mJ", compute=lambda cost: cost.macs / 1e9, in_plot=True))
+    run.trials["energy_mj"], run.front["energy_mj"] = 3.0, 4.0
+    chart = charts(run)["pareto_energy"]
+    assert chart.title == "Accuracy against energy" and chart.planes[0].x.label == "Energy (mJ)"
+    assert front(chart).x == [4.0] * 9

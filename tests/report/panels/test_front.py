@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from nas.report.panels.front import Front
+from nas.report.panels.picks import Picks
+from nas.runs.folder import Run
+
+
+def test_what_the_front_is_of(run: Run) -> None:
+    text = Front().blocks(run)[0].markdown()
+    assert "Of 23 trained networks, no other is at least as good as one of these in accuracy, multiply-adds" in text
+    assert "one network" not in text and "means over seeds" not in text
+
+
+def test_a_front_of_one_is_no_choice(run: Run) -> None:
+    run.front = run.front[run.front["trial"] == 23]
+    assert "nothing to trade one for another" in Front().blocks(run)[0].markdown()
+    cards, text = (block.markdown() for block in Picks().blocks(run))
+    assert cards.startswith("- knee + accuracy + latency + memory (trial 23): validation 78.9")
+    assert text == "The front is one network, so every pick means it."
+    run.trials = run.front
+    assert Front().blocks(run)[0].markdown() == "One network was trained, so nothing stands beside it."
+
+
+def test_picks_say_what_they_mean(run: Run) -> None:
+    assert "memory the lowest measured peak memory" in Picks().blocks(run)[1].markdown()
+    run.front[["latency_ms", "peak_memory_bytes"]] = float("nan")
+    text = Picks().blocks(run)[1].markdown()
+    assert "latency" not in text and "memory the least activation memory" in text
+
+
+def test_a_disturbed_measurement_is_marked_on_its_card(run: Run) -> None:
+    run.front["flags"] = "other processes used 3.00 of the 4 cores measured on"
+    cards, text = (block.markdown() for block in Picks().blocks(run))
+    assert " ms \N{DAGGER}" in cards and "the measurement was disturbed" in text

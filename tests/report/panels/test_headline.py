@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from nas.report.panels.headline import best, missing, searched
+from nas.runs.folder import Run
+
+PM, TIMES = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+
+
+def test_the_headline_says_what_is_of_the_proxy_and_what_of_the_network(run: Run) -> None:
+    assert best(run) == (
+        f"Best found: trial 23 with 78.9 {PM} 2.5 % on validation, 77.3 {PM} 2.6 % on test (chance is 8.3 %) as a "
+        f"proxy of 8 frames of 32{TIMES}32 pixels trained for 6 epochs; the network itself costs 24.4 GFLOPs at 16 "
+        f"frames of 224{TIMES}224 pixels."
+    )
+
+
+def test_what_is_unknown_is_not_said(run: Run) -> None:
+    run.record = replace(run.record, proxy=None, target=None, chance=None, clips={})
+    run.front[["test_accuracy", "epochs"]] = math.nan
+    assert best(run) == (
+        "Best found: trial 23 with 78.9 % on validation, not evaluated on test; the network itself costs 24.4 GFLOPs."
+    )
+
+
+def test_guessing_is_called_so(run: Run) -> None:
+    run.front = run.front[run.front["trial"] == 23].assign(accuracy=0.1)
+    assert best(run).endswith("This is not clearly better than guessing.")  # 10.0 ± 1.9 % against 8.3 %
+    run.front["accuracy"] = 0.11
+    assert "guessing" not in best(run)  # 11.0 ± 2.0 %
+
+
+def test_one_network_is_no_best_of_many(run: Run) -> None:
+    run.trials = run.front = run.front[run.front["trial"] == 23]
+    assert best(run).startswith("The only network trained: trial 23")
+
+
+def test_nothing_trained(run: Run) -> None:
+    run.trials, run.front = run.trials.head(0), run.front.head(0)
+    assert best(run) == "No network was trained, so there is no result."
+    assert missing(run) == ["There is no front: nothing was trained. The run may be continued by nas search --resume."]
+
+
+def test_the_time_is_that_of_the_run(run: Run) -> None:
+    assert "23 networks trained on cpu-epyc9654.torch2.13.fp32.b1; the whole run took 5 min 12 s." in searched(run)
+    run.record = replace(run.record, step_s=3.0, slot_s=4.0)
+    assert searched(run).endswith("workers spent 75 % of the time in training steps.")
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (22, "2 further trainings are not part of the front yet"),
+        (23, "1 further training is"),
+        (24, None),
+        (None, None),
+    ],
+)
+def test_trainings_that_the_front_does_not_know_yet_are_named(run: Run, known: int | None, said: str | None) -> None:
+    run.record = replace(run.record, front_of=known)
+    text = " ".join(missing(run))
+    assert said in text if said else "part of the front" not in text
+
+
+def test_what_was_not_measured_is_named(run: Run) -> None:
+    run.front["latency_ms"] = math.nan
+    run.front.loc[0, "test_accuracy"] = math.nan
+    assert missing(run)[-2:] == [
+        "No trial of the front has a measured latency.",
+        "1 of 9 trials of the front have no test accuracy.",
+    ]

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nas.report.panels.progress import progress, progress_chart
+from nas.runs.folder import Run
+
+
+def test_progress(run: Run) -> None:
+    run.record = replace(run.record, chance=0.0)
+    run.trials = run.trials.head(3).assign(accuracy=[0.5, 0.25, 1.0], macs=[10.0, 100.0, 10.0])
+    rows = progress(run)
+    assert rows["best"].tolist() == [0.5, 0.5, 1.0]
+    assert rows["hypervolume"].tolist() == pytest.approx([0.5, 0.5, 1.0])
+
+
+def test_chance_is_a_line_where_it_is_known(run: Run) -> None:
+    assert [rule.at for rule in progress_chart(run).planes[0].rules] == pytest.approx([100 / 12])
+    run.record = replace(run.record, chance=None)
+    assert not progress_chart(run).planes[0].rules

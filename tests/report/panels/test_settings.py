@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from nas.report.panels.candidates import Candidates
+from nas.report.panels.settings import settings_rows
+from nas.runs.folder import Run
+
+
+def test_settings_rows(run: Run) -> None:
+    rows = dict(settings_rows(run))
+    assert rows["proxy.size"] == "32, 32"
+    assert rows["chance"] == "0.0833333"
+    assert rows["workers"] == "\N{EN DASH}"
+    assert not any(name.startswith("counts") for name in rows)
+
+
+def test_every_candidate_is_accounted_for(run: Run) -> None:
+    (block,) = Candidates().blocks(run)
+    rows = block.markdown().splitlines()[2:]
+    assert rows[0] == "| 40 | proposed |"
+    counts = [int(row.split("|")[1]) for row in rows]
+    proposed, rejected, duplicates, trained, _, failed = counts
+    assert proposed == rejected + duplicates + trained + failed

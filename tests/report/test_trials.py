@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from nas.report.trials import accuracy_text, clip_text, hover_text, objectives_text, picks, standard_error
+from nas.runs.folder import Run
+from nas.runs.record import ClipShape
+
+
+def test_standard_error() -> None:
+    assert standard_error(0.5, 100) == pytest.approx(0.05)
+    assert math.isnan(standard_error(0.5, math.nan))
+
+
+def test_accuracy_has_the_error_over_seeds_or_else_that_of_its_clips(run: Run) -> None:
+    row = run.front.iloc[-1].copy()
+    row["accuracy"], row["accuracy_se"] = 0.8, math.nan
+    assert accuracy_text(run, row, "val") == "80.0 \N{PLUS-MINUS SIGN} 2.5 %"  # sqrt(0.8 * 0.2 / 256)
+    row["accuracy_se"] = 0.01
+    assert accuracy_text(run, row, "val") == "80.0 \N{PLUS-MINUS SIGN} 1.0 %"
+    run.record = replace(run.record, clips={})
+    row["accuracy_se"] = math.nan
+    assert accuracy_text(run, row, "val") == "80.0 %"
+
+
+def test_hover_cannot_carry_markup(run: Run) -> None:
+    row = run.front.iloc[0].copy()
+    row["operators"], row["state"] = "<b>x</b>*2", "<i>"
+    text = hover_text(run, row)
+    assert "&lt;b&gt;x&lt;/b&gt;\N{MULTIPLICATION SIGN}2" in text and "&lt;i&gt;" in text
+
+
+def test_hover_names_the_figures_that_there_are(run: Run) -> None:
+    row = run.front.iloc[0].copy()
+    row["macs"], row["latency_ms"], row["peak_memory_bytes"] = 2.5e9, 12.5, math.nan
+    lines = hover_text(run, row).split("<br>")
+    assert "multiply-adds 2.50 GFLOPs" in lines and "latency 12.5 ms" in lines
+    assert not any("peak memory" in line for line in lines)
+
+
+def test_latency_is_no_pick_where_none_was_measured(run: Run) -> None:
+    assert "latency" in {name for names in picks(run).values() for name in names}
+    run.front["latency_ms"] = math.nan
+    assert "latency" not in {name for names in picks(run).values() for name in names}
+
+
+def test_words(run: Run) -> None:
+    assert clip_text(ClipShape(frames=1, size=(32, 48))) == "1 frame of 32\N{MULTIPLICATION SIGN}48 pixels"
+    assert objectives_text(run) == "accuracy, multiply-adds and activations kept for backward"
