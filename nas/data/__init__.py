@@ -1,1 +1,15 @@
-"""Clips: the embedded motion task, video decoding and data sets."""
+"""Labelled clips: where they come from, which split they are in, and how they become pixels.
+
+    source      what a data source implements, and the data set that it gives
+    motion      source: the embedded task, drawn by formula
+    folders     source: a folder per class, or `train` and `val` folders of them
+    lists       source: CSV files and lists of paths and labels
+    records     videos with labels to a data set: each file once, splits that are checked
+    assignment  which clips or groups are held out (arrays in, arrays out)
+    datasets    the registry of sources and `open_data`
+    clips       decodes a split into memory
+    video       decodes one file
+    transforms  augmentation and normalisation of batches
+
+What knows of networks, trainings or runs does not belong here.
+"""

@@ -11,9 +11,13 @@ Shapes: T frames, H x W pixels, K waves.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
+from nas.data.source import SPLITS, Split, VideoData
 from nas.errors import NasError
 
 CLASSES = (
@@ -32,11 +36,55 @@ CLASSES = (
 )
 DEFAULT_DIFFICULTY = 0.2
 
+_CLIPS = {"train": 4096, "val": 512, "test": 512}
 _WAVES = 12
 _BAND = (1.0, 6.0)  # cycles per short side
 _LOG_BAND = float(np.log(_BAND[1] / _BAND[0]))
 
 Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MotionSplit(Split):
+    """Clips of the motion task. A seed draws a new clip of the same class.
+
+    Attributes:
+        difficulty: Of every clip, 0 to 1.
+        stream: Clips of different streams never share their randomness.
+    """
+
+    difficulty: float
+    stream: int
+
+    def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> npt.NDArray[np.uint8]:
+        draw = 0 if seed is None else seed + 1
+        clip_seed = (draw << 96) + (self.stream << 32) + index
+        return motion_clip(clip_seed, self.labels[index], frames, size, self.difficulty)
+
+
+class MotionSource:
+    """`motion`, or `motion:` and a difficulty. Clips are not mirrored unless asked: left and right
+    are classes.
+    """
+
+    forms: ClassVar[str] = "`motion`, `motion:DIFFICULTY`"
+
+    def accepts(self, spec: str) -> bool:
+        return spec.partition(":")[0] == "motion"
+
+    def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
+        _, colon, value = spec.partition(":")
+        try:
+            difficulty = float(value) if colon else DEFAULT_DIFFICULTY
+        except ValueError:
+            difficulty = -1.0
+        if not 0 <= difficulty <= 1:
+            raise NasError(f"data {spec!r} has the difficulty {value!r}; allowed: numbers from 0 to 1")
+        train, val, test = (
+            MotionSplit([i % len(CLASSES) for i in range(_CLIPS[name])], [], difficulty, len(SPLITS) * seed + number)
+            for number, name in enumerate(SPLITS)
+        )
+        return VideoData(spec, CLASSES, train, val, test, bool(flip))
 
 
 def motion_clip(

@@ -95,7 +95,7 @@ def _indices(count: int, frames: int, stride: int | None, start: float | None) -
 
 
 def _decode(path: str | Path, wanted: set[int], size: tuple[int, int]) -> tuple[dict[int, npt.NDArray[np.uint8]], int]:
-    """The wanted frames by index, and how many frames were decoded on the way to the last of them."""
+    """The wanted frames by index, and how many were decoded on the way to the last of them."""
     pictures = {}
     decoded = 0
     last = max(wanted)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.data.datasets import Clips
+from nas.data.clips import Clips
 from nas.data.transforms import augment, centre_crop, normalise
 
 

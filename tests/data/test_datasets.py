@@ -6,11 +6,15 @@ from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from nas.data.datasets import Split, VideoSplit, load_clips, open_data
+from nas.data import datasets
+from nas.data.datasets import Split, VideoData, VideoSplit, load_clips, open_data
 from nas.data.motion import CLASSES
 from nas.errors import NasError
+
+Pixels = npt.NDArray[np.uint8]
 
 
 def write_video(path: Path, grey: int = 0) -> None:
@@ -125,6 +129,86 @@ def test_whole_groups_are_held_out(tmp_path: Path, sizes: dict[str, int], val: s
     assert all(name.split("_")[0] == group for name, group in zip(names(data.train), data.train.groups, strict=True))
 
 
+def test_groups_are_held_out_by_class(tmp_path: Path) -> None:
+    """Days of {x, y}, {x, y}, {x} and {y}: neither val nor test is of one class."""
+    rows = ["a.avi,x,1", "b.avi,y,1", "c.avi,x,2", "d.avi,y,2", "e.avi,x,3", "f.avi,y,4"]
+    data = open_data(write_csv(tmp_path, rows, "path,label,group"))
+    assert (names(data.train), names(data.val), names(data.test)) == (["a", "b"], ["c", "d"], ["e", "f"])
+    assert data.describe() == ("clips: 2 classes, 2 train, 2 val, 2 test clips; val holds out 2; test holds out 3, 4")
+
+
+def test_a_split_that_lacks_a_class_says_so(tmp_path: Path) -> None:
+    data = open_data(write_csv(tmp_path, ["a.avi,x,1", "b.avi,x,2", "c.avi,y,3"], "path,label,group"))
+    assert data.describe() == "clips: 2 classes, 2 train, 1 val clips; val holds out 2; val lacks y"
+
+
+def test_groups_that_splits_share_are_not_called_held_out(tmp_path: Path) -> None:
+    rows = [
+        *("a.avi,x,train,person0", "b.avi,y,train,person1", "c.avi,x,val,person0", "d.avi,y,val,person2"),
+        *("e.avi,x,test,person2", "f.avi,y,test,person3"),
+    ]
+    assert open_data(write_csv(tmp_path, rows, "path,label,split,group")).describe() == (
+        "clips: 2 classes, 2 train, 2 val, 2 test clips; val holds out person2; val shares person0 with train; "
+        "test holds out person3; test shares person2 with val"
+    )
+
+
+def test_each_file_counts_once(tmp_path: Path) -> None:
+    """Also by another name: a link, a hard link, a path with `..`."""
+    for i in range(8):
+        write_video(tmp_path / f"{i}.avi")
+    (tmp_path / "link.avi").symlink_to(tmp_path / "0.avi")
+    (tmp_path / "hard.avi").hardlink_to(tmp_path / "1.avi")
+    again = ["link.avi,0", "hard.avi,1", f"../{tmp_path.name}/2.avi,0", f"{tmp_path / '3.avi'},1", "3.avi,1"]
+    data = open_data(write_csv(tmp_path, [f"{i}.avi,{i % 2}" for i in range(8)] + again, videos=False))
+    assert sorted(names(data.train) + names(data.val) + names(data.test)) == [str(i) for i in range(8)]
+    assert data.describe() == "clips: 2 classes, 4 train, 2 val, 2 test clips; 5 repeated files left out"
+
+
+def test_a_file_of_two_splits_is_not_trained_on(tmp_path: Path) -> None:
+    rows = ["a.avi,x,train", "b.avi,y,train", "c.avi,x,train", "c.avi,x,val", "d.avi,y,val", "d.avi,y,test"]
+    data = open_data(write_csv(tmp_path, rows, "path,label,split"))
+    assert (names(data.train), names(data.val), names(data.test)) == (["a", "b"], ["c"], ["d"])
+    assert data.describe().endswith("1 file of train and val in val only; 1 file of val and test in test only")
+
+
+def test_a_train_list_with_test_only_has_val_held_out_of_it(tmp_path: Path) -> None:
+    rows = [f"{i}.avi,{'xy'[i % 2]},{'train' if i < 10 else 'test'}" for i in range(12)]
+    data = open_data(write_csv(tmp_path, rows, "path,label,split"))
+    assert (Counter(data.train.labels), Counter(data.val.labels)) == ({0: 4, 1: 4}, {0: 1, 1: 1})
+    assert names(data.test) == ["10", "11"]
+    assert data.notes == ("val is a part of what was given as train",)
+
+
+def test_a_random_split_does_not_hang_on_the_order_of_a_list(tmp_path: Path) -> None:
+    rows = [f"{i:02}.avi,{'xyz'[i % 3]}" for i in range(30)]
+    first = open_data(write_csv(tmp_path, rows), seed=4)
+    second = open_data(write_csv(tmp_path, rows[::-1], videos=False), seed=4)
+    assert first == second
+
+
+def test_a_new_source_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Grey(Split):
+        def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> Pixels:
+            return np.full((frames, *size, 3), self.labels[index], np.uint8)
+
+    class Greys:
+        forms = "`greys`"
+
+        def accepts(self, spec: str) -> bool:
+            return spec == "greys"
+
+        def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
+            return VideoData(spec, ("dark", "light"), Grey([0, 1], []), Grey([1], []), None, bool(flip))
+
+    monkeypatch.setattr(datasets, "SOURCES", (Greys(), *datasets.SOURCES))
+    data = open_data("greys")
+    assert data.describe() == "greys: 2 classes, 2 train, 1 val clips; val lacks dark"
+    assert load_clips(data.train, 2, (4, 4)).pixels[:, 0, 0, 0, 0].tolist() == [0, 1]
+    with pytest.raises(NasError, match="allowed: `greys`, `motion`"):
+        open_data("grey")
+
+
 def test_small_classes_go_to_train_first(tmp_path: Path) -> None:
     data = open_data(write_csv(tmp_path, ["a.avi,x", "b.avi,y", "c.avi,y", "d.avi,z", "e.avi,z", "f.avi,z"]))
     assert Counter(data.train.labels) == {0: 1, 1: 1, 2: 1}
@@ -133,7 +217,7 @@ def test_small_classes_go_to_train_first(tmp_path: Path) -> None:
 
 
 def test_integer_labels_are_in_numeric_order(tmp_path: Path) -> None:
-    assert open_data(write_csv(tmp_path, ["a.avi,10", "b.avi,9"] * 3)).classes == ("9", "10")
+    assert open_data(write_csv(tmp_path, [f"{i}.avi,{(9, 10)[i % 2]}" for i in range(4)])).classes == ("9", "10")
 
 
 def test_kinetics_list_alone(tmp_path: Path) -> None:
@@ -169,6 +253,10 @@ def test_kinetics_list_with_its_sibling(tmp_path: Path) -> None:
         ("path,label,split", ["a.avi,x,train", "b.avi,y,test"], "no val split; found: test, train"),
         ("path,label,split", ["a.avi,x,train", "b.avi,y,val"], "1 classes have no clip in train; the first: 'y'"),
         ("path,label,group", ["a.avi,x,g", "b.avi,y,g"], "has one group, 'g'"),
+        ("path,label,group", ["a.avi,x,g", "b.avi,y,h"], "none of its 2 groups can be held out.*'g' for one"),
+        ("path,label", ["a.avi,x", "b.avi,y", "a.avi,y"], "a.avi' has the labels 'x' and 'y'; allowed: one"),
+        ("path,label,group", ["a.avi,x,g", "b.avi,y,g", "a.avi,x,h"], "a.avi' has the groups 'g' and 'h'"),
+        ("path,label", ["a.avi,1", "b.avi,01"], "labels '(1|01)' and '(1|01)' are one number"),
     ],
 )
 def test_bad_csv(tmp_path: Path, header: str, rows: list[str], message: str) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from nas.data.datasets import Clips
-from nas.training.loop import Recipe, Training, accuracy
+from nas.training.loop import Recipe, Training, accuracy, logits
 
 CPU = torch.device("cpu")
 
@@ -50,6 +50,58 @@ def test_one_dimensional_parameters_are_not_decayed() -> None:
     decayed, others = Training(model, clips(), (4, 4), Recipe(1), False, CPU).optimizer.param_groups
     assert decayed["params"] == [model.linear.weight] and decayed["weight_decay"] == 0.05
     assert others["params"] == [model.linear.bias] and others["weight_decay"] == 0
+
+
+def test_the_optimizer_sees_clipped_gradients() -> None:
+    model = Mean()
+    training = Training(model, clips(), (4, 4), Recipe(1, batch_size=8, clip_norm=1e-3), False, CPU)
+    norms: list[float] = []
+
+    def note(*_: object) -> None:
+        norms.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm().item())
+
+    training.optimizer.register_step_pre_hook(note)
+    training.epoch()
+    assert norms == pytest.approx([1e-3] * 5, rel=1e-3)  # unclipped they are some hundred times as long
+
+
+def test_every_epoch_has_all_clips_in_another_random_order() -> None:
+    class Watched(Mean):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[int] = []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen += (255 * (0.225 * x[:, 0, 0, 0, 0] + 0.45)).round().int().tolist()
+            return super().forward(x)
+
+    numbered = Clips(np.arange(40, dtype=np.uint8).repeat(2 * 4 * 4 * 3).reshape(40, 2, 4, 4, 3), clips().labels)
+    orders = []
+    for seed in (0, 1):
+        model = Watched()
+        training = Training(model, numbered, (4, 4), Recipe(2, batch_size=8, seed=seed), False, CPU)
+        for epoch in range(2):
+            training.epoch()
+            orders.append(model.seen[40 * epoch :])
+    assert all(sorted(order) == list(range(40)) for order in orders)
+    assert len({tuple(order) for order in [*orders, list(range(40))]}) == 5
+
+
+def test_evaluation_is_in_eval_mode_and_training_in_train_mode() -> None:
+    """Batch normalisation of running statistics 0 and 1 leaves a clip as it is, whatever stands
+    beside it in a batch, and evaluating does not move them; training does.
+    """
+    model = nn.Sequential(nn.BatchNorm3d(3, eps=1e-12), nn.Dropout(0.5), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    bright = clips(10)
+    expected = torch.from_numpy(bright.pixels).double().mean((1, 2, 3)) / 255
+    found = logits(model, bright, (4, 4), CPU)
+    torch.testing.assert_close(found.double(), (expected - 0.45) / 0.225, rtol=1e-5, atol=1e-5)
+    assert model.training and model[0].running_mean.abs().max() == 0
+    model.eval()
+    accuracy(model, bright, (4, 4), CPU)
+    assert not model.training
+    Training(model, bright, (4, 4), Recipe(1, batch_size=8), False, CPU).epoch()
+    assert model.training and model[0].running_mean.abs().max() > 0
 
 
 def test_accuracy_counts_and_leaves_the_mode_alone() -> None:

@@ -1,0 +1,107 @@
+"""Decodes a split, or a part of it, into memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nas.data.source import Split
+from nas.errors import NasError
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Decoded clips: `pixels` uint8 (N, T, H, W, 3), `labels` int64 (N,)."""
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+
+def load_clips(
+    split: Split,
+    frames: int,
+    size: tuple[int, int],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Clips:
+    """Decodes a split, or a part of it with the same mixture of classes, into memory.
+
+    Args:
+        split: what to read.
+        frames: T, frames per clip.
+        size: (height, width) of the clips.
+        limit: at most so many clips, one of each class first; a smaller limit reads a subset of a
+            larger one's. None is all.
+        seed: decides which clips a limit keeps.
+        workers: threads that decode.
+        progress: called with (clips read, clips to read) after each.
+
+    Returns:
+        Clips in the order of the split, without those that cannot be read, for which one warning is
+        given.
+
+    Raises:
+        NasError: more than half of the videos cannot be read, or the split is empty.
+    """
+    chosen = _subset(split.labels, limit, seed)
+    if not chosen:
+        raise NasError(f"No clips to load: the split holds {len(split)} and the limit is {limit}.")
+
+    def read(index: int) -> npt.NDArray[np.uint8] | NasError:
+        try:
+            return split.clip(index, frames, size)
+        except NasError as error:
+            return error
+
+    pixels = np.empty((len(chosen), frames, *size, 3), np.uint8)
+    kept: list[int] = []
+    failures: list[NasError] = []
+    for done, (index, clip) in enumerate(zip(chosen, _map(read, chosen, workers), strict=True), 1):
+        if isinstance(clip, NasError):
+            failures.append(clip)
+        else:
+            pixels[len(kept)] = clip
+            kept.append(index)
+        if progress is not None:
+            progress(done, len(chosen))
+    if failures:
+        summary = f"{len(failures)} of {len(chosen)} videos cannot be read; the first: {failures[0]}"
+        if len(failures) > len(kept):
+            raise NasError(summary)
+        warnings.warn(summary, stacklevel=2)
+    return Clips(pixels[: len(kept)], np.array([split.labels[i] for i in kept], np.int64))
+
+
+def _map(
+    read: Callable[[int], npt.NDArray[np.uint8] | NasError], indices: list[int], workers: int
+) -> Iterator[npt.NDArray[np.uint8] | NasError]:
+    if workers <= 1:
+        yield from map(read, indices)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        # Rounds keep the clips that wait to be taken few; all at once they would fill the memory a
+        # second time.
+        for first in range(0, len(indices), 16 * workers):
+            yield from pool.map(read, indices[first : first + 16 * workers])
+
+
+def _subset(labels: list[int], limit: int | None, seed: int) -> list[int]:
+    if limit is None or limit >= len(labels):
+        return list(range(len(labels)))
+    counts = Counter(labels)
+    seen: Counter[int] = Counter()
+    share = {}
+    order = np.random.default_rng(seed).permutation(len(labels)).tolist()
+    for index in order:
+        share[index] = seen[labels[index]] / counts[labels[index]]
+        seen[labels[index]] += 1
+    return sorted(sorted(order, key=share.__getitem__)[: max(limit, 0)])

@@ -1,0 +1,180 @@
+"""Videos with labels to a data set: every file once, in one split, with what is not so refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nas.data.assignment import assign_clips, assign_groups
+from nas.data.source import SPLITS, Split, VideoData
+from nas.errors import NasError
+from nas.units import plural
+
+
+@dataclass(frozen=True)
+class Record:
+    """A video file and what is said of it. In a data set all records have a split, or none has;
+    the same goes for groups.
+    """
+
+    path: Path
+    label: str
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class VideoSplit(Split):
+    """Clips of video files, spread over the whole of each. A seed shifts which frames they are."""
+
+    paths: list[Path]
+
+    def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> npt.NDArray[np.uint8]:
+        from nas.data.video import read_clip
+
+        start = None if seed is None else float(np.random.default_rng([seed, index]).random())
+        return read_clip(self.paths[index], frames, None, start, size)
+
+
+def video_data(
+    path: Path, records: Sequence[Record], seed: int, flip: bool | None, notes: Sequence[str] = ()
+) -> VideoData:
+    """Makes a data set of videos.
+
+    The splits are those of the records. Where there are none, whole groups are held out, or a
+    random fifth of each class where there are no groups. Records with train and test only have val
+    held out of train in the same way.
+
+    Args:
+        path: Of the list or the folder, for messages and the name.
+        records: In any order; a random split does not depend on it.
+        seed: Of a random split.
+        flip: Whether clips may be mirrored; None is True.
+        notes: What the source has to say.
+
+    Raises:
+        NasError: Missing videos, a video with two labels or two groups, fewer than two classes, no
+            split to train or to validate on, or a class that train lacks.
+    """
+    where = f"data {str(path)!r}"
+    records, repeats = _distinct(where, records)
+    classes = _classes(where, {record.label for record in records})
+    records, held_out = _with_splits(where, records, seed)
+    parts = {name: [record for record in records if record.split == name] for name in SPLITS}
+    for name in ("train", "val"):
+        if not parts[name]:
+            found = ", ".join(sorted(split for split, part in parts.items() if part))
+            raise NasError(f"{where} has no {name} split; found: {found}; allowed: videos in train and in val")
+    unseen = set(classes) - {record.label for record in parts["train"]}
+    if unseen:
+        first = min(unseen)
+        raise NasError(
+            f"{where}: {len(unseen)} classes have no clip in train; the first: {first!r}; allowed: every class in train"
+        )
+    train, val, test = (_video_split(parts[name], classes) for name in SPLITS)
+    given = (*notes, *repeats, *held_out)
+    return VideoData(path.stem, tuple(classes), train, val, test if len(test) else None, flip is not False, given)
+
+
+def _video_split(records: Sequence[Record], classes: Sequence[str]) -> VideoSplit:
+    index = {name: i for i, name in enumerate(classes)}
+    groups = [record.group for record in records if record.group is not None]
+    return VideoSplit([index[record.label] for record in records], groups, [record.path for record in records])
+
+
+def _distinct(where: str, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """The records with each file once, links followed: of a file in two splits, the record of the
+    one that is further from training.
+    """
+    kept: dict[tuple[int, int], Record] = {}
+    missing: list[Path] = []
+    repeated = 0
+    crossing: Counter[tuple[str, str]] = Counter()
+    for record in records:
+        file = _regular_file(record.path)
+        if file is None:
+            missing.append(record.path)
+            continue
+        identity = (file.st_dev, file.st_ino)
+        other = kept.setdefault(identity, record)
+        if other is record:
+            continue
+        for thing, values in (("labels", (other.label, record.label)), ("groups", (other.group, record.group))):
+            if values[0] != values[1]:
+                raise NasError(
+                    f"{where}: video {str(record.path)!r} has the {thing} {values[0]!r} and {values[1]!r}; "
+                    "allowed: one for each video"
+                )
+        if other.split == record.split:
+            repeated += 1
+            continue
+        first, last = sorted((other, record), key=lambda each: SPLITS.index(each.split or "train"))
+        kept[identity] = last
+        crossing[first.split or "", last.split or ""] += 1
+    if missing:
+        raise NasError(
+            f"{where}: {len(missing)} of its {len(records)} videos do not exist (first {str(missing[0])!r}); "
+            "allowed: local files, their paths whole or from the folder of the list"
+        )
+    notes = [f"{plural(count, 'file')} of {a} and {b} in {b} only" for (a, b), count in sorted(crossing.items())]
+    return list(kept.values()), [f"{plural(repeated, 'repeated file')} left out"] * (repeated > 0) + notes
+
+
+def _regular_file(path: Path) -> os.stat_result | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # a name that no file can have is a ValueError
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def _classes(where: str, labels: set[str]) -> list[str]:
+    """The labels in order, numbers by value."""
+    classes = sorted(labels)
+    if all(label.removeprefix("-").isdecimal() for label in classes):
+        classes.sort(key=int)
+        for one, other in pairwise(classes):
+            if int(one) == int(other):
+                raise NasError(
+                    f"{where}: labels {one!r} and {other!r} are one number; allowed: one spelling of a class"
+                )
+    if len(classes) < 2:
+        found = f"only {classes[0]!r}" if classes else "none"
+        raise NasError(f"{where} has fewer than two classes: {found}; allowed: two or more")
+    return classes
+
+
+def _with_splits(where: str, records: list[Record], seed: int) -> tuple[list[Record], list[str]]:
+    """The records, each with its split, and a sentence where they say only a part of that."""
+    given = {record.split for record in records}
+    if given == {None}:
+        return _held_out(where, records, seed), []
+    if given == {"train", "test"}:
+        train = _held_out(where, [each for each in records if each.split == "train"], seed, with_test=False)
+        return train + [each for each in records if each.split == "test"], ["val is a part of what was given as train"]
+    return records, []
+
+
+def _held_out(where: str, records: list[Record], seed: int, with_test: bool = True) -> list[Record]:
+    """The records, each with a split: whole groups are held out, or clips where there are none."""
+    records = sorted(records, key=lambda record: (record.group or record.label, record.path.parts))
+    labels = [record.label for record in records]
+    groups = [record.group for record in records if record.group is not None]
+    splits = assign_groups(labels, groups, with_test) if groups else assign_clips(labels, seed, with_test)
+    if groups and "val" not in splits:
+        names = sorted(set(groups))
+        if len(names) == 1:
+            raise NasError(f"{where} has one group, {names[0]!r}; allowed: two or more, so that one can be held out")
+        raise NasError(
+            f"{where}: none of its {len(names)} groups can be held out, as each has the only clips of a class "
+            f"({names[0]!r} for one); allowed: classes in two groups or more, or a column `split`"
+        )
+    return [replace(record, split=split) for record, split in zip(records, splits, strict=True)]

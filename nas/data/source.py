@@ -1,0 +1,136 @@
+"""What a data source implements, and what it gives: a data set of labelled clips in splits.
+
+A new source is one file in this folder with a class like `Source` and, where its clips are no video
+files, one like `Split`; and its line in `nas.data.datasets.SOURCES`. A source whose clips are video
+files builds `nas.data.records.Record`s and has `nas.data.records.video_data` do the rest.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split(ABC):
+    """Clips with labels. Must be picklable: a search sends it to the processes that train.
+
+    Attributes:
+        labels: Class index of each clip, from 0, an index into `VideoData.classes`.
+        groups: Who or what each clip was recorded with, such as its person or day; empty where the
+            data set has no groups.
+    """
+
+    labels: list[int]
+    groups: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> npt.NDArray[np.uint8]:
+        """Reads one clip. Called by `load_clips`, from several threads at a time; equal arguments
+        must give equal pixels.
+
+        Args:
+            index: Which, from 0.
+            frames: T, frames in it.
+            size: (height, width).
+            seed: None is the clip that evaluation uses, any other a random one of the same kind.
+
+        Returns:
+            uint8 (T, H, W, 3), RGB.
+
+        Raises:
+            NasError: The clip cannot be read. `load_clips` leaves it out while most can be.
+        """
+
+
+@dataclass(frozen=True)
+class VideoData:
+    """A data set.
+
+    Attributes:
+        name: Shown in reports.
+        classes: Names, in the order of the labels.
+        train: Clips to train on; has every class.
+        val: Clips that architectures are compared on.
+        test: Clips that nothing is decided by, or None.
+        flip: Whether clips may be mirrored.
+        notes: Sentences without full stop on what a user would not expect of the data set, such as
+            clips that were left out.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split | None
+    flip: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of a guess, 1 / number of classes."""
+        return 1 / len(self.classes)
+
+    def describe(self) -> str:
+        """One line: classes, clips per split, groups held out and shared, classes that a split
+        lacks, notes.
+        """
+        splits = {name: split for name in SPLITS if (split := getattr(self, name)) is not None}
+        sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+        parts = [f"{self.name}: {len(self.classes)} classes, {sizes} clips"]
+        before: dict[str, set[str]] = {}
+        for name, split in splits.items():
+            groups = set(split.groups)
+            held_out = groups.difference(*before.values())
+            if before and held_out:
+                parts.append(f"{name} holds out {listed(held_out)}")
+            parts += [
+                f"{name} shares {listed(groups & other)} with {of}" for of, other in before.items() if groups & other
+            ]
+            missing = set(range(len(self.classes))) - set(split.labels)
+            if missing:
+                parts.append(f"{name} lacks {listed(self.classes[label] for label in missing)}")
+            before[name] = groups
+        return "; ".join((*parts, *self.notes))
+
+
+class Source(Protocol):
+    """A kind of data that `open_data` reads. Sources are asked in the order of
+    `nas.data.datasets.SOURCES`: the first that accepts what the user wrote opens it.
+    """
+
+    forms: ClassVar[str]
+    """What a user writes for it, as errors list it: "`motion`, `motion:DIFFICULTY`"."""
+
+    def accepts(self, spec: str) -> bool:
+        """Whether `spec`, as the user wrote it, is data of this kind. Called first; must not raise
+        and not read more than it needs to tell.
+        """
+
+    def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
+        """Opens the data set without decoding a clip. Called once, if `accepts` said yes.
+
+        Args:
+            spec: What the user wrote.
+            seed: Of all that is random: equal arguments must give equal splits, in any process.
+            flip: Whether clips may be mirrored; None where the user did not say.
+
+        Raises:
+            NasError: The data set cannot be used.
+        """
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first three of the names in order, and how many more there are."""
+    names = sorted(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
