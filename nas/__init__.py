@@ -16,6 +16,7 @@ from nas.space import SearchSpace
 if TYPE_CHECKING:
     __version__: str
     from nas.profiler.computed.cost import cost
+    from nas.profiler.computed.effects import register_operator_cost
     from nas.profiler.measured.measure import measure
     from nas.runs.folder import Run
     from nas.runs.search import search
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "measure",
     "register_operator",
+    "register_operator_cost",
     "search",
 ]
 
@@ -39,6 +41,7 @@ _LAZY = {
     "build": "nas.weights.build",
     "cost": "nas.profiler.computed.cost",
     "measure": "nas.profiler.measured.measure",
+    "register_operator_cost": "nas.profiler.computed.effects",
     "Run": "nas.runs.folder",
     "search": "nas.runs.search",
 }

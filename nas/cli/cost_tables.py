@@ -116,7 +116,10 @@ def summary(figures: Cost) -> list[str]:
     ]
     if figures.unknown:
         calls = ", ".join(f"{name} ({count})" for name, count in figures.unknown.items())
-        lines.append(f"unknown operators, whose work is in no column but their bytes: {calls} (calls)")
+        lines.append(
+            f"unknown operators, whose work is in no column but their bytes: {calls} (calls); "
+            "nas.register_operator_cost states it"
+        )
     return lines
 
 

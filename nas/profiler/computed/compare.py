@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nas.errors import NasError, one_line
 from nas.profiler.computed.counters import TOOLS, Tally, is_tensor
+from nas.profiler.computed.structures import Snapshot
 from nas.profiler.computed.tracing import trace
 from nas.units import quantity
 
@@ -184,6 +185,31 @@ def _ours(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 # -------------------------------------------------------------------------------------- other tools
 
 
+def _copy(module: nn.Module) -> nn.Module:
+    """A module of its own for each tool.
+
+    Tensors that follow from others, as hooks of weight normalisation leave them, become constants.
+
+    Raises:
+        NasError: It cannot be copied.
+    """
+    copies: dict[int, Any] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        if not x.is_leaf:
+            copies[id(x)] = x.detach().clone()
+        return x
+
+    Snapshot(keep).add(module)
+    try:
+        return copy.deepcopy(module, copies)
+    except Exception as error:
+        raise NasError(
+            f"{type(module).__name__} cannot be copied for other tools ({one_line(error)}); "
+            "allowed: modules that copy.deepcopy takes"
+        ) from error
+
+
 def _run(
     tool: str,
     count: Callable[[nn.Module, Sequence[Any], Mapping[str, Any]], Tally],
@@ -195,8 +221,9 @@ def _run(
 ) -> ToolCount:
     if progress:
         progress(tool)
+    duplicate = _copy(module)
     try:
-        duplicate = copy.deepcopy(module).cpu().eval()
+        duplicate = duplicate.cpu().eval()
         inputs = tree_map_only(Tensor, lambda x: x.detach().cpu(), (tuple(args), dict(kwargs)))
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             tally = count(duplicate, *inputs)

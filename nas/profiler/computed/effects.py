@@ -6,6 +6,7 @@ kept for the process.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from nas.profiler.computed.operations import EMPTY, Work, work_of
+from nas.errors import NasError, brief
+from nas.profiler.computed.operations import EMPTY, PRODUCTS, Work, stated, work_of
 from nas.profiler.computed.shape_tensors import (
     CPU,
     Operand,
@@ -58,14 +60,48 @@ class Effect:
 effects: dict[Any, Effect] = {}
 
 
+_derived: list[Callable[[], None]] = [effects.clear]  # empties what was made of effects
+
+
+def when_forgotten(clear: Callable[[], None]) -> None:
+    """Has something that follows from effects emptied with them."""
+    _derived.append(clear)
+
+
 def forget() -> None:
     """Drops what was learnt about operators, as in a new process."""
-    effects.clear()
+    for clear in _derived:
+        clear()
+
+
+def register_operator_cost(operator: str, function: Callable[..., int | tuple[int, int]]) -> None:
+    """States what an operator computes, where `Cost.unknown` lists it; a later call replaces it.
+
+    Args:
+        operator: "namespace::name", as in "mylib::norm", for all its overloads.
+        function: Called with the arguments of each call, tensors with sizes and dtypes and without
+            numbers, and `out`, the tensor that the operator returns or a tuple of them. Returns the
+            multiply-adds, or a pair: multiply-adds, and operations of everything else.
+
+    Raises:
+        NasError: The operator's name has another form, or the function cannot be called.
+
+    Example:
+        >>> nas.register_operator_cost("mylib::mm", lambda a, b, out: out.numel() * a.shape[-1])
+    """
+    if not isinstance(operator, str) or not re.fullmatch(r"\w+::\w+", operator):
+        raise NasError(f"operator {brief(operator)} is not allowed; allowed: namespace::name, such as mylib::norm")
+    if not callable(function):
+        raise NasError(f"the cost of operator {operator} is {brief(function)}; allowed: a function")
+    stated[operator] = function
+    forget()
 
 
 def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Operand], operand: OperandOf) -> Effect:
     """Runs an operator on the meta device to see what it returns."""
     metas: dict[int, Tensor] = {}
+    # The meta device has no quantized tensors.
+    quantized = func.overloadpacket in _QUANTIZE or any(x.signature.dtype in _QUANTIZED_DTYPES for x in tensors)
 
     def meta(x: Tensor) -> Tensor:
         return of(operand(x))
@@ -73,9 +109,12 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
     def of(x: Operand) -> Tensor:
         if id(x) not in metas:
             s = x.signature
-            metas[id(x)] = torch.empty_strided(s.size, s.stride, dtype=s.dtype, device="meta")
+            metas[id(x)] = (
+                _zeros(s) if quantized else torch.empty_strided(s.size, s.stride, dtype=s.dtype, device="meta")
+            )
         return metas[id(x)]
 
+    _refuse_dtypes(func, args)
     if depends_on_values(func, tensors):
         args = _with_values(func, args, operand)
     meta_args = tree_map_only(Tensor, meta, tuple(args))
@@ -110,15 +149,29 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
     mutates = tuple(i for i, x in enumerate(tensors) if any(x is operand(w) for w in written))
     real = [x for x in as_list(out) if isinstance(x, Tensor)]
     view = bool(found) and not mutates and all(o is not None and o.alias >= 0 for o in found)
-    work = work_of(func, meta_args, inputs, real, [inputs[i] for i in mutates], view)
+    reshapes = torch.Tag.inplace_view in func.tags
+    if reshapes:  # no number is written
+        mutates, view = (), True
+    work = work_of(func, meta_args, meta_kwargs, inputs, real, [inputs[i] for i in mutates], view)
     constant = (
         not mutates
+        and not reshapes
         and func.overloadpacket not in EMPTY
         and torch.Tag.nondeterministic_seeded not in func.tags
         and all(o is not None and is_small(o.signature) for o in found)
     )
     form = type(out) if isinstance(out, tuple | list) else None
     return Effect(found, form, work, mutates, constant)
+
+
+def _refuse_dtypes(func: Any, args: Sequence[Any]) -> None:
+    """Raises RuntimeError for a product that torch refuses; kernels of the meta device take it."""
+    if func.overloadpacket not in PRODUCTS:
+        return
+    factors = args[: PRODUCTS[func.overloadpacket]]
+    dtypes = list(dict.fromkeys(str(x.dtype).removeprefix("torch.") for x in factors if isinstance(x, Tensor)))
+    if len(dtypes) > 1 or dtypes == ["bool"]:
+        raise RuntimeError(f"torch does not multiply {' by '.join(dtypes)} in {func.overloadpacket}")
 
 
 def _as_on_cpu(func: Any, args: Sequence[Any], out: Any, operand: OperandOf) -> Any:
@@ -211,6 +264,17 @@ def _with_values(func: Any, args: Sequence[Any], operand: OperandOf) -> Sequence
     return (args[0], indices, *args[2:])
 
 
+_QUANTIZED_DTYPES = {torch.qint8, torch.quint8, torch.qint32}
+_QUANTIZE = {aten.quantize_per_tensor, aten.quantize_per_tensor_dynamic, aten.quantize_per_channel}
+
+
+def _zeros(signature: Signature) -> Tensor:
+    if signature.dtype in _QUANTIZED_DTYPES:
+        empty = torch._empty_affine_quantized(signature.size, scale=1.0, zero_point=0, dtype=signature.dtype)
+        return empty.as_strided(signature.size, signature.stride)
+    return torch.empty_strided(signature.size, signature.stride, dtype=signature.dtype).zero_()
+
+
 def _over_zeros(func: Any, args: Any, kwargs: Any) -> Any:
     """An operator without a kernel for the meta device, over zeros, with its outputs as meta
     tensors.
@@ -219,7 +283,7 @@ def _over_zeros(func: Any, args: Any, kwargs: Any) -> Any:
 
     def zero(x: Tensor) -> Tensor:
         if id(x) not in zeros:
-            zeros[id(x)] = (torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).zero_(), x)
+            zeros[id(x)] = (_zeros(signature_of(x)), x)
         return zeros[id(x)][0]
 
     def meta(x: Tensor) -> Tensor:

@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
+from nas.errors import NasError
 from nas.profiler.computed.recorder import Recorder
 from nas.profiler.computed.shape_tensors import ShapeTensor
+from nas.profiler.computed.structures import Snapshot
 
-_CONTAINERS = {dict, OrderedDict, list, set}
-_HOOKS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+
+def refuse_lazy(module: nn.Module) -> None:
+    """Raises NasError for parameters that have no sizes before a first forward."""
+    for name, part in module.named_modules():
+        if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():  # type: ignore[misc]
+            raise NasError(
+                f"{type(part).__name__} {name!r} has parameters without sizes before its first forward; "
+                "allowed: lazy modules that ran once on real inputs"
+            )
 
 
 @contextmanager
-def own_dictionaries(module: nn.Module, recorder: Recorder, training: bool, backward: bool) -> Iterator[None]:
-    """Gives every part of a module a dictionary of its own, and its first one back.
+def left_as_it_was(module: nn.Module, recorder: Recorder, training: bool, backward: bool) -> Iterator[None]:
+    """Puts back what a pass changes in a module and in what it holds.
 
-    It holds the mode, and a forward that tells the recorder which part runs. For a backward pass it
-    holds stand-ins for parameters too, so that gradients go there.
+    For the pass every part has the mode, and a forward that tells the recorder which part runs. For
+    a backward pass stand-ins take the place of parameters, so that gradients go there.
     """
-    flags = {} if training and module.training else {"training": training}
-
-    def copy(value: Any) -> Any:
-        if not backward or not value:
-            return value.copy()
-        if isinstance(value, dict):
-            return type(value)((k, recorder.stand_in(v) if isinstance(v, Tensor) else v) for k, v in value.items())
-        return type(value)(recorder.stand_in(v) if isinstance(v, Tensor) else v for v in value)
-
-    parts = [(n, m, m.__dict__) for n, m in module.named_modules() if not isinstance(m, torch.jit.ScriptModule)]
+    own_mode = training and getattr(module, "training", False)
+    state = Snapshot(recorder.stand_in if backward else None)
+    scripted: list[tuple[torch.jit.ScriptModule, bool]] = []
     try:
-        for name, part, own in parts:
-            new = own | flags
-            for key, value in own.items():
-                if type(value) in _CONTAINERS and key not in _HOOKS:
-                    new[key] = copy(value)
-            new["forward"] = recorder.inside(name, part)
-            object.__setattr__(part, "__dict__", new)
+        for name, part in module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                if not own_mode and hasattr(part, "training"):
+                    scripted.append((part, part.training))
+                    part.training = training
+                continue
+            forward = recorder.inside(name, part)
+            state.module(part)
+            state.classes(part)
+            if not own_mode:
+                part.__dict__["training"] = training
+            part.__dict__["forward"] = forward
         yield
     finally:
-        for _, part, own in parts:
-            object.__setattr__(part, "__dict__", own)
+        state.restore()
+        for script, mode in scripted:
+            script.training = mode
         for outsider in recorder.outsiders.values():  # parameters that a module holds elsewhere
             if outsider.real.is_leaf and isinstance(outsider.real.grad, ShapeTensor):
                 outsider.real.grad = None

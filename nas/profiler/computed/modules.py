@@ -125,7 +125,8 @@ def _peaks_by_path(result: Trace) -> dict[str, int]:
     """The most bytes that live while each module runs."""
     live = list(accumulate((n for _, n in result.log), initial=0))
     peaks: dict[str, int] = {}
-    ends = [position for position, _ in result.marks[1:]] + [len(result.log)]
-    for (begin, path), end in zip(result.marks, ends, strict=True):
+    marks = result.marks or [(0, "")]  # what TorchScript runs has no paths
+    ends = [position for position, _ in marks[1:]] + [len(result.log)]
+    for (begin, path), end in zip(marks, ends, strict=True):
         peaks[path] = max(peaks.get(path, 0), *live[begin : end + 1])
     return peaks

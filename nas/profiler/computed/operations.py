@@ -9,7 +9,7 @@ moves none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry
+
+from nas.errors import NasError, brief, one_line
 
 aten = torch.ops.aten
 
@@ -59,9 +61,29 @@ def _convolution(args: Sequence[Any], out: Tensor) -> int:
     return int((x if transposed else out).numel() * prod(weight.shape[1:]))
 
 
-def _attention(args: Sequence[Any], out: Tensor) -> int:
+def attention_macs(args: Sequence[Any], out: Tensor) -> int:
     q, k, v = args[:3]
     return int(prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1]))
+
+
+def _trilinear(args: Sequence[Any], out: Tensor) -> int:
+    """Two products, one after the other: the first is over the sizes of two factors and sums where
+    the third has none, the second is over what is left.
+    """
+    shapes = []
+    for x, expanded in zip(args[:3], args[3:6], strict=True):
+        shape = list(x.shape)
+        for axis in sorted(expanded):
+            shape.insert(axis, 1)
+        shapes.append(shape)
+    first = [max(a, b) for a, b in zip(*shapes[:2], strict=True)]
+    summed = set(args[6]) & set(args[5])
+    second = [1 if axis in summed else max(a, b) for axis, (a, b) in enumerate(zip(first, shapes[2], strict=True))]
+    return int(prod(first) + prod(second))
+
+
+def _quantized(args: Sequence[Any], out: Tensor) -> int:
+    return int(out.numel() * prod(args[1].unpack()[0].shape[1:]))
 
 
 def _convolution_backward(args: Sequence[Any], out: Tensor) -> int:
@@ -69,7 +91,7 @@ def _convolution_backward(args: Sequence[Any], out: Tensor) -> int:
     return int((x if transposed else gradient).numel() * prod(weight.shape[1:]) * sum(wanted[:2]))
 
 
-def _attention_backward(args: Sequence[Any], out: Tensor) -> int:
+def attention_backward_macs(args: Sequence[Any], out: Tensor) -> int:
     """The weights once more, then gradients of weights, values, queries and keys."""
     q, k, v = args[1:4]
     return int(prod(q.shape[:-1]) * k.shape[-2] * (3 * q.shape[-1] + 2 * v.shape[-1]))
@@ -92,17 +114,31 @@ _MACS: dict[Any, Callable[..., int]] = {
     aten.convolution: _convolution,
     aten._convolution: _convolution,
     aten.mkldnn_rnn_layer: _recurrence,
+    aten._trilinear: _trilinear,
     aten.convolution_backward: _convolution_backward,
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    aten._scaled_dot_product_flash_attention: _attention,
-    aten._scaled_dot_product_efficient_attention: _attention,
-    aten._scaled_dot_product_cudnn_attention: _attention,
-    aten._scaled_dot_product_fused_attention_overrideable: _attention,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-    aten._scaled_dot_product_flash_attention_backward: _attention_backward,
-    aten._scaled_dot_product_efficient_attention_backward: _attention_backward,
-    aten._scaled_dot_product_cudnn_attention_backward: _attention_backward,
+    aten._scaled_dot_product_flash_attention_for_cpu: attention_macs,
+    aten._scaled_dot_product_flash_attention: attention_macs,
+    aten._scaled_dot_product_efficient_attention: attention_macs,
+    aten._scaled_dot_product_cudnn_attention: attention_macs,
+    aten._scaled_dot_product_fused_attention_overrideable: attention_macs,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_macs,
+    aten._scaled_dot_product_flash_attention_backward: attention_backward_macs,
+    aten._scaled_dot_product_efficient_attention_backward: attention_backward_macs,
+    aten._scaled_dot_product_cudnn_attention_backward: attention_backward_macs,
 }
+
+
+# Of one dtype, or torch refuses them; the numbers are how many arguments that concerns.
+PRODUCTS = {packet: 3 if "attention" in str(packet) else None for packet in _MACS if packet != aten.mkldnn_rnn_layer}
+
+_QUANTIZED = {
+    f"quantized::{name}{form}"
+    for name in ("linear", "conv1d", "conv2d", "conv3d")
+    for form in ("", "_relu", "_dynamic", "_relu_dynamic")
+}
+
+Stated = Callable[..., "int | tuple[int, int]"]
+stated: dict[str, Stated] = {}  # by users: "namespace::name" of an operator -> what computes its work
 
 
 def _packets(names: str) -> set[Any]:
@@ -147,8 +183,9 @@ _MOVES = _packets("""
     zero_ scalar_tensor eye tril_indices triu_indices im2col col2im unfold_backward pixel_shuffle pixel_unshuffle
     _unsafe_view _reshape_copy lift_fresh_copy nonzero masked_select unique_dim _unique2 _pack_padded_sequence
     diagonal_scatter as_strided_scatter split_with_sizes_copy unbind_copy expand_copy permute_copy view_copy take put
-    bucketize searchsorted resize_ set_ one_hot contiguous _local_scalar_dense grid_sampler isin rot90
-    channel_shuffle masked_scatter to_dense is_same_size
+    bucketize searchsorted one_hot contiguous _local_scalar_dense grid_sampler isin rot90
+    channel_shuffle masked_scatter to_dense is_same_size quantize_per_tensor quantize_per_channel dequantize
+    quantize_per_tensor_dynamic
 """)
 
 _COMPUTED_VIEWS = {aten._unsafe_view, aten.lift_fresh, aten.alias, aten.detach, aten.detach_}
@@ -162,6 +199,7 @@ def _bytes(x: Tensor) -> int:
 def work_of(
     func: Any,
     args: Sequence[Any],
+    kwargs: Mapping[str, Any],
     tensors: Sequence[Tensor],
     outputs: Sequence[Tensor],
     mutated: Sequence[Tensor],
@@ -172,6 +210,7 @@ def work_of(
     Args:
         func: The operator's overload.
         args: Its positional arguments, tensors on the meta device.
+        kwargs: Its arguments by name.
         tensors: All of its tensor arguments.
         outputs: The tensors that it returns.
         mutated: Those of its arguments that it writes.
@@ -191,7 +230,12 @@ def work_of(
         moved = sum(map(_bytes, written)) if packet not in EMPTY else 0
     macs, elementwise, known = 0, 0, True
     numbers = outputs or written
-    if packet in _MACS:
+    full_name = f"{namespace}::{packet.__name__}"
+    if full_name in stated:
+        macs, elementwise = _stated_work(full_name, args, kwargs, outputs)
+    elif full_name in _QUANTIZED:
+        macs = _quantized(args, outputs[0])
+    elif packet in _MACS:
         macs = _MACS[packet](args, outputs[0])
     elif packet in _REDUCTIONS:
         elementwise = max((x.numel() for x in tensors), default=0)
@@ -204,6 +248,26 @@ def work_of(
     else:
         known = False
     return Work(name, macs, elementwise, moved, True, known)
+
+
+def _stated_work(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]
+) -> tuple[int, int]:
+    """Multiply-adds and other operations of one call, as a user states them."""
+    try:
+        found = stated[name](*args, out=outputs[0] if len(outputs) == 1 else tuple(outputs), **kwargs)
+    except Exception as error:
+        raise NasError(
+            f"the cost of operator {name} failed ({one_line(error)}); allowed: a function of the operator's "
+            "arguments and of out, what it returns"
+        ) from error
+    numbers = found if isinstance(found, tuple) else (found, 0)
+    if len(numbers) != 2 or not all(isinstance(n, int) and n >= 0 for n in numbers):
+        raise NasError(
+            f"the cost of operator {name} is {brief(found)}; allowed: multiply-adds as a whole number from 0, or "
+            "a pair of them and of other operations"
+        )
+    return numbers[0], numbers[1]
 
 
 _LOOKUPS = {aten.index, aten._unsafe_index, aten.index_select, aten.gather, aten.embedding, aten.take}

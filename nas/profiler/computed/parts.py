@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.architecture import LayerConfig, Operator, Part, Shape
 from nas.models.network import build_part, part_inputs
+from nas.profiler.computed.effects import when_forgotten
 from nas.profiler.computed.operations import Work
 from nas.profiler.computed.results import Cost, LayerCost, OperatorCost, operator_rows, peak, totals, unknown_operators
 from nas.profiler.computed.tracing import trace
@@ -131,6 +132,9 @@ def record(kind: Kind) -> Record:
     )
 
 
+when_forgotten(record.cache_clear)
+
+
 def step_record(kind: Kind, batch: int = 1) -> StepRecord:
     """Traces a part forward and backward on so many clips, once per process."""
     return _step_record(kind, batch)
@@ -157,6 +161,9 @@ def _step_record(kind: Kind, batch: int) -> StepRecord:
         backward_peak_beside=peak(alone, turn),
         gradient_bytes=sum(n for _, n in step.log),
     )
+
+
+when_forgotten(_step_record.cache_clear)
 
 
 def _only(storages: dict[int, int]) -> tuple[int, int]:

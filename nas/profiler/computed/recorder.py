@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from nas.errors import NasError
 from nas.profiler.computed.effects import as_list, compute, depends_on_values, effects, is_small, learn
@@ -29,6 +30,7 @@ from nas.profiler.computed.shape_tensors import (
     signature_of,
     value_of,
 )
+from nas.profiler.computed.structures import tensors_in
 
 aten = torch.ops.aten
 
@@ -128,7 +130,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def inside(self, path: str, part: nn.Module) -> Callable[..., Any]:
         """A part's forward that writes down that the part runs, or repeats what another did."""
-        forward, kind = part.forward, self.kinds.get(id(part))
+        parallel = isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel)
+        forward: Any = getattr(part, "module").__call__ if parallel else part.forward  # noqa: B009
+        kind = self.kinds.get(id(part))
 
         @wraps(forward)
         def told(*args: Any, **kwargs: Any) -> Any:
@@ -156,7 +160,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             self.path = outer
             marks.append((len(log), outer))
-        first = out if isinstance(out, Tensor) else next(filter(_is_tensor, tree_leaves(out)), None)
+        first = out if isinstance(out, Tensor) else next(tensors_in(out), None)
         if first is not None:
             self.trace.shapes[path] = tuple(first.shape)
         return out
@@ -228,14 +232,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             storage.nbytes, storage.log = dict(segment.log)[storage.number - shift], trace.log
         return tree_unflatten(leaves, segment.structure)
 
-    def pack(self, tensor: Tensor) -> tuple[Signature, Storage, Tensor | None]:
+    def pack(self, tensor: Tensor) -> tuple[Signature, Storage, Tensor | None] | Tensor:
         x = self.operand(tensor)
+        if isinstance(x, Outsider) and not tensor.is_floating_point():
+            return tensor  # indices whose memory may be read
         storage = x.storage_
         if storage.log is not None:
             self.trace.saved.setdefault(storage.number, (storage.nbytes, self.path))
         return x.signature, storage, x.value
 
-    def unpack(self, packed: tuple[Signature, Storage, Tensor | None]) -> ShapeTensor:
+    def unpack(self, packed: tuple[Signature, Storage, Tensor | None] | Tensor) -> Tensor:
+        if isinstance(packed, Tensor):
+            return packed
         made = self.make(*packed[:2])
         made.value = packed[2]
         return made
@@ -261,6 +269,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except TypeError:  # an argument without a hash
             effect, key = None, None
         if effect is None:
+            if func.namespace == "profiler":  # marks for a profiler, of no tensors
+                return func(*args, **(kwargs or {}))
+            if func is aten._pack_padded_sequence.default:
+                return self._packed(*args)
             effect = learn(func, args, kwargs or {}, tensors, self.operand)
             if key is not None and not depends_on_values(func, tensors):
                 effects[key] = effect
@@ -276,6 +288,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 outputs.append(None)
             elif output.same:
                 operand = tensors[output.alias]
+                if output.signature is not operand.signature:
+                    self._reshape(func, operand, output.signature, args, kwargs or {})
                 outputs.append(operand.real if isinstance(operand, Outsider) else operand)
             else:
                 outputs.append(
@@ -289,6 +303,39 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return effect.form(outputs)
         return outputs[0] if outputs else None
 
+    def _reshape(self, func: Any, x: Operand, signature: Signature, args: Any, kwargs: Any) -> None:
+        """Gives a tensor itself the sizes and strides that an operator in place leaves it with."""
+        if isinstance(x, Outsider):
+            raise NasError(
+                f"{func} changes the shape of a tensor of the module itself; allowed: a view, such as transpose(...)"
+            )
+        with no_dispatch():
+            meta = torch._C._meta_in_tls_dispatch_include()
+            torch._C._set_meta_in_tls_dispatch_include(True)
+            try:
+                func(*args, **kwargs)
+            finally:
+                torch._C._set_meta_in_tls_dispatch_include(meta)
+        if x.value is not None:
+            value = x.value.view_as(x.value)
+            func(value, *args[1:], **kwargs)
+            x.value = value
+        x.signature, storage = signature, x.storage_
+        if signature.nbytes > storage.nbytes:
+            if storage.log is not None:
+                storage.log.append((storage.number, signature.nbytes - storage.nbytes))
+            storage.nbytes = signature.nbytes
+
+    def _packed(self, x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+        """Rows of sequences without padding, and how many rows each step has: a real tensor,
+        because torch reads its memory.
+        """
+        given = value_of(self.operand(lengths), "lengths of sequences")
+        steps, sizes = aten._pack_padded_sequence(torch.empty(*x.shape[:2], 1), given, batch_first)
+        kept = torch.empty((len(steps), *x.shape[2:]), dtype=x.dtype, device="meta")
+        self.calls.append((self.path, Work("_pack_padded_sequence", bytes_moved=2 * kept.nbytes)))
+        return self.make(signature_of(kept)), sizes
+
     def _key(self, arg: Any, tensors: list[Operand]) -> Any:
         if arg is None or type(arg) is int:
             return arg
@@ -300,6 +347,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return operand.signature
         if isinstance(arg, list | tuple):
             return tuple([self._key(item, tensors) for item in arg])
+        if isinstance(arg, torch.ScriptObject):
+            return []  # it has no hash
         return type(arg), arg  # 1.0 and True equal 1, but give other dtypes
 
 

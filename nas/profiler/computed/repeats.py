@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec
 
+from nas.profiler.computed.effects import is_small
 from nas.profiler.computed.operations import Work
 from nas.profiler.computed.shape_tensors import ShapeTensor, Signature, known, signature_of
 
@@ -59,9 +60,11 @@ def _description(part: nn.Module, kinds: Mapping[int, int]) -> Any:
 def _tensor(x: Tensor | None) -> Any:
     if x is None:
         return None
-    if not x.is_floating_point() and x.device.type == "cpu" and type(x) is Tensor:
-        return signature_of(x), x.numpy().tobytes()  # masks and indices decide what a module does
-    return signature_of(x), x.requires_grad
+    signature = signature_of(x)
+    if x.device.type == "cpu" and type(x) is Tensor and is_small(signature):
+        # Masks, indices and gates decide what a module does.
+        return signature, x.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    return signature, x.requires_grad
 
 
 def _attribute(value: Any) -> Any:

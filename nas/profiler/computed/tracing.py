@@ -7,7 +7,7 @@ learnt from its own kernel on the meta device and remembered for the process by 
 its arguments; one without such a kernel runs once over zeros. Small constants keep their numbers,
 for the masks and indices that decide what a module does.
 
-Nothing of the module is touched: for the pass its parts get dictionaries of their own.
+The module, its inputs and what they hold are put back as they were.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nas.errors import NasError
-from nas.profiler.computed.module_state import own_dictionaries
+from nas.profiler.computed.higher_order import replaced_calls
+from nas.profiler.computed.module_state import left_as_it_was, refuse_lazy
 from nas.profiler.computed.recorder import Recorder, Trace
 from nas.profiler.computed.repeats import kinds_of
 from nas.profiler.computed.shape_tensors import ShapeTensor, Signature, Storage
+from nas.profiler.computed.structures import Snapshot, leaves_of
 
 
 class _Entrance(torch.autograd.Function):
@@ -86,6 +87,7 @@ def trace(
         NasError: The module refuses the inputs, or what it does depends on numbers that are not
             known.
     """
+    refuse_lazy(module)
     repeats = repeat and not training
     result, learnt = _pass(module, args, kwargs or {}, training, backward, part, repeats)
     # Learning an operator may leave cycles of garbage in torch that hold on to tensors, which the
@@ -112,7 +114,8 @@ def _pass(
         recorder = Recorder(result)
         if repeats:
             recorder.kinds = kinds_of(module)
-        stack.enter_context(own_dictionaries(module, recorder, training, backward))
+        stack.enter_context(left_as_it_was(module, recorder, training, backward))
+        stack.enter_context(replaced_calls(recorder))
         root = recorder.make(_ROOT, Storage(0, 0, None), training)
 
         def enter(x: Tensor) -> ShapeTensor:
@@ -127,8 +130,10 @@ def _pass(
             result.inputs[made.storage_.number] = made.storage_.nbytes
             return made
 
-        entered = list(tree_map_only(Tensor, enter, (tuple(args), dict(kwargs))))
-        shapes = ", ".join(str(list(x.shape)) for x in tree_leaves(entered) if isinstance(x, Tensor))
+        inputs = Snapshot(enter)
+        stack.callback(inputs.restore)
+        entered = [inputs.add(tuple(args)), {name: inputs.add(x) for name, x in kwargs.items()}]
+        shapes = ", ".join(str(list(x.shape)) for x in leaves_of(entered))
         if training:
             stack.enter_context(saved_tensors_hooks(recorder.pack, recorder.unpack))
         stack.enter_context(recorder)
@@ -136,7 +141,7 @@ def _pass(
             out = module(*entered[0], **entered[1])
             if part:
                 entered.clear()
-            leaves = [x for x in tree_leaves(out) if isinstance(x, ShapeTensor)]
+            leaves = [x for x in leaves_of(out) if isinstance(x, ShapeTensor)]
             del out
             result.outputs = {x.storage_.number: x.storage_.nbytes for x in leaves}
             roots = [x for x in leaves if backward and x.requires_grad]

@@ -1,6 +1,8 @@
 """Counts of other tools beside ours, of modules whose multiply-adds are worked out by hand."""
 
 import copy
+import threading
+import warnings
 
 import pytest
 import torch
@@ -183,3 +185,25 @@ def test_without_the_other_counters_the_extra_is_named(monkeypatch: pytest.Monke
     monkeypatch.setattr(compare_module, "find_spec", lambda name: None if name == "ptflops" else name)
     with pytest.raises(NasError, match=r"^the comparison needs ptflops; allowed .*'video-nas\[compare\]'$"):
         compare(nn.Linear(2, 2), (torch.randn(1, 2),))
+
+
+def test_modules_with_hooks_of_normalisation_are_copied() -> None:
+    """Hooks leave a tensor with a history in the module: 3 * 4 * 4 of the layer, and for the
+    spectral norm a product of 4 * 4 and one of 4, which other counters do not know.
+    """
+    for normalise, macs in ((nn.utils.weight_norm, 48), (nn.utils.spectral_norm, 48 + 16 + 4)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = nn.Sequential(normalise(nn.Linear(4, 4)))
+        module(torch.randn(2, 4))
+        found = compare(module, (torch.randn(3, 4),))
+        assert all(tool.error is None for tool in found.tools)
+        assert found.macs == macs and by_tool(found)["torch counter, meta"].macs == 48
+        assert sum(reason.macs for reason in by_tool(found)["torch counter, meta"].reasons) == macs - 48
+
+
+def test_a_module_that_cannot_be_copied_is_to_blame_itself() -> None:
+    module = nn.Linear(4, 4)
+    module.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(NasError, match=r"^Linear cannot be copied for other tools \(TypeError: .*lock.*\); allowed"):
+        compare(module, (torch.randn(3, 4),))

@@ -1,0 +1,275 @@
+"""Tensors inside whatever a module takes, returns and keeps: containers, and objects of any class.
+
+What is walked may be changed while a module is traced; a `Snapshot` puts it back.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import tree_leaves
+
+_PLAIN = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, torch.layout}
+)
+_OPAQUE = (type, types.ModuleType, torch.Generator, torch.jit.ScriptModule, torch.ScriptObject)
+# Objects of these packages are walked if they are containers, and otherwise left alone.
+_FOREIGN = (sys.stdlib_module_names - {"types", "collections", "__main__"}) | {"torch", "numpy"}
+# The dictionaries that `nn.Module` itself has, mostly empty and of hooks.
+HOOKS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+
+Replacement = Callable[[Tensor], Tensor]
+
+
+T = TypeVar("T")
+
+
+def _by_class(function: Callable[[type], T]) -> Callable[[type], T]:
+    return cache(function)
+
+
+def _attributes(value: Any) -> dict[str, Any] | None:
+    """The dictionary of an object of somebody's class, or None."""
+    if _is_opaque(type(value)):
+        return None
+    found = getattr(value, "__dict__", None)
+    return found if type(found) is dict else None
+
+
+def _slots(value: Any) -> list[str]:
+    return [] if _is_opaque(type(value)) else [name for name in _slot_names(type(value)) if hasattr(value, name)]
+
+
+@_by_class
+def _slot_names(kind: type) -> list[str]:
+    found = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+    names = [name for slots in found for name in ((slots,) if isinstance(slots, str) else slots)]
+    return [name for name in names if name not in ("__dict__", "__weakref__")]
+
+
+@_by_class
+def _is_opaque(kind: type) -> bool:
+    """Whether objects of a class are left alone: those of libraries, and frozen ones."""
+    frozen = getattr(getattr(kind, "__dataclass_params__", None), "frozen", False)
+    model = getattr(kind, "model_config", None)  # of pydantic
+    return frozen or (isinstance(model, dict) and model.get("frozen", False)) or _is_foreign(kind)
+
+
+@_by_class
+def _is_foreign(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in _FOREIGN
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors of an output, in the order in which they are found, each once."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if type(item) in _PLAIN or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, dict):
+            waiting += reversed(list(item.values()))
+        elif isinstance(item, list | tuple | set | frozenset | deque):
+            waiting += reversed(list(item))
+        elif not isinstance(item, (nn.Module, *_OPAQUE)) and not callable(item):
+            own = getattr(item, "__dict__", {}) if not _is_foreign(type(item)) else {}
+            waiting += reversed([*own.values(), *(getattr(item, name) for name in _slots(item))])
+
+
+def leaves_of(value: Any) -> list[Tensor]:
+    """The tensors of an output in torch's order, with those inside objects that torch takes for
+    leaves.
+    """
+    found: list[Tensor] = []
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif type(leaf) not in _PLAIN:
+            found += tensors_in(leaf)
+    return found
+
+
+class Snapshot:
+    """Containers and objects as they are, with their tensors replaced meanwhile.
+
+    `add` takes what is to be put back, `restore` puts it back: contents, not copies, so that
+    whoever else holds a container sees it as it was. Objects of libraries and frozen ones are left
+    alone.
+    """
+
+    def __init__(self, replace: Replacement | None = None) -> None:
+        self.replace = replace
+        self._dictionaries: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        self._restores: list[Callable[[], object]] = []
+        self._seen: dict[int, Any] = {}  # by identity; the objects are kept alive with it
+
+    def restore(self) -> None:
+        for value, saved in self._dictionaries:
+            _refill(value, saved)
+        for restore in self._restores:
+            restore()
+
+    def add(self, value: Any) -> Any:
+        """Takes a value, and returns what stands for it: itself, or a tensor in its place."""
+        kind = type(value)
+        if kind in _PLAIN or isinstance(value, _OPAQUE):
+            return value
+        if isinstance(value, Tensor):
+            return self.replace(value) if self.replace else value
+        if isinstance(value, tuple):
+            items = [self.add(item) for item in value]
+            if isinstance(value, PackedSequence):
+                items[1] = value.batch_sizes  # torch reads its memory
+            if all(new is old for new, old in zip(items, value, strict=True)):
+                return value
+            return kind(*items) if hasattr(kind, "_fields") else kind(items)
+        if id(value) in self._seen:
+            return value
+        if isinstance(value, nn.Module):
+            for part in value.modules():
+                if not isinstance(part, torch.jit.ScriptModule):
+                    self.module(part)
+            return value
+        self._seen[id(value)] = value
+        if isinstance(value, dict):
+            self._dictionary(value)
+        elif isinstance(value, list):
+            saved = list(value)
+            self._restores.append(lambda: list.__setitem__(value, slice(None), saved))
+            list.__setitem__(value, slice(None), [self.add(item) for item in saved])
+        elif isinstance(value, deque | set):
+            self._refilled(value)
+        elif isinstance(value, np.ndarray):
+            array = value.copy()
+            if value.flags.writeable:
+                self._restores.append(lambda: np.copyto(value, array))
+        elif isinstance(value, random.Random):
+            self._restores.append(partial(value.setstate, value.getstate()))
+        elif isinstance(value, np.random.Generator):
+            self._restores.append(partial(setattr, value.bit_generator, "state", value.bit_generator.state))
+        elif isinstance(value, np.random.RandomState):
+            self._restores.append(partial(value.set_state, value.get_state()))
+        elif isinstance(value, types.MethodType):
+            self.add(value.__self__)
+        elif isinstance(value, types.FunctionType):
+            self._function(value)
+        elif isinstance(value, partial):
+            self.add(value.func), self.add(value.args), self.add(value.keywords)
+        else:
+            self._object(value)
+        return value
+
+    def module(self, part: nn.Module) -> None:
+        """Takes the attributes of a module, not those of its parts."""
+        if id(part) in self._seen:
+            return
+        self._seen[id(part)] = part
+        own = part.__dict__
+        saved = dict(own)
+        self._dictionaries.append((own, saved))
+        for name, value in saved.items():
+            kind = type(value)
+            if kind in _PLAIN or name == "_modules" or (name in HOOKS and not value):
+                continue
+            new = self.add(value)
+            if new is not value:
+                own[name] = new
+        modules = own["_modules"]
+        self._dictionaries.append((modules, dict(modules)))
+
+    def classes(self, part: nn.Module) -> None:
+        """Takes what the classes of a module hold for all their instances."""
+        for kind in type(part).__mro__:
+            if _is_foreign(kind) or id(kind) in self._seen:
+                continue
+            self._seen[id(kind)] = kind
+            saved = dict(vars(kind))
+            self._restores.append(partial(_restore_class, kind, saved))
+            for name, value in saved.items():
+                if type(value) not in _PLAIN and not name.startswith("__") and not callable(value):
+                    self.add(value)
+
+    def _dictionary(self, value: dict[Any, Any]) -> None:
+        saved = dict(value)
+        self._dictionaries.append((value, saved))
+        for key, item in saved.items():
+            new = self.add(item)
+            if new is not item:
+                value[key] = new
+        self._object(value)
+
+    def _refilled(self, value: deque[Any] | set[Any]) -> None:
+        saved = list(value)
+        fill: Callable[[list[Any]], object] = value.extend if isinstance(value, deque) else value.update
+
+        def refill(items: list[Any]) -> None:
+            value.clear()
+            fill(items)
+
+        self._restores.append(lambda: refill(saved))
+        items = [self.add(item) for item in saved]
+        if any(new is not old for new, old in zip(items, saved, strict=True)):
+            refill(items)
+
+    def _function(self, value: types.FunctionType) -> None:
+        """What a hook or a callback closes over."""
+        for cell in value.__closure__ or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:  # not filled yet
+                continue
+            self._restores.append(partial(setattr, cell, "cell_contents", content))
+            self.add(content)
+        for name in value.__code__.co_names:
+            item = value.__globals__.get(name)
+            if type(item) in (list, dict, set, deque):
+                self.add(item)
+
+    def _object(self, value: Any) -> None:
+        own = _attributes(value)
+        if own is not None:
+            saved = dict(own)
+            self._dictionaries.append((own, saved))
+            for name, item in saved.items():
+                new = self.add(item)
+                if new is not item:
+                    own[name] = new
+        for name in _slots(value):
+            item = getattr(value, name)
+            self._restores.append(partial(object.__setattr__, value, name, item))
+            new = self.add(item)
+            if new is not item:
+                object.__setattr__(value, name, new)
+
+
+def _refill(value: dict[Any, Any], saved: dict[Any, Any]) -> None:
+    if type(value) is dict:
+        value.clear()
+        value.update(saved)
+        return
+    kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict  # whatever a subclass refuses
+    kind.clear(value)
+    for key, item in saved.items():
+        kind.__setitem__(value, key, item)
+
+
+def _restore_class(kind: type, saved: dict[str, Any]) -> None:
+    for name in set(vars(kind)) - set(saved):
+        delattr(kind, name)
+    for name, value in saved.items():
+        if vars(kind).get(name) is not value:
+            setattr(kind, name, value)
