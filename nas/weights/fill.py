@@ -92,7 +92,7 @@ def _fill_image_weights(
     targets = dict(model.named_parameters())
     copy_values(model, {slot.target: _converted(slot, targets[slot.target], image, source) for slot in slots}, source)
     taken = {origin for name in named.values() for origin in image.origins[name]}
-    left = [name for name in state if name not in taken and name not in image.beside]
+    left = [name for name in state if name not in taken and name not in image.ignored]
     path = {origin for origins in image.origins.values() for origin in origins}
     left.sort(key=lambda name: name not in path)
     new = [name for name in targets if name not in named]
@@ -133,6 +133,9 @@ def _stem_notes(stem: StemConfig, image: ImageNetwork, source: str) -> list[str]
             f"({image.origins['stem.norm.weight'][0]!r}), and the network has none; allowed: {allowed}"
         )
     notes = []
+    if image.kind.video:
+        network = {"ViT": "ViViT's model 1", "Swin": "TPS's released weights"}.get(image.kind.family, "a video network")
+        notes.append(f"patches have an extent in time, so positions and bias tables are read as those of {network}")
     if image.kind.family == "ViT" and normed and "stem.norm.weight" not in image:
         notes.append("the LayerNorm of the stem is new: the checkpoint has none before its blocks")
     if isinstance(stem, PatchStem) and stem.class_tokens != "none" and "class_token" not in image:

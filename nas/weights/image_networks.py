@@ -31,7 +31,7 @@ class ImageNetwork:
         library: Whose names the checkpoint has.
         tensors: By the names of `nas.weights.namings`.
         origins: Names in the checkpoint of each of them.
-        beside: Names in the checkpoint that are of no image network: those of the text half of a
+        ignored: Names in the checkpoint that are of no image network: those of the text half of a
             CLIP, single numbers, and buffers that follow from shapes.
     """
 
@@ -39,7 +39,7 @@ class ImageNetwork:
     library: str
     tensors: dict[str, Tensor]
     origins: dict[str, list[str]]
-    beside: frozenset[str]
+    ignored: frozenset[str]
 
     @property
     def kind_and_library(self) -> str:

@@ -117,6 +117,9 @@ def test_released_tps_weights_fill_released_networks(derived: dict[str, Tensor])
     model, state = nas.build(pst("released")), released_tps(**derived)
     filled = fill(model, state)
     assert filled.kind == "Swin with the names of timm or Microsoft" and filled.new == filled.left == []
+    assert filled.notes == [
+        "patches have an extent in time, so positions and bias tables are read as those of TPS's released weights"
+    ]
     table = state["backbone.layers.1.blocks.1.attn.relative_position_bias_table"]
     assert torch.equal(model.parts["stages_1_layers_1"].bias_table, table)
     assert torch.equal(model.parts["head"].classifier.weight, state["cls_head.fc_cls.weight"])
