@@ -104,6 +104,15 @@ def budget_units() -> dict[str, tuple[Metric, float]]:
     return {unit: (metric, scale) for metric in METRICS.values() for unit, scale in metric.budget_units.items()}
 
 
+def pick_metrics() -> dict[str, list[Metric]]:
+    """The metrics of each pick by the pick's name; the first of which there are figures decides."""
+    found: dict[str, list[Metric]] = {}
+    for metric in sorted(METRICS.values(), key=lambda metric: metric.source != "measured"):
+        if metric.pick:
+            found.setdefault(metric.pick, []).append(metric)
+    return found
+
+
 def computed_figures(cost: Cost, names: Collection[str] | None = None) -> dict[str, float]:
     """The computed metrics of a cost by name.
 

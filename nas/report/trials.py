@@ -11,7 +11,7 @@ import pandas as pd
 from nas.limits.metrics import METRICS, Metric, metrics
 from nas.report.charts.chart import Colour, Points
 from nas.report.text import listed, with_error
-from nas.runs.folder import PICKS, Run, choose
+from nas.runs.folder import Run, picks_of
 from nas.runs.record import ClipShape
 from nas.units import number, plural
 
@@ -36,14 +36,10 @@ def known(run: Run) -> pd.DataFrame:
 
 
 def picks(run: Run) -> dict[int, list[str]]:
-    """The trials of the front that picks mean, each with the names of its picks; latency only where
-    it was measured.
-    """
+    """The trials of the front that picks mean, each with the names of its picks."""
     found: dict[int, list[str]] = {}
-    for name in PICKS if len(run.front) else ():
-        if name == "latency" and run.front["latency_ms"].isna().all():
-            continue
-        found.setdefault(choose(run.front, name), []).append(name)
+    for name, trial in picks_of(run.front).items():
+        found.setdefault(trial, []).append(name)
     return found
 
 

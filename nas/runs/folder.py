@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
+from nas.limits.metrics import pick_metrics
 from nas.pareto.front import knee
 from nas.runs.control import CURVES
 from nas.runs.ranking import read_confirmations, with_means
@@ -17,8 +18,6 @@ from nas.runs.tables import read_front, read_table, read_trials
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
-
-PICKS = ("knee", "accuracy", "latency", "memory")
 
 _CURVES = ("trainings", "seconds", "accuracy", "macs", "hypervolume")
 
@@ -83,8 +82,8 @@ class Run:
         text = str(name)
         if text.isdecimal():
             return self._trained(int(text))
-        if text not in PICKS:
-            raise NasError(f"pick {text!r} is unknown; allowed: {', '.join(PICKS)} or a trial's number")
+        if text not in pick_names():
+            raise NasError(f"pick {text!r} is unknown; allowed: {', '.join(pick_names())} or a trial's number")
         if self.front.empty:
             raise NasError(f"run {str(self.path)!r} has no front to pick {text!r} from; allowed: a trial's number")
         return choose(self.front, text)
@@ -111,17 +110,34 @@ class Run:
         return trial
 
 
+def pick_names() -> tuple[str, ...]:
+    """The picks there are: two of accuracy, and those of the table of metrics."""
+    return ("knee", "accuracy", *pick_metrics())
+
+
+def picks_of(front: pd.DataFrame) -> dict[str, int]:
+    """The number of the trial that each pick means, by the pick's name; without the picks of a
+    metric that the front has no figures of, all of them for an empty front.
+    """
+    if front.empty:
+        return {}
+    figures = {name: [metric.name for metric in metrics] for name, metrics in pick_metrics().items()}
+    known = front.reindex(columns=[column for columns in figures.values() for column in columns]).notna().any()
+    return {name: choose(front, name) for name in pick_names() if name not in figures or known[figures[name]].any()}
+
+
 def choose(front: pd.DataFrame, name: str) -> int:
-    """Returns the number of the trial of a front that one of `PICKS` means.
+    """Returns the number of the trial of a front that a pick means.
 
     Ties go to the higher accuracy, then to the fewer multiply-adds.
 
     Args:
         front: At least one row, with the columns of `Run.front`.
-        name: One of `PICKS`.
+        name: One of `pick_names`.
 
     Raises:
-        NasError: `latency` of a front without measured latency.
+        NasError: The front has no figures of the pick's metrics, as `latency` where it was not
+            measured.
     """
     ordered = front.sort_values(["accuracy", "macs"], ascending=[False, True], ignore_index=True)
     if name == "knee":
@@ -129,11 +145,11 @@ def choose(front: pd.DataFrame, name: str) -> int:
         return int(ordered["trial"].iloc[knee(values, [True, False])])
     if name == "accuracy":
         return int(ordered["trial"].iloc[0])
-    if name == "latency":
-        cost = ordered["latency_ms"]
-        if cost.isna().all():
-            raise NasError("pick 'latency' needs a measured latency and this front has none; allowed: another pick")
-    else:
-        peak = ordered["peak_memory_bytes"]
-        cost = ordered["activation_bytes"] if peak.isna().all() else peak
-    return int(ordered["trial"].iloc[int(np.nanargmin(cost.to_numpy()))])
+    metrics = pick_metrics()[name]
+    for metric in metrics:
+        figures = ordered.reindex(columns=[metric.name])[metric.name].to_numpy(float)
+        if not np.isnan(figures).all():
+            best = np.nanargmin(figures) if metric.less_is_better else np.nanargmax(figures)
+            return int(ordered["trial"].iloc[int(best)])
+    needed = " or ".join(f"{metric.source} {metric.title}" for metric in metrics)
+    raise NasError(f"pick {name!r} needs a {needed} and this front has none; allowed: another pick")

@@ -20,7 +20,7 @@ from nas.profiler.measured.measure import Measurement, measure
 from nas.profiler.tables.growth import grow
 from nas.profiler.tables.table import Predictor, Table, describe
 from nas.resources import replacing
-from nas.runs.folder import PICKS, choose
+from nas.runs.folder import picks_of
 from nas.runs.latency_model import LatencyModel
 from nas.runs.plan import Plan
 from nas.runs.ranking import eligible, ranked_front, read_confirmations, with_means
@@ -139,7 +139,7 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
     )
     rows = with_means(table[table["trial"].isin(front["trial"])].sort_values("macs"), confirmations)
     front = _with_measurements(rows, measured)
-    picks = {pick: choose(front, pick) for pick in PICKS}
+    picks = picks_of(front)
     front["pick"] = [",".join(pick for pick, chosen in picks.items() if chosen == i) for i in front["trial"]]
     write_table(folder / TRIALS, table)
     write_table(folder / FRONT, front)
