@@ -6,7 +6,7 @@ the candidates. Then the candidates are timed whole, each beside a reference com
 compared with three predictions: from all layers, from a table that knows none of the candidates
 (their layers are interpolated), and from multiply-adds alone.
 
-    OMP_NUM_THREADS=2 taskset -c 2,3 python benchmarks/latency_prediction.py [--threads 2] [--device cpu] [--small]
+    OMP_NUM_THREADS=2 taskset -c 2,3 python benchmarks/latency_prediction.py [--threads 2] [--small]
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from nas.architecture import Architecture
 from nas.profiler.measured.device import Conditions
 from nas.profiler.tables.growth import grow
 from nas.profiler.tables.prediction import Overhead, Prediction
-from nas.profiler.tables.table import Predictor, Row, Table, whole
+from nas.profiler.tables.predictor import Predictor
+from nas.profiler.tables.rows import Row, network_workload
+from nas.profiler.tables.table import Table
 from nas.space import SearchSpace
 
 FRAMES, SIZE = 8, 64
@@ -101,11 +103,11 @@ def main() -> None:
             grown(some, replace(table, rows=dict(table.rows)), ALL) for some in (candidates, candidates[::AGAIN])
         )
 
-    measured = np.array([once.rows[whole(a).key].ms for a in candidates])
-    repeated = np.array([again.rows[whole(a).key].ms for a in candidates[::AGAIN]])
+    measured = np.array([once.rows[network_workload(a).key].ms for a in candidates])
+    repeated = np.array([again.rows[network_workload(a).key].ms for a in candidates[::AGAIN]])
     predictor, blind = Predictor(table), Predictor(without)
-    keys = [whole(a) for a in fitted]
-    macs = Overhead.fit([piece.macs / 1e9 for piece in keys], [table.rows[piece.key].ms for piece in keys])
+    wholes = [network_workload(a) for a in fitted]
+    macs = Overhead.fit([network.macs / 1e9 for network in wholes], [table.rows[network.key].ms for network in wholes])
 
     print(
         f"{table.device}, input {FRAMES}x{SIZE}x{SIZE}; {len(table.layers)} layers, fitted to {len(table.networks)} "
@@ -122,7 +124,7 @@ def main() -> None:
         ways = {
             "layers, all measured": np.array([p.ms for p in seen]),
             f"layers, {np.mean([p.covered for p in unseen]):.0%} measured": np.array([p.ms for p in unseen]),
-            "multiply-adds alone": np.array([macs.fixed + macs.scale * whole(a).macs / 1e9 for a in group]),
+            "multiply-adds alone": np.array([macs.fixed + macs.scale * network_workload(a).macs / 1e9 for a in group]),
         }
         within = [inside(seen, truth), inside(unseen, truth), np.nan]
         for (way, predicted), part in zip(ways.items(), within, strict=True):

@@ -15,7 +15,7 @@ SHOWN = 200  # characters of a path in a message
 FEW = 8  # names that are all printed
 # What the YAML files of a folder are, and the commands that take their names.
 KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
-    "search_spaces": ("search space", lambda name: f"nas search {name} and nas profile --space {name}"),
+    "search_spaces": ("search space", lambda name: f"nas search {name} and nas latency grow {name}"),
     "search_spaces/reference": (
         "reference network",
         lambda name: f"nas search --around {name} and nas profile {name}",

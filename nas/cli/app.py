@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 import nas
-from nas.cli import export, import_latency, listing, profile, report, search, space
+from nas.cli import export, listing, profile, report, search, space
+from nas.cli.latency import latency
 from nas.errors import Interrupted, NasError
 
 app = typer.Typer(
@@ -28,13 +29,13 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search_command,
     "space": space.space_command,
     "profile": profile.profile_command,
-    "import-latency": import_latency.import_latency_command,
     "report": report.report_command,
     "export": export.export_command,
     "list": listing.list_command,
 }
 for name, command in _COMMANDS.items():
     app.command(name, no_args_is_help=name not in ("search", "list"))(command)
+app.add_typer(latency, name="latency", no_args_is_help=True)
 
 
 def _print_version(wanted: bool) -> None:

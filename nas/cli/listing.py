@@ -98,10 +98,11 @@ def _measured_page(plots: Path | None) -> str:
         "# Reference networks, measured",
         "",
         "Every file of `search_spaces/reference/` at its own input with random weights, measured by",
-        "`nas profile --reference-table` in fresh processes; a device's name says hardware, torch, dtype, batch and",
-        "threads. Latency is the median, with its interquartile range; memory is the peak of one forward, weights",
-        "included. Beside reference: how many times as long as a small fixed network that ran in turn with it.",
-        "Accuracies are the papers', in % top-1. This page is printed by `nas list --measured`.",
+        "`nas latency references` in fresh processes; a device's name says hardware, torch, dtype,",
+        "batch and threads. Latency is the median, with its interquartile range; memory is the peak of one",
+        "forward, weights included. Beside reference: how many times as long as a small fixed network that",
+        "ran in turn with it. Accuracies are the papers', in % top-1. This page is printed by",
+        "`nas list --measured`.",
     ]
     for device, table in measured().items():
         rows += ["", f"## {device}", ""]

@@ -1,12 +1,45 @@
-"""Readers of option values that several commands share."""
+"""Options that several commands share, and readers of their values."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
 
 from nas.errors import NasError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+# How a network is measured.
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")]
+Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
+Batches = Annotated[list[str] | None, typer.Option(help="Clips per forward; 1,2,4 or several options measure each.")]
+Threads = Annotated[int | None, typer.Option(help="Threads on the CPU; all of its cores by default.")]
+MaxSeconds = Annotated[float, typer.Option(help="Time to measure each network and batch.")]
+Patience = Annotated[
+    float, typer.Option(help="Further seconds in which a disturbed measurement is taken again.", min=0)
+]
+Autocast = Annotated[bool, typer.Option("--autocast", help="Autocast to the dtype; weights stay fp32.")]
+ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Weights and clips with their channels last.")]
+Compiled = Annotated[bool, typer.Option("--compile", help="Measure the module through torch.compile.")]
+Train = Annotated[str | None, typer.Option(help="Measure a training step with AdamW, Adam, SGD or RMSprop.")]
+Runtime = Annotated[str, typer.Option(help="torch, or onnx for ONNX Runtime.")]
+CudaGraph = Annotated[bool, typer.Option("--cuda-graph", help="Capture the run once and time its replay.")]
+
+
+def batch_sizes(texts: Sequence[str] | None) -> list[int]:
+    """Reads the values of `--batch`, such as `1,2,4`.
+
+    Raises:
+        NasError: One is no whole number above zero.
+    """
+    numbers = [number.strip() for text in texts or () for number in text.split(",")]
+    for number in numbers:
+        if not (number.isascii() and number.isdigit() and int(number)):
+            raise NasError(f"batch {number!r} is not allowed; allowed: whole numbers from 1, separated by commas")
+    return [int(number) for number in numbers]
 
 
 def seconds(text: str) -> float:

@@ -11,6 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from nas.cli.options import (
+    Autocast,
+    Batches,
+    ChannelsLast,
+    Compiled,
+    CudaGraph,
+    Device,
+    Dtype,
+    MaxSeconds,
+    Patience,
+    Runtime,
+    Threads,
+    Train,
+    batch_sizes,
+)
 from nas.errors import NasError
 
 if TYPE_CHECKING:
@@ -22,14 +37,31 @@ if TYPE_CHECKING:
     from nas.profiler.target import Target
 
 TABLES = ("layer", "operator", "module")
+# Options that change a measurement and nothing else.
+MEASURING = (
+    "device",
+    "dtype",
+    "batch",
+    "threads",
+    "max_seconds",
+    "patience",
+    "strict",
+    "autocast",
+    "channels_last",
+    "compiled",
+    "train",
+    "runtime",
+    "cuda_graph",
+)
 WIDTH = 140  # of tables that are written to a file
 
 
 def profile_command(
+    context: typer.Context,
     what: Annotated[
-        str | None,
+        str,
         typer.Argument(help="An architecture file, a reference network's name, or package.module:factory."),
-    ] = None,
+    ],
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,52 +82,28 @@ def profile_command(
     html: Annotated[Path | None, typer.Option(help="Page to write: a treemap of the cost beside the table.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     csv: Annotated[str | None, typer.Option(help="File to write the rows to, with raw numbers; - prints them.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    batch: Annotated[
-        list[str] | None, typer.Option(help="Clips per forward; 1,2,4 or several options measure each.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads on the CPU; all of its cores by default.")] = None,
-    max_seconds: Annotated[float, typer.Option(help="Time to measure each batch.")] = 10.0,
-    autocast: Annotated[bool, typer.Option("--autocast", help="Autocast to the dtype; weights stay fp32.")] = False,
-    channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Weights and clips with their channels last.")
-    ] = False,
-    compiled: Annotated[bool, typer.Option("--compile", help="Measure the module through torch.compile.")] = False,
-    train: Annotated[str | None, typer.Option(help="Measure a training step with AdamW, Adam, SGD or RMSprop.")] = None,
-    runtime: Annotated[str, typer.Option(help="torch, or onnx for ONNX Runtime.")] = "torch",
-    cuda_graph: Annotated[bool, typer.Option("--cuda-graph", help="Capture the run once and time its replay.")] = False,
-    patience: Annotated[
-        float, typer.Option(help="Further seconds in which a disturbed measurement is taken again.", min=0)
-    ] = 20.0,
+    device: Device = "auto",
+    dtype: Dtype = "fp32",
+    batch: Batches = None,
+    threads: Threads = None,
+    max_seconds: MaxSeconds = 10.0,
+    patience: Patience = 20.0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a measurement that was disturbed.")] = False,
-    space: Annotated[
-        str | None, typer.Option(help="Instead of one network: time the layers of this search space for a table.")
-    ] = None,
-    time: Annotated[str, typer.Option(help="With --space: time to measure, such as 10m.")] = "10m",
-    frames: Annotated[int | None, typer.Option(help="With --space: frames of the clips.", min=1)] = None,
-    size: Annotated[int | None, typer.Option(help="With --space: height and width of the clips.", min=1)] = None,
-    reference_table: Annotated[
-        bool,
-        typer.Option(
-            "--reference-table",
-            help="Instead of one network: measure all reference networks for a table of this device.",
-        ),
-    ] = False,
-    onnx_out: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --space: write its layers as ONNX files here, for another device, and measure nothing."
-        ),
-    ] = None,
+    autocast: Autocast = False,
+    channels_last: ChannelsLast = False,
+    compiled: Compiled = False,
+    train: Train = None,
+    runtime: Runtime = "torch",
+    cuda_graph: CudaGraph = False,
 ) -> None:
     """Show what a network costs, part by part, and how fast it runs here.
 
-    Example: `nas profile vov3d_l --html cost.html`,
-    `nas profile mymodels.video:build --input 1x3x16x224x224 --compare`,
-    or `nas profile --space hybrid --time 10m` for a table of layer latencies
+    Example: `nas profile vov3d_l --html cost.html`, or
+    `nas profile mymodels.video:build --input 1x3x16x224x224 --compare`
     """
-    batches = _batches(batch or [])
+    if not measure:
+        _refuse_options_of_measuring(context)
+    batches = batch_sizes(batch)
     options: dict[str, Any] = {
         "device": device,
         "dtype": dtype,
@@ -107,39 +115,25 @@ def profile_command(
         "runtime": runtime,
         "cuda_graph": cuda_graph,
     }
-    if space is not None:
-        if what is not None or inputs:
-            raise NasError(f"network {what or inputs!r} stands beside --space {space}; allowed: one of them")
-        from nas.cli.latency_table import grow_table, write_parts
-
-        if onnx_out is not None:
-            write_parts(space, frames, size, onnx_out)
-        else:
-            grow_table(space, frames, size, time, batches or [1], options)
-        return
-    if reference_table:
-        from nas.cli.latency_table import measure_table
-
-        measure_table([] if what is None else [what], batches or [1], options, max_seconds, patience)
-        return
-    if what is None:
-        raise NasError("nothing to profile is named; allowed: a network, or --space and a search space")
-    for option, value in (("frames", frames), ("size", size), ("onnx-out", onnx_out)):
-        if value is not None:
-            raise NasError(f"{option} {str(value)!r} is of no search space; allowed: --{option} beside --space")
     if by is not None and by not in TABLES:
         raise NasError(f"by {by!r} is unknown; allowed: {', '.join(TABLES)}")
+    if depth is not None and by == "operator":
+        raise NasError(f"depth {depth} is of no path of operators; allowed: --depth with rows by layer or module")
     if as_json and csv == "-":
         raise NasError("csv '-' and --json would both be printed; allowed: one of them, or a file for the CSV")
+    if compare and csv == "-":
+        raise NasError("csv '-' would leave no place for --compare; allowed: one of them, or a file for the CSV")
     for name, file in (("html", html), ("csv", Path(csv) if csv and csv != "-" else None)):
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             raise NasError(f"{name} {str(file)!r} cannot be written; allowed: a file in an existing folder")
 
+    from nas.profiler.measured.device import Conditions
     from nas.profiler.target import load_target
 
     target = load_target(what, inputs or [])
     if measure:  # what cannot be measured is refused before anything is counted
-        _check(options, batches or [target.batch])
+        for each in batches or [target.batch]:
+            Conditions.here(batch=each, **options)
     rows_by = by or ("layer" if target.architecture else "module")
     with Console(stderr=True).status("computing the cost"):
         figures, module = _cost(target, rows_by)
@@ -153,12 +147,13 @@ def profile_command(
     _show(what, target, figures, module, rows_by, depth, measured, comparison, html, as_json, csv)
 
 
-def _batches(texts: Sequence[str]) -> list[int]:
-    numbers = [number.strip() for text in texts for number in text.split(",")]
-    for number in numbers:
-        if not (number.isascii() and number.isdigit() and int(number)):
-            raise NasError(f"batch {number!r} is not allowed; allowed: whole numbers from 1, separated by commas")
-    return [int(number) for number in numbers]
+def _refuse_options_of_measuring(context: typer.Context) -> None:
+    """Raises a NasError for an option that would change a measurement where none is made."""
+    for name in MEASURING:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = {"compiled": "compile"}.get(name, name.replace("_", "-"))
+            raise NasError(f"--{option} does not go with --no-measure; allowed: one of them")
 
 
 def _cost(target: Target, rows_by: str) -> tuple[Cost, nn.Module]:
@@ -181,14 +176,6 @@ def _cost(target: Target, rows_by: str) -> tuple[Cost, nn.Module]:
     kwargs = {entry.name: tensor for entry, tensor in example.items() if entry.name is not None}
     with target.explained():
         return cost(module, *args, **kwargs), module
-
-
-def _check(options: dict[str, Any], batches: Sequence[int]) -> None:
-    from nas.profiler.measured.device import Conditions, available_cores
-
-    threads = available_cores() if options["threads"] is None else options["threads"]
-    for batch in batches:
-        Conditions(**{**options, "threads": threads}, batch=batch).check()
 
 
 def _floating(dtype: str | None) -> bool:

@@ -18,7 +18,9 @@ from nas.errors import NasError
 from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.measured.measure import Measurement, measure
 from nas.profiler.tables.growth import grow
-from nas.profiler.tables.table import Predictor, Table, describe
+from nas.profiler.tables.predictor import Predictor
+from nas.profiler.tables.rows import part_workload
+from nas.profiler.tables.table import Table
 from nas.resources import replacing
 from nas.runs.folder import picks_of
 from nas.runs.latency_model import LatencyModel
@@ -40,7 +42,7 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
     """Predicts latencies from measured layers, where the budget limits latency.
 
     The table of this device is used if it holds layers of this space at this clip shape: the one in
-    `profiles/`, where `nas profile --space` puts it, with the one that ships. Else layers of the
+    `profiles/`, where `nas latency grow` puts it, with the one that ships. Else layers of the
     space are measured for a limited time. What is predicted from is kept in the run folder, so that
     a resumed search rejects what it rejected before; growth that was cut short goes on. Layers that
     no table holds are interpolated from measured ones of the same operator.
@@ -83,7 +85,7 @@ def predicted(predictor: Predictor | None) -> Callable[[Candidate], dict[str, fl
 def _is_of_space(table: Table, plan: Plan) -> bool:
     rng = np.random.default_rng(plan.settings.seed)
     drawn = [plan.space.decode(plan.space.sample_params(rng)) for _ in range(DRAWN)]
-    keys = [describe(part).key for architecture in drawn for part in architecture.parts()]
+    keys = [part_workload(part).key for architecture in drawn for part in architecture.parts()]
     covered = sum(key in table.rows for key in keys) / len(keys)
     return covered >= COVERED and len(table.networks) >= NETWORKS
 

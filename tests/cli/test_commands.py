@@ -19,7 +19,11 @@ from nas.cli.options import clip_shape, seconds
 from nas.errors import Interrupted, NasError
 from nas.runs.settings import Settings
 
-COMMANDS = [command.name for command in app.registered_commands]
+COMMANDS = {(command.name,): command for command in app.registered_commands} | {
+    (group.name, command.name): command
+    for group in app.registered_groups
+    for command in group.typer_instance.registered_commands
+}
 
 
 class Done(NamedTuple):
@@ -42,14 +46,15 @@ def nas(*arguments: str) -> Done:
 
 
 def test_every_command_has_an_example_in_its_help() -> None:
-    for command in app.registered_commands:
-        assert command.callback and "Example: `nas " in (command.callback.__doc__ or ""), command.name
-    assert set(COMMANDS) == {"search", "space", "profile", "import-latency", "report", "export", "list"}
+    for words, command in COMMANDS.items():
+        assert command.callback and f"Example: `nas {' '.join(words)}" in (command.callback.__doc__ or "")
+    tables = {("latency", name) for name in ("grow", "export", "import", "references")}
+    assert set(COMMANDS) == {(name,) for name in ("search", "space", "profile", "report", "export", "list")} | tables
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_is_printed(command: str) -> None:
-    done = nas(command, "--help")
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_is_printed(command: tuple[str, ...]) -> None:
+    done = nas(*command, "--help")
     assert done.returncode == 0 and "Example" in done.stdout
 
 
@@ -90,14 +95,14 @@ def test_help_of_search_says_when_it_ends() -> None:
         (["space", "tiny", "--budget", "2..1ms"], "budget '2..1ms' is an empty range"),
         (
             ["profile", "hybird"],
-            "nearest: hybrid (a search space, for nas search hybrid and nas profile --space hybrid)",
+            "nearest: hybrid (a search space, for nas search hybrid and nas latency grow hybrid)",
         ),
         (["profile", "vov3dl"], "a name that nas list prints; nearest: vov3d_l, vov3d_m"),
         (
             ["profile", "tiny"],
             "'tiny' is the name of a search space; allowed: a path, a reference network, or the search",
         ),
-        (["profile", "--space", "vov3d_l"], "search space 'vov3d_l' is the name of a reference network"),
+        (["latency", "grow", "vov3d_l"], "search space 'vov3d_l' is the name of a reference network"),
         (["search", "vov3d_l"], "or the reference network in nas search --around vov3d_l and nas profile vov3d_l"),
         (["search", "hybird"], "one of conv, hybrid, swin, tiny, vit; nearest: hybrid"),
         (["search", "--resume", "runs/a", "--dry-run"], "--dry-run does not go with --resume; allowed: --trials, --t"),
@@ -108,7 +113,7 @@ def test_help_of_search_says_when_it_ends() -> None:
         ),
         (["search", "--edits", "3"], "edits 3 are of no network; allowed: --edits beside --around"),
         (["search", "--gpus-per-trial", "much"], "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or"),
-        (["search", "--around", "tiny"], "or the search space in nas search tiny and nas profile --space tiny"),
+        (["search", "--around", "tiny"], "or the search space in nas search tiny and nas latency grow tiny"),
     ],
 )
 def test_bad_input_gets_a_sentence_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(arguments: list[str], words: 
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("arguments", [["-h"], ["search", "-h"]])
+@pytest.mark.parametrize("arguments", [["-h"], ["search", "-h"], ["latency", "grow", "-h"]])
 def test_h_is_help(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["nas", *arguments])
     with pytest.raises(SystemExit, match=r"^0$"):

@@ -1,4 +1,4 @@
-"""`nas profile` and `nas import-latency` as a user types them."""
+"""`nas profile` as a user types it."""
 
 import csv
 import io
@@ -155,11 +155,11 @@ def test_batches_are_measured_one_by_one(
         (["vov3d_l", "--json", "--csv", "-"], "would both be printed"),
         (["vov3d_l", "--html", "no/folder.html"], "html 'no/folder.html' cannot be written"),
         (["vov3d_l", "--runtime", "jit"], "runtime 'jit' is unknown"),
-        (["vov3d_l", "--frames", "4"], "frames '4' is of no search space"),
-        (["vov3d_l", "--space", "tiny"], "'vov3d_l' stands beside --space tiny"),
-        (["--space", "tiny", "--time", "5"], "time '5' is not a time"),
-        (["--space", "tiny", "--compile"], "with compile is not allowed"),
-        (["--no-measure"], "nothing to profile is named"),
+        (["vov3d_l", "--no-measure", "--batch", "4"], "--batch does not go with --no-measure; allowed: one of them"),
+        (["vov3d_l", "--no-measure", "--compile"], "--compile does not go with --no-measure"),
+        (["vov3d_l", "--no-measure", "--max-seconds", "5"], "--max-seconds does not go with --no-measure"),
+        (["vov3d_l", "--by", "operator", "--depth", "2"], "depth 2 is of no path of operators; allowed: --depth with"),
+        (["vov3d_l", "--compare", "--csv", "-"], "csv '-' would leave no place for --compare; allowed: one of them"),
     ],
 )
 def test_bad_input_gets_a_sentence(
@@ -172,35 +172,3 @@ def test_bad_input_gets_a_sentence(
     nas("profile", *arguments, monkeypatch=monkeypatch, code=2)
     out, err = capsys.readouterr()
     assert out == "" and words in err.replace("\n", " ") and len(err.strip().splitlines()) == 1
-
-
-def test_a_space_grows_a_table_that_is_gone_on_with(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--frames", "4", "--size", "16", "--time", "2s", "--threads", "1", "--device", "cpu"]
-    nas("profile", "--space", "tiny", *arguments, monkeypatch=monkeypatch)
-    (path,) = (folder / "profiles").glob("*.b1.t1.csv")
-    known = path.read_text().splitlines()
-    assert len(known) > 4 and f"are in profiles/{path.name}" in capsys.readouterr().out
-    nas("profile", "--space", "tiny", *arguments, monkeypatch=monkeypatch)
-    assert len(path.read_text().splitlines()) >= len(known)
-
-
-def test_latencies_of_another_device_become_its_table(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from nas.profiler.tables.remote import export_parts
-    from nas.space import SearchSpace
-
-    export_parts([SearchSpace.load("tiny").sample(0)], "list.csv")
-    rows = list(csv.DictReader(io.StringIO(Path("list.csv").read_text())))
-    rows[0]["ms"] = "2.5"
-    with open("filled.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    nas("import-latency", "filled.csv", "--device", "pixel-8.fp16", monkeypatch=monkeypatch)
-    assert "1 layers and 0 networks are in profiles/pixel-8.fp16.csv" in capsys.readouterr().out
-    assert "2.5" in (folder / "profiles" / "pixel-8.fp16.csv").read_text()
-    nas("import-latency", "list.csv", "--device", "pixel-8.fp16", monkeypatch=monkeypatch, code=2)
-    assert "has no milliseconds" in capsys.readouterr().err

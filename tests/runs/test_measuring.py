@@ -11,7 +11,8 @@ from rich.console import Console
 from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.profiler.measured.device import Conditions, available_cores
-from nas.profiler.tables.table import Row, Table, pieces, whole
+from nas.profiler.tables.rows import Row, network_workload, part_workloads
+from nas.profiler.tables.table import Table
 from nas.runs import measuring
 from nas.runs.measuring import DRAFT, TABLE, latency_predictor, predicted
 from nas.space import SearchSpace
@@ -31,10 +32,10 @@ def plan(budget: str = "30ms") -> Any:
 def fill(table: Table, ms: float) -> None:
     """Every layer takes so long, and a network the sum of its layers."""
     for architecture in SAMPLE:
-        layers = pieces(architecture)
-        for piece in layers:
-            table.add(Row(piece, ms, 0.01, 5))
-        table.add(Row(whole(architecture), ms * len(layers), 0.01, 5))
+        layers = part_workloads(architecture)
+        for workload in layers:
+            table.add(Row(workload, ms, 0.01, 5))
+        table.add(Row(network_workload(architecture), ms * len(layers), 0.01, 5))
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_a_table_is_grown_once_and_kept_in_the_run(grown: list[dict[str, Any]], 
         predictor = latency_predictor(plan(), tmp_path)
         assert predictor
         found = predictor.predict(SAMPLE[0])
-        assert found.ms == pytest.approx(2 * len(pieces(SAMPLE[0]))) and found.low <= found.ms <= found.high
+        assert found.ms == pytest.approx(2 * len(part_workloads(SAMPLE[0]))) and found.low <= found.ms <= found.high
     assert grown == [{"max_seconds": 60.0, "networks": 12, "known": 0}]
     assert (tmp_path / TABLE).exists() and not (tmp_path / DRAFT).exists()
     columns = predicted(predictor)(SimpleNamespace(architecture=SAMPLE[0]))  # type: ignore[arg-type]
@@ -72,7 +73,7 @@ def test_a_table_is_grown_once_and_kept_in_the_run(grown: list[dict[str, Any]], 
 
 def test_growth_that_was_cut_short_goes_on(grown: list[dict[str, Any]], tmp_path: Path) -> None:
     table = Table.under(Conditions("cpu", "fp32", 1, available_cores()))
-    table.add(Row(pieces(SAMPLE[0])[0], 2.0, 0.01, 5))
+    table.add(Row(part_workloads(SAMPLE[0])[0], 2.0, 0.01, 5))
     table.save(tmp_path / DRAFT)
     latency_predictor(plan(), tmp_path)
     assert grown[0]["known"] == 1
@@ -86,7 +87,7 @@ def test_the_table_of_the_device_is_used_where_it_is_one_of_the_space(
     table.save(tmp_path / "profiles" / f"{table.device}.csv")
     predictor = latency_predictor(plan(), tmp_path)
     assert predictor and grown == []
-    assert predictor.predict(SAMPLE[0]).ms == pytest.approx(3 * len(pieces(SAMPLE[0])))
+    assert predictor.predict(SAMPLE[0]).ms == pytest.approx(3 * len(part_workloads(SAMPLE[0])))
 
     other = plan()
     other.space = SearchSpace.load("hybrid")

@@ -4,7 +4,10 @@ or ONNX Runtime.
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -85,12 +88,54 @@ def export(target: Target, conditions: Conditions, graph: Path) -> None:
     Raises:
         NasError: The target cannot be exported, with the exporter's message.
     """
-    model = target.build().eval()
     args, kwargs = target.example(batch=conditions.batch)
-    with torch.inference_mode(), target.explained("ONNX export"):
-        program = torch.onnx.export(model, args, kwargs=kwargs, dynamo=True, verbose=False)
-    assert program is not None
-    program.save(graph)
+    with target.explained("ONNX export"):
+        write_onnx(target.build(), args, graph, kwargs, one_file=False)
+
+
+def write_onnx(
+    module: torch.nn.Module,
+    args: tuple[torch.Tensor, ...],
+    path: Path,
+    kwargs: Mapping[str, torch.Tensor] | None = None,
+    *,
+    one_file: bool = True,
+) -> None:
+    """Writes a module in eval mode as an ONNX file, without a word of the exporter about itself.
+
+    Args:
+        module: What is exported.
+        args: Of its forward.
+        path: The file.
+        kwargs: Of its forward.
+        one_file: Whether the weights lie in the file, which ends at 2 GB, or may lie beside it.
+    """
+    with torch.inference_mode(), _quiet_exporter():
+        torch.onnx.export(
+            module.eval(),
+            args,
+            path,
+            kwargs=dict(kwargs or {}),
+            dynamo=True,
+            external_data=not one_file,
+            verbose=False,
+        )
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Hides what the exporter says on every export about torchvision's operators and torch's own
+    old calls.
+    """
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _onnx_forward(target: Target, conditions: Conditions, graph: Path) -> Callable[[], object]:

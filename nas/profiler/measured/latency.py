@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.03  # of the median: how far the ends of its confidence interval may lie from it
@@ -110,50 +108,6 @@ class Paired:
         return self.reference_ms / self.fastest_ms - 1
 
 
-class ReferenceNetwork(nn.Module):
-    """The fixed network beside every measurement: convolution, attention over space and an MLP,
-    three times.
-
-    It has 0.24 * 10^9 multiply-adds and takes some ten milliseconds on two cores. It must not
-    change: ratios to another network cannot be compared.
-    """
-
-    WIDTH = 32
-    INPUT = (1, WIDTH, 8, 14, 14)
-
-    def __init__(self) -> None:
-        super().__init__()
-        c, blocks = self.WIDTH, range(3)
-        self.convolutions = nn.ModuleList(nn.Conv3d(c, c, 3, padding=1) for _ in blocks)
-        self.qkv = nn.ModuleList(nn.Linear(c, 3 * c) for _ in blocks)
-        self.mlps = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(c), nn.Linear(c, 4 * c), nn.GELU(), nn.Linear(4 * c, c)) for _ in blocks
-        )
-
-    def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        frames, height, width = x_BCTHW.shape[2:]
-        for convolution, qkv, mlp in zip(self.convolutions, self.qkv, self.mlps, strict=True):
-            x_BCTHW = x_BCTHW + convolution(x_BCTHW)
-            x_TNC = x_BCTHW.flatten(3).permute(0, 2, 3, 1).flatten(0, 1)
-            q, k, v = qkv(x_TNC).chunk(3, dim=-1)
-            x_TNC = x_TNC + F.scaled_dot_product_attention(q, k, v)
-            x_TNC = x_TNC + mlp(x_TNC)
-            x_BCTHW = x_TNC.reshape(-1, frames, height, width, self.WIDTH).permute(0, 4, 1, 2, 3).contiguous()
-        return x_BCTHW
-
-
-def reference_run(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
-    """Returns one forward of the reference network."""
-    network = ReferenceNetwork().to(device, dtype).eval()
-    clip = torch.randn(ReferenceNetwork.INPUT, device=device, dtype=dtype)
-
-    @torch.inference_mode()
-    def run() -> object:
-        return network(clip)
-
-    return run
-
-
 def median_interval(samples: Sequence[float]) -> tuple[float, float] | None:
     """Returns the confidence interval of the median that order statistics give, whatever the
     distribution.
@@ -229,7 +183,7 @@ def time_pairs(
 
     Args:
         run: One forward or training step.
-        reference: What `reference_run` returned.
+        reference: One forward of the reference network, as `reference_run` returns it.
         device: Where both compute.
         max_seconds: Time for warm-up and pairs together; a pair that would not end in time is not
             begun, except for the first.
@@ -282,10 +236,11 @@ def _known(samples: Sequence[float]) -> bool:
 
 def _timer(device: torch.device) -> Callable[[Callable[[], object]], float]:
     """Returns what times one call, in milliseconds."""
-    return _cuda_timer(device) if device.type == "cuda" else _cpu_timed
+    return _cuda_timer(device) if device.type == "cuda" else cpu_timed
 
 
-def _cpu_timed(run: Callable[[], object]) -> float:
+def cpu_timed(run: Callable[[], object]) -> float:
+    """Milliseconds of one call by the wall clock."""
     begin = perf_counter()
     run()
     return (perf_counter() - begin) * 1e3
@@ -293,9 +248,7 @@ def _cpu_timed(run: Callable[[], object]) -> float:
 
 def _cuda_timer(device: torch.device) -> Callable[[Callable[[], object]], float]:
     stream = torch.cuda.current_stream(device)
-    # Writing twice the size of the cache leaves no line of weights or activations in it.
-    flush = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.int8, device=device)
-
+    flush = cache_flush(device)
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
 
     def timed(run: Callable[[], object]) -> float:
@@ -310,3 +263,9 @@ def _cuda_timer(device: torch.device) -> Callable[[Callable[[], object]], float]
         return float(begin.elapsed_time(end))
 
     return timed
+
+
+def cache_flush(device: torch.device) -> torch.Tensor:
+    """What leaves nothing of weights and activations in a GPU's L2 cache when it is written to."""
+    size = 2 * torch.cuda.get_device_properties(device).L2_cache_size
+    return torch.empty(size, dtype=torch.int8, device=device)

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from nas.errors import NasError, one_line, out_of_memory
+from nas.profiler.measured.calibration import reference_run
 from nas.profiler.measured.device import Conditions, environment, pin
 from nas.profiler.measured.disturbance import Watch, gpu_state
 from nas.profiler.measured.execution import export, load_code, prepare
-from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, reference_run, time_pairs
+from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, time_pairs
 from nas.profiler.measured.memory import peak_bytes
 from nas.profiler.measured.process import serve
 from nas.profiler.target import Target

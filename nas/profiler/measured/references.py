@@ -17,7 +17,7 @@ from nas.profiler.measured.device import Conditions
 from nas.profiler.measured.measure import measure
 from nas.resources import resource_folder, resource_names
 
-COLUMNS = (
+TABLE_COLUMNS = (
     "network",
     "input",
     "params",
@@ -69,7 +69,7 @@ def measure_references(
         if name not in known:
             raise NasError(f"reference network {name!r} is unknown; allowed: {', '.join(known)}")
     path = folder / f"{conditions.name}.csv"
-    table = _read(path) if path.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    table = _read(path) if path.is_file() else pd.DataFrame(columns=list(TABLE_COLUMNS))
     wanted = [name for name in names or known if name not in set(table["network"])]
     top1 = published().set_index("network")["top1"]
     # The cheapest first, so that an interrupted table has the most rows.
@@ -111,6 +111,6 @@ def _read(path: Path) -> pd.DataFrame:
         raise NasError(
             f"table {str(path)!r} cannot be read ({error}); allowed: a table of reference networks"
         ) from None
-    if missing := [name for name in COLUMNS if name not in table]:
-        raise NasError(f"table {str(path)!r} has no column {missing[0]!r}; allowed: {', '.join(COLUMNS)}")
+    if missing := [name for name in TABLE_COLUMNS if name not in table]:
+        raise NasError(f"table {str(path)!r} has no column {missing[0]!r}; allowed: {', '.join(TABLE_COLUMNS)}")
     return table.fillna({"top1": "", "flags": ""})

@@ -1,7 +1,7 @@
 """The maths behind a predicted latency: layers that were not measured, the overhead of a network,
 the interval.
 
-Numbers in, numbers out: nothing here knows torch, files or devices. `nas.profiler.tables.table`
+Numbers in, numbers out: nothing here knows torch, files or devices. `nas.profiler.tables.predictor`
 brings the measurements.
 """
 
@@ -49,12 +49,15 @@ class Encoding:
     """Features of layers: logarithms of their numbers, and one column per label of their options.
 
     Columns are learnt from the layers that it is made for, and standardised; a label that none of
-    them has is zero in all columns of its option.
+    them has is zero in all columns of its option, and where all of them have a number, a layer
+    without one counts as their mean.
     """
 
     def __init__(self, numbers: Array, options: Sequence[Mapping[str, str]]) -> None:
         names = sorted({name for option in options for name in option})
-        self.numeric = [name for name in names if all(_is_number(option.get(name, "")) for option in options)]
+        self.numeric = [
+            name for name in names if not any(math.isnan(_number(option.get(name, ""))) for option in options)
+        ]
         self.labels: list[tuple[str, str]] = []
         for name in names:
             labels = sorted({option.get(name, "") for option in options})
@@ -68,7 +71,7 @@ class Encoding:
     def _raw(self, numbers: Array, options: Sequence[Mapping[str, str]]) -> Array:
         columns = [np.log1p(numbers)]
         if self.numeric:
-            values = [[float(option.get(name, 0)) for name in self.numeric] for option in options]
+            values = [[_number(option.get(name, "")) for name in self.numeric] for option in options]
             columns.append(np.log1p(np.array(values, dtype=float)))
         if self.labels:
             marks = [[float(option.get(name, "") == label) for name, label in self.labels] for option in options]
@@ -78,14 +81,16 @@ class Encoding:
     def __call__(self, numbers: Array, options: Sequence[Mapping[str, str]]) -> Array:
         """Returns (layers, features)."""
         standard: Array = (self._raw(numbers, options) - self.mean)[:, self.used] / self.spread
-        return standard
+        return np.nan_to_num(standard, nan=0.0)
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float:
+    """A number from 0; NaN for any other text, such as that of an option that is not set."""
     try:
-        return float(text) >= 0
+        value = float(text)
     except ValueError:
-        return False
+        return math.nan
+    return value if 0 <= value < math.inf else math.nan
 
 
 class GaussianProcess:
@@ -183,20 +188,20 @@ class Overhead:
         """Fits the least sum of absolute relative errors, which a few disturbed measurements do not
         move.
 
-        The spread is the conformal quantile of the absolute logarithmic residuals. Below 3 networks
-        nothing is fitted; below 9 the quantile does not exist and the spread is at least
-        `UNFITTED`.
+        The spread is the conformal quantile of the absolute logarithmic errors of each network as
+        predicted from the others (the jackknife of arXiv 1905.02928). Below 3 networks nothing is
+        fitted; below 9 the quantile does not exist and the spread is at least `UNFITTED`.
         """
         sums, measured = np.array(sums_ms, dtype=float), np.array(measured_ms, dtype=float)
         n = len(sums)
         if n < 3:
             return cls()
-        fixed, scale = _least_absolute(np.stack([np.ones(n), sums], axis=1) / measured[:, None])
-        if fixed < 0 or scale <= 0:  # a forward cannot cost less than nothing beside its layers
-            fixed, scale = 0.0, float(np.median(measured / sums))
-        residuals = np.sort(np.abs(np.log(measured / (fixed + scale * sums))))
+        fixed, scale = _line(sums, measured)
+        others = [_line(np.delete(sums, i), np.delete(measured, i)) for i in range(n)]
+        predicted = np.array([[1.0, own] @ np.array(line) for own, line in zip(sums, others, strict=True)])
+        errors = np.sort(np.abs(np.log(measured / predicted)))
         rank = math.ceil((n + 1) * COVERAGE)
-        return cls(fixed, scale, float(residuals[rank - 1]) if rank <= n else max(UNFITTED, float(residuals[-1])))
+        return cls(fixed, scale, float(errors[rank - 1]) if rank <= n else max(UNFITTED, float(errors[-1])))
 
     def predict(self, ms: Sequence[float], deviations: Sequence[float]) -> Prediction:
         """Predicts a network.
@@ -212,6 +217,14 @@ class Overhead:
         predicted = self.fixed + self.scale * total
         covered = sum(d == 0 for d in deviations) / len(deviations)
         return Prediction(predicted, predicted * math.exp(-width), predicted * math.exp(width), covered)
+
+
+def _line(sums: Array, measured: Array) -> tuple[float, float]:
+    """The fixed part and the scale that fit best."""
+    fixed, scale = _least_absolute(np.stack([np.ones(len(sums)), sums], axis=1) / measured[:, None])
+    if fixed < 0 or scale <= 0:  # a forward cannot cost less than nothing beside its layers
+        return 0.0, float(np.median(measured / sums))
+    return fixed, scale
 
 
 def _least_absolute(rows: Array, steps: int = 50) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 back as a list.
 
 `export_parts` writes a CSV file with a line for every layer and network, the columns of a latency
-table with `ms`, `error` and `runs` left empty; `write_onnx` writes what each line is about as
+table with `ms`, `error` and `runs` left empty; `export_onnx` writes what each line is about as
 `<key>.onnx`. On the device every file is timed with whatever runtime it has, `ms` is filled in, and
 `import_latency` makes a table of it. A table that holds some whole networks as well predicts with a
 fitted overhead and an interval that is known, so export about thirty of them.
@@ -10,11 +10,8 @@ fitted overhead and an interval that is known, so export about thirty of them.
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +22,11 @@ from torch import nn
 from nas.architecture import Architecture, Part
 from nas.errors import NasError
 from nas.models.network import build, build_part, part_inputs
+from nas.profiler.measured.execution import write_onnx
 from nas.profiler.tables.growth import NETWORKS
-from nas.profiler.tables.table import Piece, Table, pieces, read_lines, read_rows, whole, write_rows
+from nas.profiler.tables.rows import Workload, network_workload, part_workloads, read_lines, read_rows, write_rows
+from nas.profiler.tables.table import Table
+from nas.profiler.target import Target
 from nas.resources import replacing
 from nas.space import SearchSpace
 
@@ -41,28 +41,28 @@ def _layer(part: Part, batch: int) -> Made:
 
 
 def _network(architecture: Architecture, batch: int) -> Made:
-    entry = architecture.input
-    return build(architecture), (torch.randn(batch, entry.channels, entry.frames, *entry.size),)
+    clips, _ = Target.of(architecture).example(batch=batch)
+    return build(architecture), clips
 
 
 def _listed(
     what: SearchSpace | Iterable[Architecture], networks: int, batch: int
-) -> dict[str, tuple[Piece, Callable[[], Made]]]:
+) -> dict[str, tuple[Workload, Callable[[], Made]]]:
     """Every different layer, and the first networks, by key: what it is, and how to make it."""
     architectures = [what.sample(seed) for seed in range(SAMPLES)] if isinstance(what, SearchSpace) else list(what)
-    found: dict[str, tuple[Piece, Callable[[], Made]]] = {}
+    found: dict[str, tuple[Workload, Callable[[], Made]]] = {}
     for architecture in architectures:
-        for part, piece in zip(architecture.parts(), pieces(architecture), strict=True):
-            found.setdefault(piece.key, (piece, partial(_layer, part, batch)))
+        for part, workload in zip(architecture.parts(), part_workloads(architecture), strict=True):
+            found.setdefault(workload.key, (workload, partial(_layer, part, batch)))
     for architecture in architectures[:networks]:
-        piece = whole(architecture)
-        found.setdefault(piece.key, (piece, partial(_network, architecture, batch)))
+        workload = network_workload(architecture)
+        found.setdefault(workload.key, (workload, partial(_network, architecture, batch)))
     return found
 
 
 def export_parts(
     what: SearchSpace | Iterable[Architecture], path: str | Path, *, networks: int = NETWORKS
-) -> list[Piece]:
+) -> list[Workload]:
     """Writes the list of what a device should time, with empty columns for its answers.
 
     Args:
@@ -73,20 +73,20 @@ def export_parts(
     Returns:
         What is listed.
     """
-    listed = [piece for piece, _ in _listed(what, networks, 1).values()]
+    listed = [workload for workload, _ in _listed(what, networks, 1).values()]
     with open(path, "w", newline="") as file:
-        write_rows(file, ((piece, "", "", "") for piece in listed))
+        write_rows(file, ((workload, "", "", "") for workload in listed))
     return listed
 
 
-def write_onnx(
+def export_onnx(
     what: SearchSpace | Iterable[Architecture],
     folder: str | Path,
     *,
     networks: int = NETWORKS,
     batch: int = 1,
-    progress: Callable[[Piece], None] | None = None,
-) -> tuple[list[Path], dict[Piece, str]]:
+    progress: Callable[[Workload], None] | None = None,
+) -> tuple[list[Path], dict[Workload, str]]:
     """Writes one ONNX file, `<key>.onnx`, for every line of `export_parts` that is not there yet.
 
     Weights are random: they do not change how long a layer takes. Layers take a map (batch, T, H,
@@ -116,39 +116,23 @@ def write_onnx(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    skipped: dict[Piece, str] = {}
-    for key, (piece, make) in _listed(what, networks, batch).items():
+    skipped: dict[Workload, str] = {}
+    for key, (workload, make) in _listed(what, networks, batch).items():
         path = folder / f"{key}.onnx"
         if not path.exists():
             module, arguments = make()
             try:
-                with replacing(path) as draft, _quiet_exporter():
-                    torch.onnx.export(module.eval(), arguments, draft, dynamo=True, external_data=False, verbose=False)
+                with replacing(path) as draft:
+                    write_onnx(module, arguments, draft)
             except OSError:  # of the folder, not of the layer
                 raise
             except Exception as error:  # the exporter raises types of many packages
-                skipped[piece] = _reason(error)
+                skipped[workload] = _reason(error)
             else:
                 written.append(path)
         if progress:
-            progress(piece)
+            progress(workload)
     return written, skipped
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Hides what the exporter says on every export about torchvision's operators and torch's own
-    old calls.
-    """
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _reason(error: BaseException) -> str:
@@ -180,10 +164,10 @@ def import_latency(path: str | Path, device: str) -> Table:
     table = Table(device)
     lines: dict[str, int] = {}
     for i, row in read_rows(read_lines(path), where):
-        first = lines.setdefault(row.piece.key, i)
-        if first != i and not math.isclose(table.rows[row.piece.key].ms, row.ms):
+        first = lines.setdefault(row.workload.key, i)
+        if first != i and not math.isclose(table.rows[row.workload.key].ms, row.ms):
             raise NasError(
-                f"{where}, line {i}: ms {row.ms:g} of {row.piece.key!r} differs from that of line {first}; "
+                f"{where}, line {i}: ms {row.ms:g} of {row.workload.key!r} differs from that of line {first}; "
                 f"allowed: one line for each layer"
             )
         table.add(row)

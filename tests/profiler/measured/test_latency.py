@@ -9,12 +9,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.profiler.measured import latency
+from nas.profiler.measured.calibration import ReferenceNetwork, reference_run
 from nas.profiler.measured.latency import (
     Latency,
     Paired,
-    ReferenceNetwork,
     median_interval,
-    reference_run,
     time_forward,
     time_pairs,
 )

@@ -23,6 +23,16 @@ def test_encoding_of_an_unknown_label_is_that_of_none() -> None:
     assert encode(numbers[:1], [{"variant": "c"}])[0, 1:] == pytest.approx([-1, -1])
 
 
+@pytest.mark.parametrize("option", [{"heads": "null"}, {"heads": "inf"}, {"heads": "-1"}, {}])
+def test_option_that_is_a_number_elsewhere_and_none_here_counts_as_the_mean(option: dict[str, str]) -> None:
+    numbers = np.array([[10.0], [10.0], [10.0]])
+    encode = Encoding(numbers, [{"heads": "2"}, {"heads": "4"}, {"heads": "8"}])
+    assert encode(numbers[:1], [option]).tolist() == [[0.0]]
+    regression = LayerRegression(np.array([[10.0], [20.0], [30.0]]), [{"heads": n} for n in "248"], [1.0, 2.0, 3.0])
+    ms, deviation = regression.predict(np.array([[20.0]]), [option])
+    assert 0 < ms[0] < 10 and deviation[0] > 0
+
+
 def test_encoding_leaves_out_an_option_of_too_many_labels() -> None:
     numbers = np.arange(20.0)[:, None]
     encode = Encoding(numbers, [{"tubes": f"[{i}]"} for i in range(20)])
@@ -90,6 +100,14 @@ def test_spread_is_the_conformal_quantile() -> None:
     overhead = Overhead.fit(sums, measured)
     assert overhead.scale == pytest.approx(1, abs=0.01)
     assert overhead.spread == pytest.approx(math.log(1.2), abs=0.01)
+
+
+def test_spread_is_of_networks_that_the_fit_leaves_out() -> None:
+    """A line through (1, 1), eight times, and (10, 20) meets all nine. Without the last one, the
+    least solution is 0.5 + 0.5 x, which says 5.5 at 10.
+    """
+    overhead = Overhead.fit([1.0] * 8 + [10.0], [1.0] * 8 + [20.0])
+    assert overhead.spread == pytest.approx(math.log(20 / 5.5), rel=1e-3)
 
 
 def test_prediction_adds_layers_and_says_how_many_were_measured() -> None:

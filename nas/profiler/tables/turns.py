@@ -1,0 +1,218 @@
+"""What the fresh process of `nas.profiler.tables.growth` does: it times layers in turn.
+
+A layer that runs again and again by itself is faster, or slower, than between its neighbours: its
+weights stay in the caches, its input is old. So layers are timed in turn, some at a time, each on a
+copy of its input made just before, and a fixed reference computation opens and closes every turn.
+What is kept of a layer is its shortest time over that of the reference in the same turns: a phase
+in which the machine is slow divides out, and what other processes take of the cores, which only
+ever adds, falls away. Medians stay disturbed for as long as there is a neighbour.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.architecture import Architecture, Part
+from nas.errors import NasError, out_of_memory
+from nas.models.network import build, build_part, part_inputs
+from nas.profiler.measured.calibration import reference_block
+from nas.profiler.measured.device import Conditions, pin
+from nas.profiler.measured.latency import cache_flush, cpu_timed
+from nas.profiler.measured.process import serve
+from nas.profiler.target import Target
+
+TOGETHER = 16  # layers timed in turn, about as many as a network has
+WARM_UP, FEWEST, MOST = 2, 5, 60  # turns
+LAYER_SECONDS, NETWORK_SECONDS = 0.08, 1.0  # for the turns, per layer or network, once there are enough of them
+TOLERANCE = 0.03  # turns end when the third shortest time of all jobs is within this of the shortest
+DISTURBED = 0.1  # where it is further away than this, other processes are at work, and turns go on for
+PATIENCE = 3  # times as long
+
+Job = tuple[Callable[[], tuple[Tensor, ...]], Callable[..., object]]  # makes the arguments, untimed; is timed
+
+
+@dataclass(frozen=True)
+class TurnsRequest:
+    """What is to be timed.
+
+    Attributes:
+        conditions: How; those of the first request stay.
+        architectures: Their documents.
+        layers: Indices of an architecture and of one of its parts.
+        networks: Indices of architectures, each timed as a whole after all layers.
+        seconds: What has not begun by then is left out.
+    """
+
+    conditions: Conditions
+    architectures: list[dict[str, Any]]
+    layers: list[tuple[int, int]]
+    networks: list[int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One layer or network as timed.
+
+    Attributes:
+        index: Its position among the layers, or behind them among the networks, of the request.
+        share: Its shortest time over the shortest of the reference in the same turns.
+        error: How far above its shortest time the third shortest is, as a share.
+        runs: Turns.
+        reference_ms: The shortest time of the reference, in milliseconds.
+    """
+
+    index: int
+    share: float
+    error: float
+    runs: int
+    reference_ms: float
+
+
+class Bench:
+    """A pinned process that makes layers and networks and times them beside the reference."""
+
+    def __init__(self, conditions: Conditions) -> None:
+        pin(conditions.threads)
+        torch.set_num_threads(conditions.threads)
+        self.device, self.dtype, self.batch = conditions.resolved, conditions.torch_dtype, conditions.batch
+        self.reference: Job = tuple, reference_block(self.device, self.dtype)
+        if self.device.type == "cuda":
+            self.flush = cache_flush(self.device)
+        else:
+            # glibc keeps freed memory for itself once it has seen large blocks come and go, as
+            # networks have them.
+            for _ in range(3):
+                torch.empty(30_000_000, dtype=torch.int8).fill_(1)
+
+    def layer(self, part: Part) -> Job:
+        """One forward of a part on a fresh copy of its input."""
+
+        def random(*shape: int) -> Tensor:
+            return torch.randn(shape, device=self.device, dtype=self.dtype)
+
+        x, *stem = part_inputs(part, random, self.batch)
+        with self.device:
+            module = build_part(part)
+        return lambda: (x.clone(), *stem), module.to(self.dtype).eval()
+
+    def network(self, architecture: Architecture) -> Job:
+        """One forward of a whole network."""
+        clips, _ = Target.of(architecture).example(self.device, self.dtype, self.batch)
+        model = build(architecture, device=self.device).to(self.dtype).eval()
+
+        def prepare() -> tuple[Tensor, ...]:
+            if self.device.type == "cuda":  # from an idle device whose cache holds nothing of the network
+                self.flush.zero_()
+                torch.cuda.synchronize(self.device)
+            return clips
+
+        return prepare, model
+
+    @torch.inference_mode()
+    def run(self, jobs: Sequence[Job], seconds: float) -> list[list[float]]:
+        """Times the reference and the jobs in turn, as `time_turns` does."""
+        for _ in range(WARM_UP):
+            self._timed(jobs)
+        return time_turns(lambda: self._timed([self.reference, *jobs, self.reference]), seconds)
+
+    def _timed(self, jobs: Sequence[Job]) -> list[float]:
+        """Milliseconds of each job."""
+        if self.device.type == "cuda":
+            return self._timed_on_gpu(jobs)
+        times = []
+        for prepare, run in jobs:
+            arguments = prepare()
+            times.append(cpu_timed(partial(run, *arguments)))
+        return times
+
+    def _timed_on_gpu(self, jobs: Sequence[Job]) -> list[float]:
+        events = []
+        torch.cuda.synchronize(self.device)
+        for prepare, run in jobs:
+            arguments = prepare()
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            begin.record()
+            run(*arguments)
+            end.record()
+            events.append((begin, end))
+        torch.cuda.synchronize(self.device)
+        return [float(begin.elapsed_time(end)) for begin, end in events]
+
+
+def time_turns(turn: Callable[[], Sequence[float]], seconds: float) -> list[list[float]]:
+    """Repeats a turn until the shortest time of every job has been met again, or the time is up.
+
+    Args:
+        turn: Returns milliseconds: of the reference, of each job, and of the reference again.
+        seconds: For all turns; three times as long while other processes are at work.
+
+    Returns:
+        Milliseconds of every turn, first those of the reference (the faster of two), then those of
+        each job.
+    """
+    turns: list[list[float]] = []
+    begin = perf_counter()
+    while len(turns) < MOST:
+        before, *times, after = turn()
+        turns.append([min(before, after), *times])
+        spent = perf_counter() - begin
+        if len(turns) < FEWEST:
+            continue
+        error = max(_error(times) for times in zip(*turns, strict=True))
+        if error <= TOLERANCE or spent > seconds * (PATIENCE if error > DISTURBED else 1):
+            break
+    return [list(times) for times in zip(*turns, strict=True)]
+
+
+def _error(times: Sequence[float]) -> float:
+    """How far above the shortest time the third shortest is: 0 where the shortest is met again and
+    again.
+    """
+    shortest, _, third = heapq.nsmallest(3, times)
+    return third / shortest - 1
+
+
+def timed(bench: Bench, request: TurnsRequest) -> Iterator[Timed]:
+    """Times what is asked for, layers first, and yields each as soon as it is known.
+
+    Raises:
+        NasError: A layer or network does not fit into memory.
+    """
+    end = perf_counter() + request.seconds
+    architectures = [Architecture.parse(document) for document in request.architectures]
+    parts = [architectures[a].parts()[p] for a, p in request.layers]
+    groups: list[Sequence[Part | Architecture]] = [parts[i : i + TOGETHER] for i in range(0, len(parts), TOGETHER)]
+    groups += [[architectures[a]] for a in request.networks]
+    index = 0
+    for group in groups:
+        if perf_counter() > end:
+            return
+        try:
+            jobs = [bench.layer(each) if isinstance(each, Part) else bench.network(each) for each in group]
+            seconds = LAYER_SECONDS if isinstance(group[0], Part) else NETWORK_SECONDS
+            references, *times = bench.run(jobs, seconds * len(jobs))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise NasError(
+                f"a layer or network at batch {bench.batch} does not fit into memory; "
+                f"allowed: a smaller batch, input or network"
+            ) from None
+        reference = min(references)
+        for own in times:
+            yield Timed(index, min(own) / reference, _error(own), len(own), reference)
+            index += 1
+
+
+if __name__ == "__main__":
+    made = cache(Bench)  # by the first request, because it binds the process
+    serve(TurnsRequest, lambda request: timed(made(request.conditions), request))

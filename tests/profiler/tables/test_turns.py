@@ -1,0 +1,204 @@
+"""Turns of layers beside the reference: when they end, and what is kept of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from nas.architecture import Architecture, Part
+from nas.errors import NasError
+from nas.profiler.measured import latency
+from nas.profiler.measured.device import Conditions
+from nas.profiler.tables import turns
+from nas.profiler.tables.turns import Bench, Timed, TurnsRequest, time_turns, timed
+
+HERE = Conditions("cpu", "fp32", 1, 1)
+Make = Callable[..., Architecture]
+
+
+class Clock:
+    """A clock that only turns advance, by a second each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: Sequence[Sequence[float]]) -> None:
+        self.now = 0.0
+        self.turns = itertools.cycle(times)
+        monkeypatch.setattr(turns, "perf_counter", lambda: self.now)
+
+    def turn(self) -> Sequence[float]:
+        self.now += 1.0
+        return next(self.turns)
+
+
+def test_the_faster_of_two_references_stands_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = time_turns(Clock(monkeypatch, [[2.0, 10.0, 30.0, 3.0], [5.0, 10.0, 30.0, 2.0]]).turn, seconds=100)
+    assert found == [[2.0] * 5, [10.0] * 5, [30.0] * 5]
+
+
+@pytest.mark.parametrize(
+    ("usual", "shortest", "expected"),
+    [
+        # The third shortest is within 3 % of the shortest: the fewest turns are enough.
+        (10.25, 10.0, 5),
+        # 5 % away: the time ends the turns, after 10 s.
+        (10.5, 10.0, 11),
+        # 20 % away, others are at work: three times as long.
+        (12.0, 10.0, 31),
+    ],
+)
+def test_turns_end_when_the_shortest_time_is_known_or_the_time_is_up(
+    monkeypatch: pytest.MonkeyPatch, usual: float, shortest: float, expected: int
+) -> None:
+    times = [[1.0, shortest, 1.0]] + [[1.0, usual, 1.0]] * 99
+    assert len(time_turns(Clock(monkeypatch, times).turn, seconds=10)[1]) == expected
+
+
+def test_turns_wait_for_every_job_and_for_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known: the first job at once, the second after its third turn at 5 ms, the reference
+    after its third at 1 ms.
+    """
+    times = [[1.0, 9.0, 5.0, 2.0], *[[2.0, 9.0, 7.0, 2.0]] * 5, *[[1.0, 9.0, 5.0, 2.0]] * 9]
+    assert len(time_turns(Clock(monkeypatch, times).turn, seconds=100)[0]) == 8
+
+
+def test_no_more_turns_than_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [[1.0, float(2**i), 1.0] for i in range(100)]
+    assert len(time_turns(Clock(monkeypatch, times).turn, seconds=1e6)[1]) == turns.MOST
+
+
+class FakeBench:
+    """Jobs are what they are of; times are those given, the reference first."""
+
+    batch = 1
+
+    def __init__(self, *times: list[float]) -> None:
+        self.times = times
+        self.ran: list[tuple[list[Any], float]] = []
+
+    def layer(self, part: Part) -> Any:
+        return part.path
+
+    def network(self, architecture: Architecture) -> Any:
+        return architecture.hash
+
+    def run(self, jobs: list[Any], seconds: float) -> list[list[float]]:
+        self.ran.append((jobs, seconds))
+        return [self.times[0], *(self.times[1 + i % (len(self.times) - 1)] for i in range(len(jobs)))]
+
+
+def request(*architectures: Architecture, layers: Sequence[tuple[int, int]], **options: Any) -> TurnsRequest:
+    documents = [architecture.document() for architecture in architectures]
+    return TurnsRequest(HERE, documents, list(layers), **{"networks": [], "seconds": 60.0, **options})
+
+
+def answered(bench: FakeBench, wanted: TurnsRequest) -> list[Timed]:
+    return list(timed(bench, wanted))  # type: ignore[arg-type]
+
+
+def test_the_shortest_times_are_kept(architecture: Make) -> None:
+    bench = FakeBench([2.0, 1.0, 5.0, 1.5], [9.0, 3.0, 4.0, 3.3], [8.0, 8.0, 8.0, 8.0])
+    found = answered(bench, request(architecture(), layers=[(0, 1), (0, 0)]))
+    assert found == [
+        # 3 ms over 1 ms; the third shortest, 4 ms, is a third longer.
+        Timed(0, 3.0, pytest.approx(1 / 3), 4, 1.0),
+        Timed(1, 8.0, 0.0, 4, 1.0),
+    ]
+    assert [jobs for jobs, _ in bench.ran] == [["stages.0.layers.0", "stem"]]
+
+
+def test_layers_come_in_groups_and_networks_alone_after_them(architecture: Make) -> None:
+    first, second = architecture(layers=18), architecture()
+    bench = FakeBench([1.0] * 5, [2.0] * 5)
+    wanted = request(first, second, layers=[(0, i) for i in range(20)], networks=[1, 0])
+    assert [found.index for found in answered(bench, wanted)] == list(range(22))
+    assert [(len(jobs), seconds) for jobs, seconds in bench.ran] == [
+        (16, pytest.approx(16 * 0.08)),
+        (4, pytest.approx(4 * 0.08)),
+        (1, 1.0),
+        (1, 1.0),
+    ]
+    assert [jobs for jobs, _ in bench.ran[2:]] == [[second.hash], [first.hash]]
+
+
+def test_what_has_not_begun_in_time_is_left_out(monkeypatch: pytest.MonkeyPatch, architecture: Make) -> None:
+    """A group takes 10 s; within 15 s two begin."""
+    now = 0.0
+
+    class Slow(FakeBench):
+        def run(self, jobs: list[Any], seconds: float) -> list[list[float]]:
+            nonlocal now
+            now += 10.0
+            return super().run(jobs, seconds)
+
+    monkeypatch.setattr(turns, "perf_counter", lambda: now)
+    monkeypatch.setattr(turns, "TOGETHER", 1)
+    wanted = request(architecture(), layers=[(0, 0), (0, 1), (0, 2)], networks=[0], seconds=15.0)
+    assert [found.index for found in answered(Slow([1.0] * 5, [2.0] * 5), wanted)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (torch.OutOfMemoryError("full"), NasError, "at batch 1 does not fit into memory; allowed: a smaller batch"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate"), NasError, "does not fit into memory"),
+        (RuntimeError("no kernel"), RuntimeError, "no kernel"),
+    ],
+)
+def test_only_memory_that_runs_out_is_a_users_error(
+    architecture: Make, error: Exception, kind: type[Exception], message: str
+) -> None:
+    class Full(FakeBench):
+        def run(self, jobs: list[Any], seconds: float) -> list[list[float]]:
+            raise error
+
+    with pytest.raises(kind, match=message) as caught:
+        answered(Full(), request(architecture(), layers=[(0, 0)]))
+    assert type(caught.value) is kind
+
+
+def bench() -> Bench:
+    """One that does not bind this process to cores."""
+    made = Bench.__new__(Bench)
+    made.device, made.dtype, made.batch = torch.device("cpu"), torch.float32, 2
+    return made
+
+
+def test_reference_opens_and_closes_a_turn_and_arguments_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = 0.0, []
+
+    def job(name: str, seconds: float) -> turns.Job:
+        def prepare() -> tuple[torch.Tensor, ...]:
+            nonlocal now
+            now += 100.0
+            return (torch.zeros(3),)
+
+        def run(x: torch.Tensor) -> None:
+            nonlocal now
+            now += seconds
+            calls.append(name)
+
+        return prepare, run
+
+    monkeypatch.setattr(latency, "perf_counter", lambda: now)
+    made = bench()
+    made.reference = job("reference", 1.0)
+    found = made.run([job("a", 2.0), job("b", 3.0)], seconds=1e9)
+    assert found == [[1e3] * turns.FEWEST, [2e3] * turns.FEWEST, [3e3] * turns.FEWEST]
+    assert calls[:4] == ["a", "b", "a", "b"]  # warm-up
+    assert calls[4:8] == ["reference", "a", "b", "reference"]
+    assert len(calls) == 4 + 4 * turns.FEWEST
+
+
+def test_layers_run_on_a_fresh_copy_and_networks_on_a_clip_of_the_batch(architecture: Make) -> None:
+    made = bench()
+    prepare, run = made.layer(architecture().parts()[1])
+    (first,), (second,) = prepare(), prepare()
+    assert first.shape == (2, 4, 8, 8, 8) and torch.equal(first, second) and first.data_ptr() != second.data_ptr()
+    assert run(first).shape == first.shape  # type: ignore[attr-defined]
+    prepare, run = made.network(architecture())
+    (clip,) = prepare()
+    assert clip.shape == (2, 3, 4, 16, 16) and run(clip).shape == (2, 5)  # type: ignore[attr-defined]
+    assert not run.training  # type: ignore[attr-defined]
