@@ -15,6 +15,7 @@ import nas
 from nas.architecture import LAYERS, Architecture
 from nas.architecture.edits import single_edits
 from nas.architecture.registry import ENVIRONMENT
+from nas.models.testing import check_operator
 from nas.space import SearchSpace
 
 FILE = Path(__file__).parents[2] / "examples" / "add_an_operator.py"
@@ -58,6 +59,10 @@ def test_it_is_priced_as_its_formula_says_and_takes_edits(example: ModuleType) -
     base = nas.load("x3d_l")
     assert "stages.1.layers.0.op=temporal_conv" in single_edits(base)
     assert nas.build(architecture, device="meta")(torch.empty(2, 3, 4, 32, 32, device="meta")).shape == (2, 400)
+
+
+def test_it_passes_the_checks_of_an_operator(example: ModuleType) -> None:
+    check_operator(example.TemporalConv)
 
 
 def test_what_it_refuses_is_said_as_of_the_others(example: ModuleType) -> None:

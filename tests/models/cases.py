@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from nas.architecture import LAYERS, Config, DownsampleConfig, HeadConfig, LayerConfig, Part, Shape, StemConfig, Tube
 from nas.models.network import build_part
+from nas.models.testing import example_parts
 
 CLIP = Shape(3, 15, 21, 3)
 MAP = Shape(3, 5, 7, 32)
@@ -109,13 +110,8 @@ def default_cases(kind: type[Config]) -> Iterator[Case]:
     stand on.
     """
     if issubclass(kind, LayerConfig):
-        yield Case(kind.suited(MAP))
-        if kind.tokens_allowed:
-            yield Case(kind.suited(TOKENS), TOKENS)
-        if kind.class_tokens_allowed:
-            yield from (Case(kind.suited(shape), shape) for shape in (CLIP_TOKEN, FRAME_TOKENS))
-        if kind.strides_allowed:
-            yield Case(kind.suited(MAP.strided(STRIDED["stride"], STRIDED["width"])), **STRIDED)
+        for part in example_parts(kind):
+            yield Case(part.config, part.input, part.output.channels, part.stride)
     elif issubclass(kind, StemConfig):
         yield Case(kind.model_validate({}).fitted(CLIP), CLIP)
     elif issubclass(kind, DownsampleConfig):
