@@ -51,9 +51,14 @@ class SearchSpace:
     architecture refuses (say, heads that do not divide a width) is allowed in a space: `decode`
     raises ArchitectureError for it, and whatever draws at random draws again.
 
+    Everything that fills holes goes through `complete(choose)`, which asks `choose(hole)` for one
+    label after the other and only for holes that are active: an optimizer of your own needs no more
+    than that, with `encode` for a vector of fixed length where it wants one.
+
     Attributes:
         name: What the space is called in reports.
-        document: The document as it was read.
+        document: The plain document, with what it extends written out: all that `save` and a run
+            need to make the same space again.
         holes: Every hole that any assignment can have, in document order, with repeats at their
             longest.
         size: Exact number of assignments, refused combinations included.
