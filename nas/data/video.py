@@ -14,11 +14,20 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from nas.errors import NasError
+
+# Only a file itself is opened: no protocol, and no playlist, picture series or other format that
+# names further files. Formats of sound are here so that a file of sound is called that.
+_OPEN_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mjpeg,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,"
+    "rm,vc1,wtv,yuv4mpegpipe,apng,aac,aiff,flac,mp3,wav",
+}
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,8 @@ class VideoInfo:
 def probe(path: str | Path) -> VideoInfo:
     """Reads the header and decodes one frame.
 
-    The frame count is the header's, or the number of packets where the header has none; a damaged
-    file may hold fewer.
+    The frame count is the number of packets that are to be shown; of a damaged file fewer may
+    decode.
 
     Raises:
         NasError: the file cannot be read, or holds no video.
@@ -106,7 +115,10 @@ def _decode(path: str | Path, wanted: set[int], size: tuple[int, int]) -> tuple[
         for index, frame in enumerate(_frames(path, container, stream)):
             decoded += 1
             if index in wanted:
-                pictures[index] = _picture(frame, reformatter, size)
+                try:
+                    pictures[index] = _picture(frame, reformatter, size)
+                except (av.error.FFmpegError, ValueError) as error:
+                    raise _unreadable(path, error) from error
             if index == last:
                 break
     return pictures, decoded
@@ -131,11 +143,12 @@ def _quarter_turns(frame: VideoFrame) -> int:
 
 
 def _frame_count(path: str | Path) -> int:
+    """Packets that are to be shown. A header's count is none of the file: it is of the first
+    fragment, of before an edit, or missing.
+    """
     with _open(path) as (container, stream):
-        if stream.frames:
-            return int(stream.frames)
         try:
-            return max(1, sum(1 for packet in container.demux(stream) if packet.size))
+            return max(1, sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard))
         except av.error.FFmpegError as error:
             raise _unreadable(path, error) from error
 
@@ -157,20 +170,22 @@ def _frames(path: str | Path, container: InputContainer, stream: VideoStream) ->
 @contextmanager
 def _open(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        container = av.open(str(path))
-    except av.error.FFmpegError as error:
+        # Without the prefix, what stands before a colon in the name would be a protocol.
+        container = av.open(f"file:{path}", options=_OPEN_OPTIONS)
+    except (av.error.FFmpegError, ValueError) as error:
         raise _unreadable(path, error) from error
     with container:
-        if not container.streams.video:
+        streams = [each for each in container.streams.video if Disposition.attached_pic not in each.disposition]
+        if not streams:
             raise NasError(f"Cannot read video {str(path)!r}: it has no video stream.")
-        stream = container.streams.video[0]
+        stream = streams[0]
         if stream.codec_context is None:
             raise NasError(f"Cannot read video {str(path)!r}: its codec has no decoder here.")
         stream.codec_context.thread_count = 1
         yield container, stream
 
 
-def _unreadable(path: str | Path, error: av.error.FFmpegError | None) -> NasError:
+def _unreadable(path: str | Path, error: Exception | None) -> NasError:
     file = Path(path)
     if not file.exists():
         reason = "the file does not exist"
@@ -180,8 +195,10 @@ def _unreadable(path: str | Path, error: av.error.FFmpegError | None) -> NasErro
         reason = "the file is empty"
     elif isinstance(error, av.error.InvalidDataError) and _is_lfs_pointer(file):
         reason = "it is a git LFS pointer, not the video (run `git lfs pull`)"
+    elif isinstance(error, av.error.ArgumentError):
+        reason = "it is in no format of video in one file"
     else:
-        reason = (error.strerror if error is not None else None) or "no frame of it decodes"
+        reason = getattr(error, "strerror", None) or (str(error) if error else "no frame of it decodes")
     return NasError(f"Cannot read video {str(path)!r}: {reason}.")
 
 

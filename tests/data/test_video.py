@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from nas.data.video import _decode, probe, read_clip
 from nas.errors import NasError
@@ -68,6 +69,75 @@ def test_resize_covers_then_crops_the_centre(tmp_path: Path) -> None:
     clip = read_clip(tmp_path / "v.mkv", 1, None, None, (16, 16))
     assert clip.shape == (1, 16, 16, 3)
     assert (np.abs(clip[0, :, 1:-1].astype(int) - 200) <= 2).all()
+
+
+@pytest.mark.parametrize("movflags", ["frag_keyframe", "frag_every_frame", "frag_keyframe+empty_moov", "+faststart"])
+def test_fragments_are_counted(tmp_path: Path, movflags: str) -> None:
+    """20 frames in fragments of 5, or of 1; a header has those of the first fragment."""
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w", options={"movflags": movflags}) as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"g": "5"})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for i in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 10 * i, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert probe(path).frames == 20
+    assert shown(path, 4, None, None) == [2, 7, 12, 17]
+    assert shown(path, 5, 1, 1.0) == [15, 16, 17, 18, 19]
+
+
+@pytest.mark.parametrize("name", ["2024-05-01T12:30:00.mkv", "http:a.mkv", "concat:a|b.mkv", "a%03d #1?.mkv", "-i.mkv"])
+def test_names_are_no_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write_video(tmp_path / "v.mkv", 3).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert shown(Path(name), 3, 1, 0.0) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nv.mkv\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile v.mkv\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    ],
+)
+def test_a_file_that_names_others_is_refused(tmp_path: Path, text: str) -> None:
+    write_video(tmp_path / "v.mkv", 3)
+    for name in ("list.m3u8", "list.mp4"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(NasError, match=r"no format of video|Invalid data"):
+            read_clip(tmp_path / name, 2, None, None, (8, 8))
+
+
+@pytest.mark.parametrize(
+    "name", ["http://127.0.0.1:9/v.mp4", "data:video/mp4;base64,AAAA", "pipe:0", "tcp://127.0.0.1:9"]
+)
+def test_only_local_files_are_opened(name: str) -> None:
+    with pytest.raises(NasError, match="the file does not exist"):
+        read_clip(name, 2, None, None, (8, 8))
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    def write(path: Path, with_video: bool) -> Path:
+        with av.open(str(path), "w") as container:
+            cover = container.add_stream("png", rate=1)
+            cover.width, cover.height, cover.pix_fmt = 16, 16, "rgb24"
+            cover.disposition = Disposition.attached_pic
+            streams = [cover]
+            if with_video:
+                streams.append(container.add_stream("mpeg4", rate=10))
+                streams[1].width, streams[1].height, streams[1].pix_fmt = 32, 32, "yuv420p"
+            for number, stream in enumerate(streams):
+                for i in range(6 if number else 1):
+                    grey = np.full((stream.height, stream.width, 3), 10 * i, np.uint8)
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+                container.mux(stream.encode())
+        return path
+
+    assert shown(write(tmp_path / "both.mp4", True), 3, 1, 0.0) == [0, 1, 2]
+    with pytest.raises(NasError, match="no video stream"):
+        probe(write(tmp_path / "cover.mp4", False))
 
 
 def zoo(data_folder: Path) -> list[tuple[Path, dict[str, str]]]:
