@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from nas.limits.budget import Budget
 from nas.limits.metrics import METRICS, Metric, metrics
 from nas.report.charts.chart import Colour, Points
 from nas.report.text import listed, with_error
@@ -15,6 +17,7 @@ from nas.runs.folder import Run, picks_of
 from nas.runs.record import ClipShape
 from nas.units import number, plural
 
+Row = Mapping[Any, Any]  # of a table of trials, by column
 DISTURBED = "\N{DAGGER}"  # at a figure whose measurement was disturbed
 GFLOPS_NOTE = (
     "GFLOPs here are 10\N{SUPERSCRIPT NINE} multiply-adds of convolutions, linear layers and attention products "
@@ -50,7 +53,7 @@ def standard_error(accuracy: float, clips: float) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / clips) if clips > 0 else math.nan
 
 
-def error_of(run: Run, row: pd.Series[Any], split: str) -> float:
+def error_of(run: Run, row: Row, split: str) -> float:
     """Standard error of a trial's accuracy: over seeds where there are several, else that of a
     share of so many clips; nan where neither is known.
     """
@@ -59,7 +62,7 @@ def error_of(run: Run, row: pd.Series[Any], split: str) -> float:
     return standard_error(row[name], run.record.clips.get(split, math.nan)) if math.isnan(error) else error
 
 
-def accuracy_text(run: Run, row: pd.Series[Any], split: str) -> str:
+def accuracy_text(run: Run, row: Row, split: str) -> str:
     """Accuracy of a trial on `val` or `test` in per cent with its standard error where it is known,
     such as `81.3 ± 2.4 %`.
     """
@@ -77,6 +80,21 @@ def clip_text(shape: ClipShape) -> str:
     return f"{plural(shape.frames, 'frame')} of {size} pixels"
 
 
+def budget_limits(run: Run, metric: str) -> list[float]:
+    """The limits that the run's budget sets on a metric, in its stored unit, low ends too."""
+    if not run.record.budget:
+        return []
+    found = [limit for limit in Budget.parse(run.record.budget).limits if limit.metric == metric]
+    return [end for limit in found for end in (limit.low, limit.high) if end > 0]
+
+
+def prediction_text(trials: pd.DataFrame) -> str:
+    """Where predicted latencies are from: a table of layers gives intervals, a fit does not."""
+    if trials["latency_ms_low"].notna().any():
+        return "added up from measured layers"
+    return "a fit of computed costs to the latencies that this run measured"
+
+
 def objectives_text(run: Run) -> str:
     """What the front is of, in words."""
     return listed([METRICS[name].title if name in METRICS else name for name in run.record.objectives])
@@ -87,9 +105,9 @@ def operators_text(operators: str) -> str:
     return operators.replace("*", "\N{MULTIPLICATION SIGN}")
 
 
-def hover_text(run: Run, row: pd.Series[Any]) -> str:
+def hover_text(run: Run, row: Row) -> str:
     """What the page says of a trial at its dot: HTML, as plotly reads a little of it."""
-    state = STATES.get(row["state"], row["state"])
+    state = str(STATES.get(row["state"], row["state"]))
     epochs = "" if math.isnan(row["epochs"]) else f" after {plural(round(row['epochs']), 'epoch')}"
     seeds = f", {row['seeds']} seeds" if row.get("seeds", 1) > 1 else ""
     figures = [(metric, float(row.get(metric.name, math.nan))) for metric in metrics() if metric.in_table]

@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from nas.report.trials import accuracy_text, clip_text, hover_text, objectives_text, picks, standard_error
+from nas.report.trials import (
+    accuracy_text,
+    budget_limits,
+    clip_text,
+    hover_text,
+    objectives_text,
+    picks,
+    standard_error,
+)
 from nas.runs.folder import Run
 from nas.runs.record import ClipShape
 
@@ -16,7 +24,7 @@ def test_standard_error() -> None:
 
 
 def test_accuracy_has_the_error_over_seeds_or_else_that_of_its_clips(run: Run) -> None:
-    row = run.front.iloc[-1].copy()
+    row = run.front.to_dict("records")[-1]
     row["accuracy"], row["accuracy_se"] = 0.8, math.nan
     assert accuracy_text(run, row, "val") == "80.0 \N{PLUS-MINUS SIGN} 2.5 %"  # sqrt(0.8 * 0.2 / 256)
     row["accuracy_se"] = 0.01
@@ -27,14 +35,14 @@ def test_accuracy_has_the_error_over_seeds_or_else_that_of_its_clips(run: Run) -
 
 
 def test_hover_cannot_carry_markup(run: Run) -> None:
-    row = run.front.iloc[0].copy()
+    row = run.front.to_dict("records")[0]
     row["operators"], row["state"] = "<b>x</b>*2", "<i>"
     text = hover_text(run, row)
     assert "&lt;b&gt;x&lt;/b&gt;\N{MULTIPLICATION SIGN}2" in text and "&lt;i&gt;" in text
 
 
 def test_hover_names_the_figures_that_there_are(run: Run) -> None:
-    row = run.front.iloc[0].copy()
+    row = run.front.to_dict("records")[0]
     row["macs"], row["latency_ms"], row["peak_memory_bytes"] = 2.5e9, 12.5, math.nan
     lines = hover_text(run, row).split("<br>")
     assert "multiply-adds 2.50 GFLOPs" in lines and "latency 12.5 ms" in lines
@@ -45,6 +53,21 @@ def test_latency_is_no_pick_where_none_was_measured(run: Run) -> None:
     assert "latency" in {name for names in picks(run).values() for name in names}
     run.front["latency_ms"] = math.nan
     assert "latency" not in {name for names in picks(run).values() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("budget", "metric", "expected"),
+    [
+        ("100gflops", "macs", [1e11]),
+        ("80..100gflops,30ms", "macs", [8e10, 1e11]),
+        ("80..100gflops,30.5ms", "latency_ms", [30.5]),
+        ("100gflops", "memory_bytes", []),
+        (None, "macs", []),
+    ],
+)
+def test_budget_limits(run: Run, budget: str | None, metric: str, expected: list[float]) -> None:
+    run.record = replace(run.record, budget=budget)
+    assert budget_limits(run, metric) == expected
 
 
 def test_words(run: Run) -> None:

@@ -7,13 +7,22 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nas.limits.budget import Budget
 from nas.limits.metrics import Metric, metrics
 from nas.pareto.front import non_dominated
 from nas.report.blocks import Block, Charts, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Place, Plane, Points, Rule, Steps
 from nas.report.panel import Panel
-from nas.report.trials import GFLOPS_NOTE, error_of, hover_text, known, objectives_text, picks, points_by_state
+from nas.report.trials import (
+    GFLOPS_NOTE,
+    budget_limits,
+    error_of,
+    hover_text,
+    known,
+    objectives_text,
+    picks,
+    points_by_state,
+    prediction_text,
+)
 from nas.runs.folder import Run
 
 # What a figure is of, where its name does not say it.
@@ -44,7 +53,7 @@ def _reading(run: Run) -> str:
             f"or less. The front is of {objectives_text(run)}: against another cost, trials off it may lie above the "
             "line."
         )
-    if any(math.isfinite(error_of(run, row, "val")) for _, row in run.front.iterrows()):
+    if any(math.isfinite(error_of(run, row, "val")) for row in run.front.to_dict("records")):
         said += " Bars are one standard error, over seeds where there are several, else of a share of so many clips."
     return said
 
@@ -54,12 +63,13 @@ def accuracy_charts(run: Run) -> list[Chart]:
     chart's notes.
     """
     every, front, chosen = known(run), run.front, picks(run)
-    trials = every.assign(y=100 * every["accuracy"], hover=[hover_text(run, row) for _, row in every.iterrows()])
+    rows = front.to_dict("records")
+    trials = every.assign(y=100 * every["accuracy"], hover=[hover_text(run, row) for row in every.to_dict("records")])
     front = front.assign(
         y=100 * front["accuracy"],
-        error=[100 * error_of(run, row, "val") for _, row in front.iterrows()],
+        error=[100 * error_of(run, row, "val") for row in rows],
         label=[", ".join(chosen.get(trial, ())) for trial in front["trial"]],
-        hover=[hover_text(run, row) for _, row in front.iterrows()],
+        hover=[hover_text(run, row) for row in rows],
     )
     drawn = [metric for metric in metrics() if metric.in_plot]
     return [_chart(run, metric, trials, front, tall=not number) for number, metric in enumerate(drawn)]
@@ -120,9 +130,12 @@ def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials:
                 f"Not drawn as front: {absent} of its {len(front)} trials, whose {metric.title} was not measured."
             )
         if predicted.any():
-            notes.append(f"Other trials are drawn at their predicted {metric.title}.")
+            notes.append(f"Other trials are drawn at their predicted {metric.title}, {prediction_text(others)}.")
     elif predicted.any():
-        notes.append(f"No {metric.title} was measured; everything is drawn at its predicted {metric.title}.")
+        notes.append(
+            f"No {metric.title} was measured; everything is drawn at its predicted {metric.title}, "
+            f"{prediction_text(trials)}."
+        )
     else:
         notes.append(f"No {metric.title} was measured.")
     absent = int((~predicted).sum())
@@ -132,19 +145,11 @@ def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials:
     return notes
 
 
-def budget_limits(run: Run, metric: str) -> list[float]:
-    """The limits that the run's budget sets on a metric, in its stored unit, low ends too."""
-    if not run.record.budget:
-        return []
-    found = [limit for limit in Budget.parse(run.record.budget).limits if limit.metric == metric]
-    return [end for limit in found for end in (limit.low, limit.high) if end > 0]
-
-
 def _places(front: pd.DataFrame, on_line: set[int], axis: Axis) -> list[Place]:
     """Labels stand towards the middle, where there is room; no point lies above and to the left of
     the line.
     """
     return [
         "bottom right" if row["x"] < axis.middle else "top left" if row["trial"] in on_line else "bottom left"
-        for _, row in front.iterrows()
+        for row in front.to_dict("records")
     ]

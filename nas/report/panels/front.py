@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nas.report.blocks import Block, Table, Text
 from nas.report.front import disturbances, front_table
 from nas.report.panel import Panel
-from nas.report.trials import objectives_text, trained
+from nas.report.trials import objectives_text, prediction_text, trained
 from nas.runs.folder import Run
 from nas.units import plural
 
@@ -46,4 +46,7 @@ def _meaning(run: Run) -> str:
         said += " It is one network, the best in all of them, so there is nothing to trade one for another."
     if several:
         said += " What another of these dominates by the means over seeds has left it."
-    return f"{said} Networks at chance, or over a limit as measured, are left out."
+    said += " Networks at chance, or over a limit as measured, are left out."
+    if run.front["latency_ms_predicted"].notna().any():
+        said += f" Predicted latency is {prediction_text(run.front)}."
+    return said

@@ -10,10 +10,12 @@ import pandas as pd
 from nas.limits.metrics import METRICS
 from nas.report.blocks import Block, Text
 from nas.report.panel import Panel
-from nas.report.text import duration, percent
-from nas.report.trials import accuracy_text, clip_text, error_of, figure_text, known, trained
+from nas.report.text import duration, listed, percent
+from nas.report.trials import accuracy_text, budget_limits, clip_text, error_of, figure_text, known, trained
 from nas.runs.folder import Run
 from nas.units import plural
+
+_USES = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Headline(Panel):
@@ -33,7 +35,7 @@ def best(run: Run) -> str:
     every = run.front if len(run.front) else known(run)
     if every.empty:
         return "No network was trained, so there is no result."
-    row = every.sort_values(["accuracy", "macs"], ascending=[False, True]).iloc[0]
+    row, *_ = every.sort_values(["accuracy", "macs"], ascending=[False, True]).to_dict("records")
     accuracy = f"{accuracy_text(run, row, 'val')} on validation"
     if math.isnan(row["test_accuracy"]):
         accuracy += ", not evaluated on test"
@@ -46,7 +48,10 @@ def best(run: Run) -> str:
         proxy += f" trained for {plural(round(row['epochs']), 'epoch')}"
     target = f" at {clip_text(record.target)}" if record.target else ""
     cost = f"the network itself costs {figure_text(METRICS['macs'], row['macs'])}{target}"
-    name = "Best found" if len(trained(run)) > 1 else "The only network trained"
+    if run.front.empty and budget_limits(run, "latency_ms"):
+        name = f"No network is known to keep {record.budget} as measured; the most accurate so far"
+    else:
+        name = "Best found" if len(trained(run)) > 1 else "The only network trained"
     error = error_of(run, row, "val")
     surely = row["accuracy"] - (0.0 if math.isnan(error) else error)
     luck = " This is not clearly better than guessing." if record.chance is not None and surely <= record.chance else ""
@@ -60,6 +65,8 @@ def searched(run: Run) -> str:
     said = f"Searched the space {record.space or 'unknown'} {budget} on {record.data or 'unknown data'}"
     if record.data_description:
         said += f" ({record.data_description.rstrip('.')})"
+    used = [f"{record.clips[split]:,} {use}" for split, use in _USES.items() if record.clips.get(split)]
+    said += f", of which trainings used {listed(used)} clips" if used else ""
     said += f". {plural(len(trained(run)), 'network')} trained on {record.device or 'an unnamed device'}"
     said += f"; the whole run took {duration(record.wall_s)}." if record.wall_s else "."
     if record.slot_s:
@@ -95,12 +102,13 @@ def missing(run: Run) -> list[str]:
             f"{fewer} {were} trained with fewer than the {asked} seeds asked for: the fewer, the more the selection "
             "flatters an accuracy."
         )
-    figures = {"latency_ms": "measured latency", "peak_memory_bytes": "measured peak memory"}
-    return absent + [
-        _absence(front, column, words)
-        for column, words in (*figures.items(), ("test_accuracy", "test accuracy"))
-        if front[column].isna().any()
-    ]
+    figures = {
+        "latency_ms": "measured latency",
+        "peak_memory_bytes": "measured peak memory",
+        "test_accuracy": "test accuracy",
+    }
+    absent += [_absence(front, column, words) for column, words in figures.items() if front[column].isna().any()]
+    return absent
 
 
 def _absence(front: pd.DataFrame, column: str, words: str) -> str:

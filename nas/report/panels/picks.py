@@ -27,7 +27,7 @@ class Picks(Panel):
 
 
 def _card(run: Run, trial: int, names: list[str]) -> Card:
-    row = run.front[run.front["trial"] == trial].iloc[0]
+    row = run.front[run.front["trial"] == trial].to_dict("records")[0]
     facts = [(name, accuracy_text(run, row, split)) for name, split in (("validation", "val"), ("test", "test"))]
     for metric in metrics():
         # The spread of a latency and predictions are in the table of the front.

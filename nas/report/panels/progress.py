@@ -38,7 +38,7 @@ def progress(run: Run) -> pd.DataFrame:
     every = trained(run)
     scale = VolumeScale.of(every["macs"], run.record.chance or 0.0)
     return every[["trial", "accuracy", "state"]].assign(
-        hover=[hover_text(run, row) for _, row in every.iterrows()],
+        hover=[hover_text(run, row) for row in every.to_dict("records")],
         best=every["accuracy"].cummax(),
         hypervolume=scale.shares(every["accuracy"], every["macs"]),
     )

@@ -7,8 +7,10 @@ import pytest
 
 from nas.limits.metrics import METRICS, Metric, register
 from nas.report.charts.chart import Chart, Points, Steps
-from nas.report.panels.accuracy_against_cost import AccuracyAgainstCost, accuracy_charts, budget_limits
+from nas.report.panels.accuracy_against_cost import AccuracyAgainstCost, accuracy_charts
 from nas.runs.folder import Run
+
+FIT = "a fit of computed costs to the latencies that this run measured"
 
 
 def charts(run: Run) -> dict[str, Chart]:
@@ -45,21 +47,6 @@ def test_units_and_limits(run: Run) -> None:
     assert rules["pareto_memory"][0].text == "budget 4,000 MB"
 
 
-@pytest.mark.parametrize(
-    ("budget", "metric", "expected"),
-    [
-        ("100gflops", "macs", [1e11]),
-        ("80..100gflops,30ms", "macs", [8e10, 1e11]),
-        ("80..100gflops,30.5ms", "latency_ms", [30.5]),
-        ("100gflops", "memory_bytes", []),
-        (None, "macs", []),
-    ],
-)
-def test_budget_limits(run: Run, budget: str | None, metric: str, expected: list[float]) -> None:
-    run.record = replace(run.record, budget=budget)
-    assert budget_limits(run, metric) == expected
-
-
 def test_line_is_not_dominated_in_its_own_cost(run: Run) -> None:
     for chart in accuracy_charts(run):
         line = next(mark for mark in chart.planes[0].marks if isinstance(mark, Steps))
@@ -76,7 +63,7 @@ def test_labels_stand_towards_the_middle(run: Run) -> None:
 def test_what_is_measured_and_what_is_predicted(run: Run) -> None:
     assert charts(run)["pareto_latency"].notes == [
         "The front is drawn at its measured latency.",
-        "Other trials are drawn at their predicted latency.",
+        f"Other trials are drawn at their predicted latency, {FIT}.",
     ]
     run.front.loc[0, "latency_ms"] = np.nan
     notes = charts(run)["pareto_latency"].notes
@@ -96,7 +83,9 @@ def test_what_is_measured_and_what_is_predicted(run: Run) -> None:
 def test_predictions_alone_are_called_so(run: Run) -> None:
     run.front["latency_ms"] = np.nan
     chart = charts(run)["pareto_latency"]
-    assert chart.notes == ["No latency was measured; everything is drawn at its predicted latency."]
+    assert chart.notes == [f"No latency was measured; everything is drawn at its predicted latency, {FIT}."]
+    run.trials["latency_ms_low"] = 1.0
+    assert charts(run)["pareto_latency"].notes[0].endswith("predicted latency, added up from measured layers.")
 
 
 def test_a_front_of_one_has_no_line_to_read(run: Run) -> None:

@@ -9,6 +9,9 @@ def test_what_the_front_is_of(run: Run) -> None:
     text = Front().blocks(run)[0].markdown()
     assert "Of 23 trained networks, no other is at least as good as one of these in accuracy, multiply-adds" in text
     assert "one network" not in text and "means over seeds" not in text
+    assert "Predicted latency is a fit of computed costs to the latencies that this run measured." in text
+    run.front["latency_ms_predicted"] = float("nan")
+    assert "redicted" not in Front().blocks(run)[0].markdown()
 
 
 def test_a_front_of_one_is_no_choice(run: Run) -> None:

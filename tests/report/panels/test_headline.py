@@ -39,6 +39,22 @@ def test_one_network_is_no_best_of_many(run: Run) -> None:
     assert best(run).startswith("The only network trained: trial 23")
 
 
+def test_a_network_that_may_be_over_a_limit_is_not_called_the_best(run: Run) -> None:
+    run.record = replace(run.record, budget="100gflops,30ms")
+    assert best(run).startswith("Best found: trial 23")  # of the front, which keeps the limits as measured
+    run.front = run.front.head(0)
+    assert best(run).startswith(
+        "No network is known to keep 100gflops,30ms as measured; the most accurate so far: trial 23"
+    )
+
+
+def test_clips_are_those_used(run: Run) -> None:
+    run.record = replace(run.record, data_description="motion: 4096 train clips", clips={"train": 512, "val": 256})
+    assert "(motion: 4096 train clips), of which trainings used 512 training and 256 validation clips. " in searched(
+        run
+    )
+
+
 def test_nothing_trained(run: Run) -> None:
     run.trials, run.front = run.trials.head(0), run.front.head(0)
     assert best(run) == "No network was trained, so there is no result."
