@@ -6,7 +6,10 @@ cpe2}`, `merge.S.{norm, reduce}` before stage S, `norm` and `classifier`. All ma
 height, width, channels).
 """
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +59,9 @@ def unwindows(x_SLC: Tensor, size: int, height: int, width: int) -> Tensor:
 
 class Plain(nn.Module):
     """What the three share: random parameters, large enough for every one to matter."""
+
+    stages: Any
+    merge: Any
 
     def randomize(self) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -134,7 +140,7 @@ class Swin(Plain):
         place = windows(place.roll((-shift, -shift), dims=(1, 2)), self.window)
         far = ((place[:, :, None] - place[:, None]).abs() >= self.window).any(-1)
         mask = torch.zeros(far.shape, dtype=x.dtype).masked_fill(far, float("-inf"))
-        bias = (self.bias(layer.table)[None] + mask[:, None]).repeat(len(x), 1, 1, 1)
+        bias = (self.bias(layer.get_parameter("table"))[None] + mask[:, None]).repeat(len(x), 1, 1, 1)
         y = unwindows(attention(windows(y, self.window), layer, heads, bias), self.window, h, w)
         x = x + y.roll((shift, shift), dims=(1, 2))
         return x + layer["fc2"](F.gelu(layer["fc1"](layer["ln2"](x))))

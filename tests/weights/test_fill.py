@@ -22,6 +22,7 @@ from image_checkpoints import (
     error,
     features,
     image,
+    parts,
     pst_architecture,
     saved,
     still,
@@ -66,7 +67,7 @@ def test_attention_over_time_starts_as_a_copy_of_that_over_space(token: bool) ->
     layer, stem = {"op": "factorized", "variant": "divided"}, {"class_tokens": "clip" if token else "none"}
     video = vit_architecture(layer, stem, "class_token" if token else "mean")
     model, other = nas.build(video), nas.build(video)
-    over_time, behind = model.parts["stages_0_layers_1"].attention[0]
+    over_time, behind = parts(model)["stages_0_layers_1"].attention[0]
     torch.nn.init.ones_(behind.weight)
     filled = fill(model, checkpoint(vit, "vit timm"))
     block = vit.stages[0][1]
@@ -75,9 +76,9 @@ def test_attention_over_time_starts_as_a_copy_of_that_over_space(token: bool) ->
     assert torch.equal(over_time.norm.weight, block["ln1"].weight)
     assert not behind.weight.any() and not behind.bias.any()
     assert "parts.stages_0_layers_1.attention.0.0.qkv.weight" in filled.filled
-    before = other.parts["stages_0_layers_1"].attention[0][0].qkv.weight.clone()
+    before = parts(other)["stages_0_layers_1"].attention[0][0].qkv.weight.clone()
     left = fill(other, checkpoint(vit, "vit timm"), copy_to_time=False)
-    assert torch.equal(other.parts["stages_0_layers_1"].attention[0][0].qkv.weight, before)
+    assert torch.equal(parts(other)["stages_0_layers_1"].attention[0][0].qkv.weight, before)
     assert "parts.stages_0_layers_1.attention.0.0.qkv.weight" in left.new
     with torch.no_grad():
         expected = vit.double()(image())[:, 0] if token else vit.double()(image()).mean(1)
@@ -89,7 +90,7 @@ def test_t2d_without_its_temporal_planes_is_the_vit_of_each_frame(variant: str, 
     vit = ViT(token=False)
     model = nas.build(vit_architecture({"op": "t2d", "variant": variant}, {}), init=saved(vit, "vit timm", tmp_path))
     if variant != "2d":
-        assert torch.equal(model.parts["stages_0_layers_0"].alpha, torch.full((WIDTH,), 1e-4))
+        assert torch.equal(parts(model)["stages_0_layers_0"].alpha, torch.full((WIDTH,), 1e-4))
     clip = torch.stack((image(), image().flip(-1)), dim=2)
     with torch.no_grad():
         frames = [vit.double()(clip[:, :, t]).mean(1) for t in range(FRAMES)]
@@ -122,7 +123,7 @@ def test_vivit_model_2_takes_the_last_norm_before_its_temporal_transformer(tmp_p
         nas.Architecture.parse(video | {"head": {"op": "class_token"}}), init=saved(vit, "vit timm", tmp_path)
     )
     seen: list[Tensor] = []
-    model.parts["stages_1_downsample"].norm.register_forward_hook(lambda *call: seen.append(call[2]))
+    parts(model)["stages_1_downsample"].norm.register_forward_hook(lambda *call: seen.append(call[2]))
     features(model, still(image()))
     with torch.no_grad():
         expected = vit.double()(image())[:, 0]
@@ -135,7 +136,7 @@ def test_dot_product_attention_takes_every_parameter_of_the_vit(tmp_path: Path) 
     model = nas.build(vit_architecture(layer, {"position": "spatial"}))
     filled = fill(model, checkpoint(vit, "vit timm"))
     assert filled.new == filled.left == []
-    weight = model.parts["stages_0_layers_1"].attention[0].qkv.weight
+    weight = parts(model)["stages_0_layers_1"].attention[0].qkv.weight
     assert torch.equal(weight, vit.stages[0][1]["qkv"].weight)
 
 
@@ -145,7 +146,7 @@ def test_image_tube_is_the_patches_of_the_vit(tmp_path: Path) -> None:
     model = nas.build(
         nas.Architecture.parse(video | {"stem": {"op": "tube", "tubes": TUBES}}), init=saved(vit, "vit timm", tmp_path)
     )
-    vit.double().pos.data = model.parts["stem"].image_embedding.double()[None]
+    vit.double().pos.data = parts(model)["stem"].image_embedding.double()[None]
     with torch.no_grad():
         expected = vit(image()).mean(1)
     assert error(features(model, image()[:, :, None]), expected) < EXACT
@@ -156,7 +157,7 @@ def test_two_equal_image_tubes_are_both_filled_and_both_read(tmp_path: Path) -> 
     document = vit_architecture({"op": "factorized", "variant": "joint"}, {}).document()
     model = nas.build(nas.Architecture.parse(document | {"stem": {"op": "tube", "tubes": twice}}))
     fill(model, checkpoint(vit, "vit timm"))
-    stem = model.parts["stem"]
+    stem = parts(model)["stem"]
     for tube in stem.tubes:
         assert torch.equal(tube.conv.weight[:, :, 0], vit.patch.weight)
     torch.nn.init.zeros_(stem.tubes[1].conv.weight)
@@ -214,7 +215,7 @@ def test_davit_stem_with_extent_in_time_gives_the_image_stem_away_from_the_ends(
     fill(model, checkpoint(davit, "davit timm"))
     with torch.no_grad():
         expected = davit.double().pre(davit.patch(image(64)).permute(0, 2, 3, 1))
-        map_ = model.double().parts["stem"](still(image(64), 6).permute(0, 2, 3, 4, 1))
+        map_ = parts(model.double())["stem"](still(image(64), 6).permute(0, 2, 3, 4, 1))
     assert error(map_[:, 1:-1], expected[:, None].expand(-1, 4, -1, -1, -1)) < 1e-5  # a third in single precision
 
 
@@ -261,7 +262,7 @@ def test_bias_table_of_another_window_is_interpolated(tmp_path: Path) -> None:
     model = nas.build(pst_architecture(window=4), init=saved(swin, "swin timm", tmp_path))
     table = swin.stages[0][0].table.T.view(1, 3, 3, 3)
     expected = nn.functional.interpolate(table, size=(7, 7), mode="bicubic").flatten(2)[0].T
-    torch.testing.assert_close(model.parts["stages_0_layers_0"].bias_table[:49], expected)
+    torch.testing.assert_close(parts(model)["stages_0_layers_0"].bias_table[:49], expected)
 
 
 def test_merging_over_frames_is_that_of_one_frame(tmp_path: Path) -> None:
@@ -280,9 +281,9 @@ def test_a_larger_clip_resizes_positions_and_keeps_the_class_tokens_apart() -> N
     model = nas.build(vit_architecture({"op": "factorized"}, stem, "class_token"), size=64)
     filled = fill(model, checkpoint(vit, "vit timm"))
     assert filled.left == []
-    stem_ = model.parts["stem"]
+    stem_ = parts(model)["stem"]
     assert torch.equal(stem_.token.position.flatten(), vit.pos[0, 0])
-    assert torch.equal(stem_.token.value.flatten(), vit.cls.flatten())
+    assert torch.equal(stem_.token.value.flatten(), vit.get_parameter("cls").flatten())
     grid = vit.pos[0, 1:].T.view(1, WIDTH, 4, 4)
     expected = nn.functional.interpolate(grid, size=(8, 8), mode="bicubic")[0].permute(1, 2, 0)
     torch.testing.assert_close(stem_.positions[0][0, 0], expected)
@@ -317,8 +318,8 @@ def test_files_of_torch_save_with_wrappers_and_prefixes(wrapper: str | None, pre
     state: Any = {prefix + name: value.bfloat16() for name, value in checkpoint(vit, "vit timm").items()}
     torch.save({wrapper: state, "epoch": 3} if wrapper else state, tmp_path / "image.pth")
     model = nas.build(vit_architecture(T2D, {}), init=tmp_path / "image.pth")
-    assert torch.equal(model.parts["head"].classifier.weight, vit.classifier.weight.bfloat16().float())
-    assert torch.equal(model.parts["stages_0_layers_1"].qkv.weight, vit.stages[0][1]["qkv"].weight.bfloat16().float())
+    assert torch.equal(parts(model)["head"].classifier.weight, vit.classifier.weight.bfloat16().float())
+    assert torch.equal(parts(model)["stages_0_layers_1"].qkv.weight, vit.stages[0][1]["qkv"].weight.bfloat16().float())
 
 
 @pytest.mark.parametrize(
@@ -343,7 +344,7 @@ def test_the_text_half_of_a_clip_is_not_reported(library: str, text: tuple[str, 
     beside = {name: torch.ones(8) for name in text} | {"logit_scale": torch.tensor(4.6)}
     filled = fill(model, beside | checkpoint(vit, library))
     assert filled.left[0] == left[0] and set(filled.left) == set(left) and filled.notes == []
-    assert torch.equal(model.parts["stages_0_layers_0"].norm1.weight, vit.stages[0][0]["ln1"].weight)
+    assert torch.equal(parts(model)["stages_0_layers_0"].norm1.weight, vit.stages[0][0]["ln1"].weight)
 
 
 def test_what_the_stem_has_and_the_checkpoint_lacks_is_said() -> None:

@@ -14,6 +14,7 @@ from image_checkpoints import (
     WIDTH,
     architecture,
     checkpoint,
+    parts,
     pst_architecture,
     refused,
     vit_architecture,
@@ -33,7 +34,7 @@ def test_a_network_of_this_package_comes_back_whole(tmp_path: Path, capsys: pyte
     again = nas.build(vit_architecture(T2D, {}), init=tmp_path / "mine.pt")
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in again.state_dict().items())
     other = nas.build(vit_architecture(T2D, {}), init=tmp_path / "mine.pt", num_classes=7)
-    assert torch.equal(other.parts["stem"].proj.weight, network.parts["stem"].proj.weight)
+    assert torch.equal(parts(other)["stem"].proj.weight, parts(network)["stem"].proj.weight)
     assert "  new: 2 (parts.head.classifier.weight, parts.head.classifier.bias)" in capsys.readouterr().err
 
 
@@ -42,12 +43,12 @@ def test_positions_of_this_package_are_interpolated() -> None:
     network = nas.build(vit_architecture(T2D, {}))
     longer = nas.build(vit_architecture(T2D, {}), frames=2 * FRAMES, size=64)
     filled = fill(longer, network.state_dict())
-    place, frame = (position.detach()[0] for position in network.parts["stem"].positions)
-    assert torch.equal(longer.parts["stem"].positions[1].detach()[0, 0], frame[0])
+    place, frame = (position.detach()[0] for position in parts(network)["stem"].positions)
+    assert torch.equal(parts(longer)["stem"].positions[1].detach()[0, 0], frame[0])
     expected = 0.75 * frame[0] + 0.25 * frame[1]
-    torch.testing.assert_close(longer.parts["stem"].positions[1].detach()[0, 1], expected)
+    torch.testing.assert_close(parts(longer)["stem"].positions[1].detach()[0, 1], expected)
     expected = nn.functional.interpolate(place.permute(0, 3, 1, 2), size=(8, 8), mode="bicubic").permute(0, 2, 3, 1)
-    torch.testing.assert_close(longer.parts["stem"].positions[0].detach()[0], expected)
+    torch.testing.assert_close(parts(longer)["stem"].positions[0].detach()[0], expected)
     assert filled.notes == [
         "interpolated to the frames and size of the network: parts.stem.positions.0, parts.stem.positions.1"
     ]
@@ -60,8 +61,8 @@ def test_bias_tables_of_this_package_are_interpolated_along_time() -> None:
     network, longer = nas.build(pst_architecture("patch")), nas.build(pst_architecture("patch"), frames=4 * FRAMES)
     filled = fill(longer, network.state_dict())
     name = "stages_1_layers_1"
-    old = network.parts[name].bias_table.detach().view(2 * FRAMES - 1, 49, 6)
-    new = longer.parts[name].bias_table.detach().view(4 * FRAMES - 1, 49, 6)
+    old = parts(network)[name].bias_table.detach().view(2 * FRAMES - 1, 49, 6)
+    new = parts(longer)[name].bias_table.detach().view(4 * FRAMES - 1, 49, 6)
     torch.testing.assert_close(new[3], old[1])
     torch.testing.assert_close(new[4], old[1] + (4.5 * 3 / 7 - 1.5) * (old[2] - old[1]))
     assert filled.new == [] and "stages_0_layers_0.bias_table" in filled.notes[0]
@@ -90,7 +91,7 @@ def test_tubes_of_a_small_network_enter_a_large_image_network() -> None:
     image_filled = fill(large, checkpoint(ViT(), "vit timm"))
     assert "parts.stem.tubes.0.conv.weight" in image_filled.new
     assert image_filled.left == ["cls_token", "pos_embed"]
-    before = large.parts["stages_0_layers_0"].mlp[0].weight.clone()
+    before = parts(large)["stages_0_layers_0"].mlp[0].weight.clone()
     state = {f"module.{name}": value for name, value in small.state_dict().items()}
     assert "allowed: a checkpoint of the same architecture, or fill(model, state, partial=True)" in refused(
         large, state
@@ -99,8 +100,8 @@ def test_tubes_of_a_small_network_enter_a_large_image_network() -> None:
     assert filled.filled == [f"parts.{name}" for name in ("stem.tubes.0.conv.weight", "stem.tubes.0.conv.bias")] + [
         "parts.head.classifier.bias"
     ]
-    assert torch.equal(large.parts["stem"].tubes[0].conv.weight, small.parts["stem"].tubes[0].conv.weight)
-    assert torch.equal(large.parts["stages_0_layers_0"].mlp[0].weight, before)
+    assert torch.equal(parts(large)["stem"].tubes[0].conv.weight, parts(small)["stem"].tubes[0].conv.weight)
+    assert torch.equal(parts(large)["stages_0_layers_0"].mlp[0].weight, before)
 
 
 def test_scaling_up_leaves_the_image_network_as_it_is() -> None:

@@ -13,6 +13,7 @@ from image_checkpoints import (
     WIDTH,
     checkpoint,
     davit_architecture,
+    parts,
     pst_architecture,
     refused,
     vit_architecture,
@@ -40,7 +41,8 @@ def joint_network(frames: int, position: str = "joint") -> nas.Architecture:
     stem = {"size": [2, 8, 8], "position": position, "class_tokens": "clip"}
     clip = {"frames": 2 * frames, "size": 8 * SIDE}
     layer = {"op": "factorized", "variant": "joint"}
-    return vit_architecture(layer, stem, "class_token", input=clip)
+    architecture: nas.Architecture = vit_architecture(layer, stem, "class_token", input=clip)
+    return architecture
 
 
 @pytest.mark.parametrize("frames", [2, 4, 9, 16])
@@ -49,7 +51,7 @@ def test_a_video_vit_gives_every_token_of_the_clip_its_position(frames: int) -> 
     model, state = nas.build(joint_network(frames)), vivit(frames)
     filled = fill(model, state)
     position = state["vivit.embeddings.position_embeddings"][0]
-    stem = model.parts["stem"]
+    stem = parts(model)["stem"]
     assert torch.equal(stem.positions[0].flatten(0, 3), position[1:])
     assert torch.equal(stem.token.position.flatten(), position[0])
     assert torch.equal(stem.proj.weight, state["vivit.embeddings.patch_embeddings.projection.weight"])
@@ -89,7 +91,7 @@ def test_patches_with_an_extent_in_time_need_a_stem_of_patches() -> None:
     assert "('stem.conv.weight' of [24, 3, 3, 7, 7])" in refused(nas.build(davit_architecture()), davit)
 
 
-def released_tps(frames: int = FRAMES, **more: Tensor) -> dict[str, Tensor]:
+def released_tps(frames: int = FRAMES, more: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     """A Swin in the names of Microsoft, its patches over two frames, its tables over `frames`."""
     state = checkpoint(Swin(), "swin microsoft")
     state["patch_embed.proj.weight"] = torch.randn(24, 3, 2, 4, 4)
@@ -98,7 +100,7 @@ def released_tps(frames: int = FRAMES, **more: Tensor) -> dict[str, Tensor]:
     state = {f"backbone.{name}": value for name, value in state.items() if not name.startswith("head.")}
     state |= {"cls_head.fc_cls.weight": torch.randn(5, 96), "cls_head.fc_cls.bias": torch.randn(5)}
     state["backbone.layers.0.blocks.1.attn.relative_position_index"] = torch.zeros(32, 32, dtype=torch.int64)
-    return state | more
+    return state | (more or {})
 
 
 def pst(bias_index: str) -> nas.Architecture:
@@ -114,21 +116,21 @@ OLD = {"backbone.layers.0.blocks.1.attn.relative_position_index_old": torch.zero
 
 @pytest.mark.parametrize("derived", [{}, OLD])
 def test_released_tps_weights_fill_released_networks(derived: dict[str, Tensor]) -> None:
-    model, state = nas.build(pst("released")), released_tps(**derived)
+    model, state = nas.build(pst("released")), released_tps(more=derived)
     filled = fill(model, state)
     assert filled.kind == "Swin with the names of timm or Microsoft" and filled.new == filled.left == []
     assert filled.notes == [
         "patches have an extent in time, so positions and bias tables are read as those of TPS's released weights"
     ]
     table = state["backbone.layers.1.blocks.1.attn.relative_position_bias_table"]
-    assert torch.equal(model.parts["stages_1_layers_1"].bias_table, table)
-    assert torch.equal(model.parts["head"].classifier.weight, state["cls_head.fc_cls.weight"])
+    assert torch.equal(parts(model)["stages_1_layers_1"].bias_table, table)
+    assert torch.equal(parts(model)["head"].classifier.weight, state["cls_head.fc_cls.weight"])
 
 
 @pytest.mark.parametrize("derived", [{}, OLD])
 @pytest.mark.parametrize("frames", [2, 5])  # 5: 9 distances x 49 rows are 21^2, as many as of an image window of 11
 def test_released_tps_weights_are_refused_for_shifted_networks(frames: int, derived: dict[str, Tensor]) -> None:
-    message = refused(nas.build(pst("shifted")), released_tps(frames, **derived))
+    message = refused(nas.build(pst("shifted")), released_tps(frames, derived))
     assert message == (
         "weights.pt, a Swin with the names of timm or Microsoft, does not fit 'parts.stages_0_layers_0.bias_table': "
         f"bias_index 'shifted' reads other rows of a table over frames, {[(2 * frames - 1) * 49, 3]}, than the "
@@ -141,4 +143,4 @@ def test_tables_of_other_frames_are_interpolated_along_time() -> None:
     model, state = nas.build(pst("released"), frames=4 * FRAMES), released_tps(2)
     fill(model, state)
     table = state["backbone.layers.0.blocks.0.attn.relative_position_bias_table"].view(3, 49, 3)
-    torch.testing.assert_close(model.parts["stages_0_layers_0"].bias_table.view(7, 49, 3)[3], table[1])
+    torch.testing.assert_close(parts(model)["stages_0_layers_0"].bias_table.view(7, 49, 3)[3], table[1])
