@@ -230,7 +230,7 @@ def _show(
     shown_inputs = " ".join(map(str, target.inputs))
     title = f"{what}, input {shown_inputs}"
     if html is not None:
-        from nas.report.cost_plot import write_cost_page
+        from nas.report.cost_page import write_cost_page
 
         write_cost_page(html, title, figures, rows, kinds, cost_tables.summary(figures))
         Console(stderr=True).print(f"page  {html}", highlight=False, soft_wrap=True)

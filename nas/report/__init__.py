@@ -4,7 +4,7 @@ What lives here: how results are shown. What may not: how they are found, chosen
 figure that the report shows is read from the run, or is a sum or share of what stands there.
 
 `panels/` has the sections, one in a file; `blocks` what a section is made of; `charts/` how charts
-are drawn; `page` puts them together. `cost_plot` is the page of a profile and `reference_plot` the
+are drawn; `page` puts them together. `cost_page` is the page of a profile and `reference_plot` the
 picture of the reference networks.
 """
 

@@ -11,7 +11,6 @@ import pytest
 from nas.cli.app import main
 from nas.cli.cost_tables import grouped
 from nas.profiler.computed.cost import LayerCost
-from nas.report.cost_plot import treemap
 
 NETS = """
 import torch
@@ -68,15 +67,6 @@ def test_rows_are_summed_below_a_depth() -> None:
     assert grouped(rows, 1, {})[1].op == "Linear, Conv3d"
     many = [row(f"a.{i}.{j}", "Linear", 1, 1) for i in range(30) for j in range(2)]
     assert len(grouped(many, None, {})) == 30
-
-
-def test_treemap_adds_up_and_leaves_out_what_does_not_branch() -> None:
-    tree = treemap([row("", "Net", 1, 1), row("a.b.c", "Linear", 10, 1), row("a.b.d", "<X>", 20, 1)], {"a": "Block"})
-    assert tree["ids"] == ["all", "/", "a.b", "a.b.c", "a.b.d"]
-    assert tree["parents"] == ["", "all", "all", "a.b", "a.b"]
-    assert tree["labels"] == ["all", "Net itself", "a.b", "c", "d"]
-    assert tree["values"][0] == [31, 1, 30, 10, 20]
-    assert "&lt;X&gt;" in tree["hovers"][4]
 
 
 def test_factory_is_made_once_and_printed_by_module(

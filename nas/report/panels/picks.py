@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.limits.metrics import metrics
+from nas.limits.metrics import metrics, pick_metrics
 from nas.report.blocks import Block, Card, Cards, Text
 from nas.report.front import export_command
 from nas.report.panel import Panel
@@ -41,15 +41,15 @@ def _card(run: Run, trial: int, names: list[str]) -> Card:
 def _meaning(run: Run) -> str:
     if len(run.front) == 1:
         return "The front is one network, so every pick means it."
-    measured = run.front[["peak_memory_bytes", "latency_ms"]].notna().any()
-    memory = "the lowest measured peak memory" if measured["peak_memory_bytes"] else "the least activation memory"
-    latency = "latency the lowest measured median, " if measured["latency_ms"] else ""
-    mark = (
-        f" {DISTURBED}: the measurement was disturbed, as the table of the front says."
-        if any(run.front["flags"])
-        else ""
-    )
-    return (
-        "Of the front: knee is the nearest to the best accuracy at the least cost, both scaled over the front, cost as "
-        f"the logarithm of multiply-adds; accuracy is the best on validation, {latency}memory {memory}.{mark}"
-    )
+    meanings = [
+        "knee is the nearest to the best accuracy at the least cost, both scaled over the front, cost as the logarithm "
+        "of multiply-adds",
+        "accuracy is the best on validation",
+    ]
+    for name, of in pick_metrics().items():
+        # The first that there are figures of decides, as in `nas.runs.folder.choose`.
+        for metric in [each for each in of if each.name in run.front and run.front[each.name].notna().any()][:1]:
+            best = "lowest" if metric.less_is_better else "highest"
+            meanings.append(f"{name} is the {best} {metric.title}{' as measured' * (metric.source == 'measured')}")
+    mark = f" {DISTURBED}: the measurement was disturbed, as the table of the front says." * any(run.front["flags"])
+    return f"Of the front: {'; '.join(meanings)}.{mark}"

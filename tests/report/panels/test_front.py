@@ -25,10 +25,13 @@ def test_a_front_of_one_is_no_choice(run: Run) -> None:
 
 
 def test_picks_say_what_they_mean(run: Run) -> None:
-    assert "memory the lowest measured peak memory" in Picks().blocks(run)[1].markdown()
+    assert (
+        "latency is the lowest latency as measured; memory is the lowest peak memory as measured."
+        in Picks().blocks(run)[1].markdown()
+    )
     run.front[["latency_ms", "peak_memory_bytes"]] = float("nan")
     text = Picks().blocks(run)[1].markdown()
-    assert "latency" not in text and "memory the least activation memory" in text
+    assert "latency" not in text and text.endswith("memory is the lowest activations kept for backward.")
 
 
 def test_a_disturbed_measurement_is_marked_on_its_card(run: Run) -> None:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas.report.template import render
 from nas.units import COLUMNS, LIVE, OPERATOR_COLUMNS, SUMS, UNITS, Column, Unit, quantity
@@ -64,7 +65,7 @@ def write_cost_page(
             }
             for row in figures.operators
         ],
-        tree=treemap(figures.layers, kinds),
+        tree=asdict(treemap(figures.layers, kinds)),
     )
     Path(path).write_text(page, encoding="utf-8")
 
@@ -83,15 +84,65 @@ def _cells(row: LayerCost, figures: Cost, units: Sequence[Unit]) -> list[tuple[s
     return cells
 
 
-def treemap(leaves: Sequence[LayerCost], kinds: Mapping[str, str]) -> dict[str, Any]:
-    """The nodes of the treemap: every row, and the paths above rows where they branch.
+@dataclass(frozen=True)
+class Treemap:
+    """The nodes of a treemap as plain lists: what plotly reads.
+
+    Attributes:
+        ids: Of each node.
+        labels: Of each node, as HTML.
+        parents: Id of the node around each; empty for the outermost.
+        hovers: What is said of each node, as HTML.
+        colors: Of each node.
+        values: By metric, then by node; a node's value is that of all within it.
+        texts: The same with prefixes and units.
+    """
+
+    ids: list[str]
+    labels: list[str]
+    parents: list[str]
+    hovers: list[str]
+    colors: list[str]
+    values: list[list[int]]
+    texts: list[list[str]]
+
+
+@dataclass(frozen=True)
+class _Node:
+    id: str
+    label: str
+    parent: str
+    inner: bool  # has nodes within it
+    op: str
+    hover: str
+    sums: Mapping[str, int]
+
+
+def treemap(leaves: Sequence[LayerCost], kinds: Mapping[str, str]) -> Treemap:
+    """The treemap of rows: every row, and the paths above rows where they branch.
 
     What a module with parts does itself is a node of its own among them.
 
-    Returns:
-        Plain lists by node (`ids`, `labels`, `parents`, `hovers`, `colors`), and by metric and node
-        (`values`, `texts`).
+    Args:
+        leaves: The finest rows of a cost.
+        kinds: Types of modules by path, for those without a row.
     """
+    names = [column.name for column in SUMS]
+    nodes = list(_nodes(leaves, kinds))
+    # One colour for each type, the same wherever it occurs.
+    ranks = list(dict.fromkeys(node.op for node in nodes if not node.inner))
+    return Treemap(
+        ids=[node.id for node in nodes],
+        labels=[html.escape(node.label) for node in nodes],
+        parents=[node.parent for node in nodes],
+        hovers=[node.hover for node in nodes],
+        colors=[_CONTAINER if node.inner else _COLORS[ranks.index(node.op) % len(_COLORS)] for node in nodes],
+        values=[[node.sums[name] for node in nodes] for name in names],
+        texts=[[quantity(node.sums[column.name], column.base) for node in nodes] for column in SUMS],
+    )
+
+
+def _nodes(leaves: Sequence[LayerCost], kinds: Mapping[str, str]) -> Iterator[_Node]:
     names = [column.name for column in SUMS]
     by_path = {row.path: row for row in leaves}
     ops = {**kinds, **{row.path: row.op for row in leaves}}
@@ -105,37 +156,20 @@ def treemap(leaves: Sequence[LayerCost], kinds: Mapping[str, str]) -> dict[str, 
     below = Counter(_parent(path) for path in sums if path)
     # A path with a single one below it and nothing of its own says nothing.
     kept = [path for path in sums if not path or path in by_path or below[path] > 1]
-    nodes: list[dict[str, Any]] = []
     for path in kept:
         parent = _parent(path)
         while parent not in kept:
             parent = _parent(parent)
-        op = ops.get(path, "")
+        op, inner = ops.get(path, ""), below[path] > 0
         label = path.removeprefix(f"{parent}.") if path else _ROOT
         label = f"{label} {op}" if label.rpartition(".")[2].isdigit() and op else label
         shape = by_path[path].shape if path in by_path else ""
-        inner = below[path] > 0
-        nodes.append(
-            {"id": path or _ROOT, "label": label, "parent": (parent or _ROOT) if path else "", "inner": inner, "op": op}
-            | {"hover": _hover(path, op, shape, sums[path]), "sums": sums[path]}
-        )
+        around = (parent or _ROOT) if path else ""
+        yield _Node(path or _ROOT, label, around, inner, op, _hover(path, op, shape, sums[path]), sums[path])
         if inner and path in by_path:
             own = {name: getattr(by_path[path], name) for name in names}
-            nodes.append(
-                {"id": f"{path}/", "label": f"{op} itself", "parent": path or _ROOT, "inner": False, "op": op}
-                | {"hover": _hover(path, f"{op} without its parts", shape, own), "sums": own}
-            )
-    ranks = list(dict.fromkeys(node["op"] for node in nodes if not node["inner"]))
-    return {
-        "ids": [node["id"] for node in nodes],
-        "labels": [html.escape(node["label"]) for node in nodes],
-        "parents": [node["parent"] for node in nodes],
-        "hovers": [node["hover"] for node in nodes],
-        # One colour for each type, the same wherever it occurs.
-        "colors": [_CONTAINER if node["inner"] else _COLORS[ranks.index(node["op"]) % len(_COLORS)] for node in nodes],
-        "values": [[node["sums"][name] for node in nodes] for name in names],
-        "texts": [[quantity(node["sums"][column.name], column.base) for node in nodes] for column in SUMS],
-    }
+            hover = _hover(path, f"{op} without its parts", shape, own)
+            yield _Node(f"{path}/", f"{op} itself", path or _ROOT, False, op, hover, own)
 
 
 def _parent(path: str) -> str:
