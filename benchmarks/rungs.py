@@ -6,7 +6,8 @@ A candidate has a place z, uniform in [0, 1]. Its cost is 10^(1 + 1.5 z). One ep
 + 0.3 u) time units, u uniform in [0, 1]: speeds spread over 10x and mostly follow cost. Its
 accuracy after e of 27 epochs is
 
-    a - (a - 0.1) exp(-e / (27 tau)),  a = 0.45 + 0.35 z + N(0, 0.05),  log tau = log .08 + z log 5 + N(0, 0.4)
+    a - (a - 0.1) exp(-e / (27 tau)),
+    a = 0.45 + 0.35 z + N(0, 0.05),  log tau = log .08 + z log 5 + N(0, 0.4)
 
 with a clipped to [0.1, 0.97]: expensive networks start slower and end higher, so curves cross, and
 networks of one cost differ in speed of learning too. What a scheduler sees has noise N(0, 0.02)
@@ -42,6 +43,7 @@ from numpy.typing import NDArray
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from nas.pareto.front import hypervolume
+from nas.trials.results import Assignment
 from nas.trials.scheduler import ParetoRungs, rungs
 
 EPOCHS = 27
@@ -99,7 +101,7 @@ def asha(reduction: int) -> Strategy:
 
 
 def ours(timed: bool = False, in_order: bool = False) -> Strategy:
-    return Strategy(lambda: ParetoRungs(costs=("cost",)), JUDGED, timed, in_order)
+    return Strategy(lambda: ParetoRungs(), JUDGED, timed, in_order)
 
 
 JUDGED = rungs(EPOCHS)
@@ -158,7 +160,7 @@ def simulate(curves: Curves, strategy: Strategy, workers: int, candidates: int, 
             index = outcome.started
             if strategy.in_order and min(running, default=index) <= index - 2 * workers:
                 break
-            config = {"index": index, "cost": 10 ** curves.log_cost[index]}
+            config = Assignment(index, {}, (float(10 ** curves.log_cost[index]),)).config()
             running[index] = Running(SimpleNamespace(trial_id=str(index), config=config), 0, [])
             scheduler.on_trial_add(None, running[index].trial)  # type: ignore[arg-type]
             advance(index)

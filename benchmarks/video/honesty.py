@@ -20,6 +20,7 @@ import nas
 from nas.data.datasets import Clips, Split, VideoData
 from nas.runs import plan
 from nas.runs.settings import Settings
+from nas.trials.results import Assignment
 from nas.trials.trainable import Proxy, ProxyData, ProxyTrial
 from video import jobs
 from video.page import markdown, publish
@@ -107,14 +108,14 @@ def train(network: Network, proxy: Proxy) -> dict[str, Any]:
     """
     data = proxy_data(proxy)
     trial = ProxyTrial.__new__(ProxyTrial)  # without Ray
-    config = {"architecture": space().decode(network.params).document(), "index": start_of(network.hash, 0)}
+    config = Assignment(start_of(network.hash, 0), space().decode(network.params).document()).config()
     trial.setup(config, proxy, data)
     began, wall = time.process_time(), time.perf_counter()
     result = trial.step()
     while not result["done"]:
         result = trial.step()
     taken = {"core_seconds": time.process_time() - began, "wall_seconds": time.perf_counter() - wall}
-    return {"accuracy": result["accuracy"], "curve": result["curve"], "epochs": result["epochs"]} | taken
+    return {"accuracy": result["curve"][-1], "curve": result["curve"], "epochs": result["epochs"]} | taken
 
 
 def folder_name(proxy: Proxy) -> str:

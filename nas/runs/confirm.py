@@ -12,14 +12,15 @@ from typing import Any
 
 import pandas as pd
 
+from nas.runs.confirmations import Confirmation, append_confirmation
 from nas.runs.folder import choose
-from nas.runs.ranking import append_confirmation
 from nas.trials.proposer import Proposer
+from nas.trials.results import Report
 from nas.trials.tuning import StatelessSearcher
 
 TIME_SHARE = 0.25  # of a limited time that is kept back
-BESIDE = 1.15  # a training takes this much longer than its epochs: building and evaluation
-APART = 1_000_000  # between the seeds of repetitions; a search has fewer candidates
+OVERHEAD = 1.15  # of a training over its epochs: building and evaluation
+SEED_OFFSET = 1_000_000  # between the seeds of repetitions; a search has fewer candidates
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Repeat:
         """Its seed, in a search whose candidates 0, 1, ... were trained with the seeds `first`,
         `first` + 1, ...
         """
-        return first + self.trial + APART * self.repeat
+        return first + self.trial + SEED_OFFSET * self.repeat
 
 
 def repeats(front: pd.DataFrame, seeds: int, epochs: int, done: Collection[tuple[int, int]] = ()) -> list[Repeat]:
@@ -62,7 +63,7 @@ def repeats(front: pd.DataFrame, seeds: int, epochs: int, done: Collection[tuple
     found = []
     for trial in dict.fromkeys([*first, *rows]):
         row = rows[trial]
-        seconds = BESIDE * row["seconds"] * epochs / row["epochs"]
+        seconds = OVERHEAD * row["seconds"] * epochs / row["epochs"]
         for repeat in range(1 if row["state"] == "finished" else 0, seeds + 1):
             if (trial, repeat) not in done:
                 found.append(Repeat(trial, repeat, seconds))
@@ -74,20 +75,20 @@ def expected_seconds(queue: Collection[Repeat], workers: int) -> float:
     next.
     """
     busy = [0.0] * workers
-    for one in queue:
+    for repeat in queue:
         earliest = busy.index(min(busy))
-        busy[earliest] += one.seconds
+        busy[earliest] += repeat.seconds
     return max(busy)
 
 
-def take(queue: list[Repeat], left: float) -> Repeat | None:
-    """Takes the first training out of a queue that is expected to end in the time left; None if
+def pop_fitting(queue: list[Repeat], left: float) -> Repeat | None:
+    """Takes out the first training of a queue that is expected to end in the time left; None if
     none is.
     """
-    for one in queue:
-        if one.seconds <= left:
-            queue.remove(one)
-            return one
+    for repeat in queue:
+        if repeat.seconds <= left:
+            queue.remove(repeat)
+            return repeat
     return None
 
 
@@ -123,24 +124,31 @@ class ConfirmSearcher(StatelessSearcher):
 
     def fits(self) -> bool:
         """Whether there is time for any of them."""
-        return min((one.seconds for one in self._queue), default=float("inf")) <= self._ends - time.monotonic()
+        return min((repeat.seconds for repeat in self._queue), default=float("inf")) <= self._ends - time.monotonic()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         begins, waits = time.monotonic(), len(self._running) >= self._workers
         if waits:
             begins = max(begins, min(ends for _, ends in self._running.values()))
-        one = take(self._queue, self._ends - begins)
-        if one is None:  # one that ends sooner than expected may leave time for another
+        repeat = pop_fitting(self._queue, self._ends - begins)
+        if repeat is None:  # one that ends sooner than expected may leave time for another
             return None if waits and self._queue else str(StatelessSearcher.FINISHED)
-        self._running[trial_id] = one, begins + one.seconds
-        return {**self._proposer.candidates[one.trial].config(), "seed": one.seed(self._seed)}
+        self._running[trial_id] = repeat, begins + repeat.seconds
+        return self._proposer.candidates[repeat.trial].assignment(repeat.seed(self._seed)).config()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        one, _ = self._running.pop(trial_id)
-        accuracy = None
-        if result and not error and "accuracy" in result and result["last"]:
-            accuracy = float(result["accuracy"])
-            append_confirmation(
-                self._folder, {**result, "trial": one.trial, "repeat": one.repeat, "seed": one.seed(self._seed)}
+        repeat, _ = self._running.pop(trial_id)
+        report = Report.of(result)
+        accuracy = report.accuracy if report and report.last and not error else None
+        if report and accuracy is not None:
+            confirmation = Confirmation(
+                trial=repeat.trial,
+                repeat=repeat.repeat,
+                seed=repeat.seed(self._seed),
+                accuracy=accuracy,
+                test_accuracy=report.test_accuracy,
+                epochs=report.epochs,
+                seconds=report.seconds,
             )
-        self._on_result(one, accuracy)
+            append_confirmation(self._folder, confirmation)
+        self._on_result(repeat, accuracy)

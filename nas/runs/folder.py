@@ -11,8 +11,9 @@ import pandas as pd
 from nas.errors import NasError
 from nas.limits.metrics import pick_metrics
 from nas.pareto.front import knee
+from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CURVES
-from nas.runs.ranking import read_confirmations, with_means
+from nas.runs.ranking import with_means
 from nas.runs.record import read_record
 from nas.runs.tables import read_front, read_table, read_trials
 

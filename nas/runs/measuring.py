@@ -22,10 +22,11 @@ from nas.profiler.tables.predictor import Predictor
 from nas.profiler.tables.rows import part_workload
 from nas.profiler.tables.table import Table
 from nas.resources import replacing
+from nas.runs.confirmations import read_confirmations
 from nas.runs.folder import picks_of
 from nas.runs.latency_model import LatencyModel
 from nas.runs.plan import Plan
-from nas.runs.ranking import eligible, ranked_front, read_confirmations, with_means
+from nas.runs.ranking import eligible, ranked_front, with_means
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.proposer import Candidate, Proposer
 

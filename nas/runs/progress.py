@@ -15,7 +15,8 @@ from rich.table import Table
 
 from nas.pareto.front import non_dominated
 from nas.runs.confirm import Repeat, expected_seconds
-from nas.trials.proposer import Candidate, Proposer, Result
+from nas.trials.proposer import Candidate, Proposer
+from nas.trials.results import TrialResult
 from nas.units import plural
 
 ROWS = 12
@@ -116,53 +117,54 @@ class ConfirmProgress(_Bar):
         super().__init__(console, len(queue), quiet, "confirming")
         self._open, self._workers, self._seconds = list(queue), workers, seconds
         self._total = len(queue)
-        self._expected = sum(one.seconds for one in queue)
+        self._expected = sum(repeat.seconds for repeat in queue)
 
-    def update(self, one: Repeat, accuracy: float | None) -> None:
+    def update(self, repeat: Repeat, accuracy: float | None) -> None:
         """Shows a confirmation that ended, and its accuracy (None if it failed)."""
-        self._open.remove(one)
+        self._open.remove(repeat)
         done = self._total - len(self._open)
         note = self._advance(done, self.time_left())
         if not self._animated and not self._quiet:
             outcome = "failed" if accuracy is None else f"{100 * accuracy:.1f} %"
             self._console.print(
-                f"[{done} of {self._total}] #{one.trial} seed {one.repeat + 1}: {outcome} ({note})", highlight=False
+                f"[{done} of {self._total}] #{repeat.trial} seed {repeat.repeat + 1}: {outcome} ({note})",
+                highlight=False,
             )
 
     def time_left(self) -> float:
         """Seconds until all is done, at the pace so far, or until the limit if that comes first."""
         passed = time.monotonic() - self._started
         left = expected_seconds(self._open, self._workers)
-        if done := self._expected - sum(one.seconds for one in self._open):
+        if done := self._expected - sum(repeat.seconds for repeat in self._open):
             left *= passed * self._workers / done
         return left if self._seconds is None else min(left, max(0.0, self._seconds - passed))
 
 
-def _cells(candidate: Candidate, result: Result) -> list[str]:
+def _cells(candidate: Candidate, result: TrialResult) -> list[str]:
     operators = " ".join(f"{op}*{n}" for op, n in candidate.architecture.operators.items())
     macs = f"{candidate.cost.macs / 1e9:.3g} GFLOPs"
-    if result["state"] == "failed":
+    if result.accuracy is None:
         return [f"#{candidate.index}", "failed", macs, operators]
-    accuracy = f"{100 * result['accuracy']:.1f} %"
+    accuracy = f"{100 * result.accuracy:.1f} %"
     return [
         f"#{candidate.index}",
         accuracy,
         macs,
-        plural(result["epochs"], "epoch"),
-        f"{result['seconds']:.0f} s",
+        plural(result.epochs or 0, "epoch"),
+        f"{result.seconds or 0:.0f} s",
         operators,
     ]
 
 
 def _table(proposer: Proposer) -> Table:
     """The front by multiply-adds, then the latest."""
-    known = [i for i, result in proposer.results.items() if result["state"] != "failed"]
+    accuracies = {i: result.accuracy for i, result in proposer.results.items() if result.accuracy is not None}
     front: list[int] = []
-    if known:
-        values = [(proposer.results[i]["accuracy"], proposer.candidates[i].cost.macs) for i in known]
+    if accuracies:
+        values = [(accuracy, proposer.candidates[i].cost.macs) for i, accuracy in accuracies.items()]
         mask = non_dominated(values, (True, False))
         front = sorted(
-            (i for i, on in zip(known, mask, strict=True) if on), key=lambda i: proposer.candidates[i].cost.macs
+            (i for i, on in zip(accuracies, mask, strict=True) if on), key=lambda i: proposer.candidates[i].cost.macs
         )
     table = Table("trial", "accuracy", "cost", "trained", "time", "operators", title="front, then the latest")
     for i in front[:ROWS]:

@@ -1,66 +1,16 @@
 """Which trained networks are the front: as the search saw them, and by their means over further
 seeds.
-
-`confirm.csv` of a run folder has a row per further training, written when it ends: the number of
-the trial, `repeat` (0 is the seed of the search, for a trial that was stopped early; 1, 2, ... are
-others), the seed, and what came out.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas.errors import NasError
 from nas.pareto.front import non_dominated
-
-CONFIRMATIONS = "confirm.csv"
-COLUMNS = ("trial", "repeat", "seed", "accuracy", "test_accuracy", "epochs", "seconds")
-
-
-def append_confirmation(folder: Path, row: Mapping[str, Any]) -> None:
-    """Writes down one further training, safely on the disk when this returns; what is cut off
-    before is not read.
-    """
-    path = folder / CONFIRMATIONS
-    whole = path.read_bytes() if path.exists() else b""
-    with path.open("r+" if whole else "w", newline="", encoding="utf-8") as file:
-        file.seek(whole.rfind(b"\n") + 1)
-        file.truncate()
-        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
-        if b"\n" not in whole:
-            writer.writeheader()
-        writer.writerow(row)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_confirmations(folder: Path) -> pd.DataFrame:
-    """The further trainings of a run, each once; none without the file.
-
-    Raises:
-        NasError: The file has other columns, or something that is no number.
-    """
-    path = folder / CONFIRMATIONS
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    header, *rows = lines or [",".join(COLUMNS)]
-    if header != ",".join(COLUMNS):
-        raise NasError(f"{str(path)!r} has columns {header!r}; allowed: {','.join(COLUMNS)}")
-    try:
-        values = [[float(cell) if cell else math.nan for cell in row.split(",")] for row in rows]
-        table = pd.DataFrame(np.reshape(values, (len(rows), len(COLUMNS))), columns=list(COLUMNS))
-        table = table.astype({"trial": int, "repeat": int, "seed": int})
-    except ValueError as error:
-        raise NasError(f"{str(path)!r} holds what is no number ({error}); allowed: numbers") from None
-    return table.drop_duplicates(["trial", "repeat"], ignore_index=True)
 
 
 def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:

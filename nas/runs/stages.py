@@ -18,12 +18,13 @@ from nas.limits.survey import check_budget
 from nas.profiler.measured.device import available_cores
 from nas.resources import replacing
 from nas.runs.confirm import ConfirmSearcher, expected_seconds, repeats
+from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
 from nas.runs.folder import Run
 from nas.runs.measuring import latency_predictor, measure_front, measured_latencies, predicted
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
-from nas.runs.ranking import eligible, front_of, read_confirmations
+from nas.runs.ranking import eligible, front_of
 from nas.runs.record import FILE, Counts, RunRecord, read_record, write_record
 from nas.runs.tables import TRIALS, trials_table, write_table
 from nas.trials.cluster import session
@@ -159,7 +160,7 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
     seconds = None if seconds is None else seconds - before
     if (left is not None and left <= 0) or (seconds is not None and seconds <= 0):
         return False
-    known = {i: (r["curve"], [proposer.candidates[i].cost.macs]) for i, r in proposer.results.items() if "curve" in r}
+    known = {index: (result.curve, proposer.candidates[index].costs) for index, result in proposer.results.items()}
     progress = SearchProgress(plan.console, trials, seconds, plan.console.quiet, what)
     progress.resumed(len(proposer.results))
     searcher = ProposerSearcher(proposer, lambda: progress.update(proposer))
@@ -188,7 +189,7 @@ def _keep(proposer: Proposer, folder: Path) -> None:
 
 
 def _counts(proposer: Proposer) -> Counts:
-    states = [result["state"] for result in proposer.results.values()]
+    states = [result.state for result in proposer.results.values()]
     failed, stopped = states.count("failed"), states.count("stopped")
     return Counts(
         proposed=proposer.proposed,

@@ -13,7 +13,8 @@ from nas.limits.metrics import computed_figures, metrics
 from nas.resources import replacing
 
 if TYPE_CHECKING:
-    from nas.trials.proposer import Candidate, Proposer, Result
+    from nas.trials.proposer import Candidate, Proposer
+    from nas.trials.results import TrialResult
 
 TRIALS, FRONT = "trials.csv", "front.csv"
 TRIAL_TEXTS = ("state", "operators", "hash")
@@ -103,10 +104,12 @@ def trials_table(
     return pd.DataFrame(rows, columns=["trial", "state", *trial_numbers(), "operators", "hash", "error"])
 
 
-def _row(candidate: Candidate, result: Result) -> dict[str, Any]:
+def _row(candidate: Candidate, result: TrialResult) -> dict[str, Any]:
     architecture = candidate.architecture
     return {
-        **{name: result.get(name) for name in ("state", "accuracy", "test_accuracy", "epochs", "seconds", "error")},
+        **{
+            name: getattr(result, name) for name in ("state", "accuracy", "test_accuracy", "epochs", "seconds", "error")
+        },
         "trial": candidate.index,
         **computed_figures(candidate.cost),
         "operators": " ".join(f"{op}*{n}" for op, n in architecture.operators.items()),

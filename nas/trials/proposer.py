@@ -15,7 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from nas.architecture import Architecture, ArchitectureError
 from nas.limits.gate import Gate
 from nas.profiler.computed.cost import Cost, cost
+from nas.trials.results import Assignment, Report, TrialResult
 from nas.trials.samplers import find_sampler
 from nas.trials.tuning import StatelessSearcher
 
@@ -36,8 +37,6 @@ STUDY = "study.log"
 GRACE = 3  # seconds after which a lock that a killed search has left is taken over; a run has one writer
 MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
 PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
-Result = dict[str, Any]
-_KEPT = ("accuracy", "test_accuracy", "epochs", "seconds", "curve", "node")
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,14 @@ class Candidate:
     architecture: Architecture
     cost: Cost
 
-    def config(self) -> dict[str, Any]:
-        """What a trial is told of it."""
-        return {"index": self.index, "macs": self.cost.macs, "architecture": self.architecture.document()}
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """What it is compared by beside accuracy: its multiply-adds."""
+        return (float(self.cost.macs),)
+
+    def assignment(self, seed: int | None = None) -> Assignment:
+        """What a trial is told of it, with a seed of its own if that is not to be the search's."""
+        return Assignment(self.index, self.architecture.document(), self.costs, seed)
 
 
 class Proposer:
@@ -83,8 +87,8 @@ class Proposer:
         self._seen: set[str] = set()
         self._trials: list[Trial] = []
         self._candidates: list[Candidate] = []
-        self._results: dict[int, Result] = {}
-        self._told: set[int] = set()
+        self._results: dict[int, TrialResult] = {}
+        self._passed_on: set[int] = set()
         self._unfinished: list[int] = []
         self._fruitful = 0  # proposals before the last that was new and inside the budget
         self._undecided: FrozenTrial | None = None
@@ -106,9 +110,9 @@ class Proposer:
             self._remember(trial, Candidate(len(self._candidates), architecture, cost(architecture)))
             index = len(self._candidates) - 1
             if "result" in attributes:
-                self._results[index] = attributes["result"]
+                self._results[index] = TrialResult.of(attributes["result"])
                 if frozen.state != TrialState.RUNNING:
-                    self._told.add(index)
+                    self._passed_on.add(index)
             else:
                 self._unfinished.append(index)
 
@@ -124,7 +128,7 @@ class Proposer:
         return self._candidates
 
     @property
-    def results(self) -> dict[int, Result]:
+    def results(self) -> dict[int, TrialResult]:
         """What is known of the candidates, by index."""
         return self._results
 
@@ -200,30 +204,28 @@ class Proposer:
         trial.set_user_attr("rejected", reason)
         self.study.tell(trial, [0.0, log_macs])
 
-    def record(self, index: int, result: Result) -> None:
-        """Writes down what became of a candidate: a mapping with `state` and, unless failed,
-        `accuracy`.
-        """
-        self._trials[index].set_user_attr("result", result)
+    def record(self, index: int, result: TrialResult) -> None:
+        """Writes down what became of a candidate."""
+        self._trials[index].set_user_attr("result", result.document())
         self._results[index] = result
 
     def _tell(self, indices: Iterable[int]) -> None:
         """Tells the study results, in order, that it has not been told yet."""
         with _quiet_optuna():
-            for index in sorted(set(indices) - self._told):
+            for index in sorted(set(indices) - self._passed_on):
                 self._tell_one(index)
-                self._told.add(index)
+                self._passed_on.add(index)
 
     def _tell_one(self, index: int) -> None:
         result = self._results[index]
         trial, log_macs = self._trials[index], float(np.log10(self._candidates[index].cost.macs))
-        if "violation" in result:  # no machine here can train it: infeasible, as what the gate rejects
-            trial.set_constraint("memory", result["violation"])
+        if result.violation is not None:  # no machine here can train it: infeasible, as what the gate rejects
+            trial.set_constraint("memory", result.violation)
             self.study.tell(trial, [0.0, log_macs])
-        elif result["state"] == "failed":
+        elif result.accuracy is None:
             self.study.tell(trial, state=TrialState.FAIL)
         else:
-            self.study.tell(trial, [result["accuracy"], log_macs])
+            self.study.tell(trial, [result.accuracy, log_macs])
 
     def learn(self) -> bool:
         """Tells the study the results that the next proposal goes by; returns whether all of them
@@ -259,7 +261,7 @@ class ProposerSearcher(StatelessSearcher):
         super().__init__()
         self.proposer, self._on_result = proposer, on_result
         self._index: dict[str, int] = {}
-        self._latest: dict[str, dict[str, Any]] = {}
+        self._latest: dict[str, Report] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         try:
@@ -269,23 +271,25 @@ class ProposerSearcher(StatelessSearcher):
         if candidate is None:
             return None
         self._index[trial_id] = candidate.index
-        return candidate.config()
+        return candidate.assignment().config()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._latest[trial_id] = result
+        if report := Report.of(result):
+            self._latest[trial_id] = report
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        report = Report.of(result)
+        if error:
+            self._end(trial_id, TrialResult("failed", error="its process ended, perhaps for lack of memory"))
+        else:
+            self._end(trial_id, report.result() if report else None)
+
+    def _end(self, trial_id: str, result: TrialResult | None) -> None:
+        """Takes note of a trial that goes on no more; without a result its candidate stays open."""
         index = self._index.pop(trial_id)
         self._latest.pop(trial_id, None)
-        if error:
-            self.proposer.record(index, {"state": "failed", "error": "its process ended, perhaps for lack of memory"})
-        elif result and "error" in result:
-            kept: Result = {key: result[key] for key in ("error", "violation") if key in result}
-            self.proposer.record(index, {"state": "failed", **kept})
-        elif result and "accuracy" in result:
-            record: Result = {key: result[key] for key in _KEPT if key in result}
-            record["state"] = "finished" if result["last"] else "stopped"
-            self.proposer.record(index, record)
+        if result:
+            self.proposer.record(index, result)
         self._on_result()
 
     def time_is_over(self) -> None:
@@ -294,5 +298,5 @@ class ProposerSearcher(StatelessSearcher):
 
         One that was not evaluated yet stays open, for the next session to train.
         """
-        for trial_id, result in list(self._latest.items()):
-            self.on_trial_complete(trial_id, {**result, "last": False})
+        for trial_id, report in list(self._latest.items()):
+            self._end(trial_id, replace(report, last=False).result())

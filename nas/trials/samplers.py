@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial
 from nas.errors import NasError
 from nas.limits.gate import Gate
 from nas.pareto.sampler import ParetoSampler
+from nas.trials.results import TrialResult
 
 # Of the Pareto sampler: trainings are few, and an unseen candidate takes a while to price.
 REFERENCES = 4  # published networks that it begins with, at most
@@ -92,7 +93,7 @@ def find_sampler(name: str) -> SamplerEntry:
 
 def _pareto(gate: Gate, seed: int) -> BaseSampler:
     def curve(trial: FrozenTrial) -> list[float]:
-        return list(trial.user_attrs["result"]["curve"])
+        return list(TrialResult.of(trial.user_attrs["result"]).curve)
 
     return ParetoSampler(
         gate,

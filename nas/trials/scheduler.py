@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from nas.pareto.front import pareto_rank
+from nas.trials.results import Assignment, Report
 
 SPACING = 2  # a rung is this many times as far as the one before
 REDUCTION = 2  # one in so many goes on
@@ -82,13 +83,12 @@ class ParetoRungs(FIFOScheduler):
     of which are known by then: decisions follow from the seed, but waiting for slower ones takes
     nearly twice the device time (`benchmarks/rungs.py`).
 
-    A trial's config holds its number in the search, `index`, and its costs; a result holds `curve`,
-    the accuracy at every rung that it passed, of which the last is judged.
+    Ray calls `on_trial_result` with each report of a trial, which is judged by the last accuracy of
+    its curve, and `on_trial_complete` when a training has come to its end.
 
     Args:
         lag: As the proposer's.
         reduction: One in so many is promoted at each rung.
-        costs: Names of the costs in a trial's config, numbers above 0.
         known: Of a resumed search, per trial: its accuracy at every rung that it passed, and its
             costs.
     """
@@ -97,19 +97,21 @@ class ParetoRungs(FIFOScheduler):
         self,
         lag: int | None = None,
         reduction: int = REDUCTION,
-        costs: Sequence[str] = ("macs",),
         known: Mapping[int, tuple[Sequence[float], Sequence[float]]] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._lag, self._reduction, self._costs = lag, reduction, tuple(costs)
+        self._lag, self._reduction = lag, reduction
         self._reached: dict[int, dict[int, tuple[float, ...]]] = {}
         for index, (curve, figures) in (known or {}).items():
             self._remember(index, curve, figures)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        index, curve = int(trial.config["index"]), result["curve"]
-        self._remember(index, curve, [float(trial.config[name]) for name in self._costs])
-        reached = self._reached[len(curve) - 1]
+        assignment, report = Assignment.of(trial.config), Report.of(result)
+        if report is None or not report.curve:  # a training that failed is not judged
+            return str(TrialScheduler.CONTINUE)
+        index = assignment.index
+        self._remember(index, report.curve, assignment.costs)
+        reached = self._reached[len(report.curve) - 1]
         others = [point for other, point in reached.items() if self._counts(other, index)]
         goes_on = promoted(others, reached[index], self._reduction)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
@@ -119,9 +121,9 @@ class ParetoRungs(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Takes note of a training that came to its end; there is nothing to decide any more."""
-        if "curve" in result:
-            costs = [float(trial.config[name]) for name in self._costs]
-            self._remember(int(trial.config["index"]), result["curve"], costs)
+        assignment, report = Assignment.of(trial.config), Report.of(result)
+        if report:
+            self._remember(assignment.index, report.curve, assignment.costs)
 
     def _remember(self, index: int, curve: Sequence[float], costs: Sequence[float]) -> None:
         for rung, accuracy in enumerate(curve):

@@ -19,6 +19,7 @@ from nas.limits.memory import fitting_micro_batch, training_step_memory
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
 from nas.training.loop import Recipe, Training, accuracy
+from nas.trials.results import Assignment, Report
 from nas.trials.scheduler import SPACING
 
 CROP_ROOM = 8 / 7  # clips are kept this much larger than the proxy's input, for random crops
@@ -103,33 +104,36 @@ class ProxyTrial(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], proxy: Proxy, data: ProxyData) -> None:  # type: ignore[override]
-        """Builds the network of a config: `architecture` is a document, `index` its number in the
-        search.
+        """Builds the network of the first `Assignment`; Ray calls this once in each process.
 
-        Its seed is the recipe's plus that number, or the config's `seed`.
+        Args:
+            config: The assignment, as Ray passes it.
+            proxy: How to train.
+            data: The clips that all trials share.
         """
         torch.set_num_threads(proxy.threads)
         self.proxy, self.data = proxy, data
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Builds the network of the next assignment in the same process."""
         self._begin(new_config)
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        proxy = self.proxy
-        architecture = Architecture.parse(config["architecture"]).resized(proxy.frames, proxy.size)
-        seed = int(config.get("seed", proxy.recipe.seed + int(config["index"])))
+        proxy, assignment = self.proxy, Assignment.of(config)
+        architecture = Architecture.parse(assignment.architecture).resized(proxy.frames, proxy.size)
+        seed = proxy.recipe.seed + assignment.index if assignment.seed is None else assignment.seed
         self.torch_device = torch.device(proxy.device)
         self.seconds = 0.0
         self.curve: list[float] = []
-        self.failure: dict[str, Any] | None = None
+        self.failure: Report | None = None
         priced, batch, memory = cost(architecture), proxy.recipe.batch_size, proxy.memory_bytes
         micro_batch = fitting_micro_batch(priced, batch, memory)
         if not micro_batch:
             needed = training_step_memory(priced, batch, 1)
             error = f"training on one clip takes {needed / 1e9:.3g} GB, and {memory / 1e9:.3g} GB are there for a trial"
-            self.failure = {"error": error, "violation": needed / memory - 1}
+            self.failure = Report(error=error, violation=needed / memory - 1)
             return
         torch.manual_seed(seed)
         recipe = replace(proxy.recipe, seed=seed)
@@ -139,7 +143,7 @@ class ProxyTrial(tune.Trainable):
                 self.model, self.data.train, proxy.size, recipe, self.data.flip, self.torch_device, micro_batch
             )
         except (RuntimeError, ValueError) as error:
-            self.failure = {"error": _one_line(error)}
+            self.failure = Report(error=_one_line(error))
 
     def step(self) -> dict[str, Any]:
         """Trains to the next rung and evaluates there; what goes wrong is a result too, so that its
@@ -147,12 +151,12 @@ class ProxyTrial(tune.Trainable):
         """
         if self.failure is None:
             try:
-                return self._train_to_rung()
+                return self._train_to_rung().to_ray()
             except (RuntimeError, ValueError) as error:
-                self.failure = {"error": _one_line(error)}
-        return {**self.failure, "rung": len(self.curve), "last": True, "done": True}
+                self.failure = Report(error=_one_line(error))
+        return self.failure.to_ray()
 
-    def _train_to_rung(self) -> dict[str, Any]:
+    def _train_to_rung(self) -> Report:
         """Trains to the first end of an epoch at or past the next rung; one long epoch may pass
         several rungs.
         """
@@ -171,20 +175,19 @@ class ProxyTrial(tune.Trainable):
         # A training that ends stands for every rung that it did not need.
         passed = len(thresholds) if last else sum(threshold <= spent for threshold in thresholds)
         self.curve += [score] * (passed - len(self.curve))
-        result = {
-            "rung": passed - 1,
-            "rungs": len(thresholds),
-            "epochs": training.epochs_done,
-            "loss": loss,
-            "seconds": self.seconds,
-            "accuracy": score,
-            "curve": list(self.curve),
-            "node": ray.get_runtime_context().get_node_id(),
-        }
         # Nothing is decided by the test clips, so they are only looked at where a trial may end.
-        if self.data.test is not None:
-            result["test_accuracy"] = accuracy(self.model, self.data.test, self.proxy.size, self.torch_device, batch)
-        return {**result, "last": last, "done": last}
+        test = self.data.test
+        return Report(
+            curve=tuple(self.curve),
+            last=last,
+            epochs=training.epochs_done,
+            seconds=self.seconds,
+            loss=loss,
+            test_accuracy=accuracy(self.model, test, proxy.size, self.torch_device, batch)
+            if test is not None
+            else None,
+            node=ray.get_runtime_context().get_node_id(),
+        )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Proxies keep no weights."""

@@ -13,11 +13,12 @@ import pytest
 from ray.tune.search import Searcher
 
 from nas.runs import confirm
-from nas.runs.confirm import BESIDE, ConfirmSearcher, Repeat, expected_seconds, repeats, take
+from nas.runs.confirm import OVERHEAD, ConfirmSearcher, Repeat, expected_seconds, pop_fitting, repeats
+from nas.runs.confirmations import read_confirmations
 from nas.runs.plan import Plan
-from nas.runs.ranking import read_confirmations
 from nas.runs.settings import Settings
 from nas.trials.proposer import Candidate
+from nas.trials.results import Report
 
 # Against log10 of the cost the scaled losses are (1, 0), (0.2, 0.5), (0, 1): trial 2 is the knee, 3
 # the best.
@@ -35,8 +36,15 @@ def test_the_knee_and_the_best_come_first_and_what_was_stopped_is_trained_to_its
     queue = repeats(FRONT, 2, epochs=6)
     assert keys(queue) == [(2, 0), (2, 1), (2, 2), (3, 1), (3, 2), (0, 1), (0, 2)]
     # 8 s for 2 of 6 epochs are 24 s.
-    assert [one.seconds / BESIDE for one in queue] == pytest.approx([24, 24, 24, 40, 40, 10, 10])
+    assert [one.seconds / OVERHEAD for one in queue] == pytest.approx([24, 24, 24, 40, 40, 10, 10])
     assert keys(repeats(FRONT, 1, 6, done={(2, 0), (3, 1), (3, 2)})) == [(2, 1), (0, 1)]
+
+
+def test_what_is_neither_knee_nor_best_follows_by_accuracy() -> None:
+    accuracies = [0.3, 0.35, 0.7, 0.75, 0.8]  # at a decade of multiply-adds each: trial 2 is the knee
+    rows = [(i, "finished", accuracy, 10.0 ** (9 + i), 6, 10.0) for i, accuracy in enumerate(accuracies)]
+    queue = repeats(pd.DataFrame(rows, columns=FRONT.columns), 1, epochs=6)
+    assert keys(queue) == [(2, 1), (4, 1), (3, 1), (1, 1), (0, 1)]
 
 
 def test_seeds_are_of_nothing_else() -> None:
@@ -56,16 +64,16 @@ def test_expected_seconds_of_parallel_workers() -> None:
 
 def test_what_does_not_fit_is_left_for_what_does() -> None:
     queue = [Repeat(2, 1, 24.0), Repeat(3, 1, 40.0), Repeat(0, 1, 10.0)]
-    assert take(queue, 30.0) == Repeat(2, 1, 24.0)
-    assert take(queue, 12.0) == Repeat(0, 1, 10.0)
-    assert take(queue, 12.0) is None
+    assert pop_fitting(queue, 30.0) == Repeat(2, 1, 24.0)
+    assert pop_fitting(queue, 12.0) == Repeat(0, 1, 10.0)
+    assert pop_fitting(queue, 12.0) is None
     assert keys(queue) == [(3, 1)]
 
 
 def searcher(
     folder: Path, queue: list[Repeat], shown: list[Any], workers: int = 3, seconds: float | None = None
 ) -> ConfirmSearcher:
-    architecture, cost = SimpleNamespace(document=dict), SimpleNamespace(macs=1)
+    architecture, cost = SimpleNamespace(document=dict), SimpleNamespace(macs=1.0)
     proposer: Any = SimpleNamespace(candidates=[Candidate(i, architecture, cost) for i in range(4)])  # type: ignore
     return ConfirmSearcher(
         proposer, queue, folder, 7, workers, seconds, lambda one, accuracy: shown.append((one, accuracy))
@@ -78,7 +86,7 @@ def test_an_interrupted_confirmation_goes_on_where_it_was(tmp_path: Path) -> Non
     configs = [first.suggest(name) for name in "abc"]
     assert [config["index"] for config in configs if isinstance(config, dict)] == [2, 2, 3]
     assert [config["seed"] for config in configs if isinstance(config, dict)] == [9, 1_000_009, 1_000_010]
-    result = {"accuracy": 0.75, "test_accuracy": 0.5, "epochs": 6, "seconds": 20.0, "last": True}
+    result = Report(curve=(0.75,), test_accuracy=0.5, epochs=6, seconds=20.0).to_ray()
     first.on_trial_complete("b", result)
     first.on_trial_complete("a", error=True)
     first.on_trial_complete("c")  # cut off

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from nas.errors import NasError
+from nas.runs.confirmations import CONFIRMATIONS, Confirmation, append_confirmation, read_confirmations
 from nas.runs.ranking import (
-    CONFIRMATIONS,
-    append_confirmation,
     eligible,
     front_of,
     mean_and_error,
     ranked_front,
-    read_confirmations,
     with_means,
 )
 
@@ -30,7 +29,7 @@ def trials(*rows: tuple[int, str, float, float]) -> pd.DataFrame:
     return table.assign(test_accuracy=table["accuracy"] - 0.1, epochs=[1 if r[1] == "stopped" else 3 for r in rows])
 
 
-def confirmation(trial: int, repeat: int, accuracy: float, **more: object) -> dict[str, object]:
+def confirmation(trial: int, repeat: int, accuracy: float, **more: Any) -> dict[str, Any]:
     row = {"trial": trial, "repeat": repeat, "seed": 1000 * repeat + trial, "accuracy": accuracy}
     return row | {"test_accuracy": accuracy - 0.2, "epochs": 3, "seconds": 1.5} | more
 
@@ -45,8 +44,8 @@ def test_mean_and_standard_error() -> None:
 
 def test_confirmations_survive_a_write_that_was_cut_off(tmp_path: Path) -> None:
     assert read_confirmations(tmp_path).empty
-    append_confirmation(tmp_path, confirmation(3, 1, 0.5) | {"curve": [0.5]})
-    append_confirmation(tmp_path, confirmation(3, 2, 0.75, test_accuracy=None))
+    append_confirmation(tmp_path, Confirmation(**confirmation(3, 1, 0.5)))
+    append_confirmation(tmp_path, Confirmation(**confirmation(3, 2, 0.75, test_accuracy=None)))
     path = tmp_path / CONFIRMATIONS
     assert path.read_text() == (
         "trial,repeat,seed,accuracy,test_accuracy,epochs,seconds\n3,1,1003,0.5,0.3,3,1.5\n3,2,2003,0.75,,3,1.5\n"
@@ -54,8 +53,8 @@ def test_confirmations_survive_a_write_that_was_cut_off(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write("4,1,1004,0.7")  # of 0.75
     assert read_confirmations(tmp_path)["accuracy"].tolist() == [0.5, 0.75]
-    append_confirmation(tmp_path, confirmation(4, 1, 0.75))
-    append_confirmation(tmp_path, confirmation(4, 1, 0.25))
+    append_confirmation(tmp_path, Confirmation(**confirmation(4, 1, 0.75)))
+    append_confirmation(tmp_path, Confirmation(**confirmation(4, 1, 0.25)))
     table = read_confirmations(tmp_path)
     assert table["trial"].tolist() == [3, 3, 4] and table["accuracy"].tolist() == [0.5, 0.75, 0.75]
 
@@ -63,7 +62,7 @@ def test_confirmations_survive_a_write_that_was_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", range(len("trial,repeat,seed,accuracy,test_accuracy,epochs,seconds") + 1))
 def test_a_header_that_was_cut_off_is_written_again(tmp_path: Path, cut: int) -> None:
     (tmp_path / CONFIRMATIONS).write_text("trial,repeat,seed,accuracy,test_accuracy,epochs,seconds"[:cut])
-    append_confirmation(tmp_path, confirmation(0, 1, 0.5))
+    append_confirmation(tmp_path, Confirmation(**confirmation(0, 1, 0.5)))
     assert read_confirmations(tmp_path)["trial"].tolist() == [0]
 
 

@@ -21,6 +21,7 @@ from nas.runs import plan, stages
 from nas.runs.confirm import ConfirmSearcher
 from nas.runs.measuring import MEASUREMENTS, measured_latencies
 from nas.runs.search import resume
+from nas.trials.results import Report
 from nas.trials.tuning import Outcome, Place
 
 BEFORE = Path(__file__).with_name("run_of_version_0.1")
@@ -67,8 +68,8 @@ class Trainings:
             config = searcher.suggest(str(number))
             if not isinstance(config, dict):
                 break
-            accuracy = 0.5 + config["macs"] / 1e9
-            result = {"accuracy": accuracy, "curve": [accuracy], "epochs": 3, "seconds": 10.0, "last": True}
+            accuracy = 0.5 + config["costs"][0] / 1e9
+            result = Report(curve=(accuracy,), epochs=3, seconds=10.0).to_ray()
             searcher.on_trial_result(str(number), result)
             searcher.on_trial_complete(str(number), result)
         self.now += 20

@@ -1,6 +1,7 @@
 """The proposer without Ray: gate, order, restart."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nas.limits.survey import nearest, survey
 from nas.pareto.front import hypervolume
 from nas.space import SearchSpace
 from nas.trials.proposer import MAX_PROPOSALS, Proposer, ProposerSearcher
+from nas.trials.results import Report, TrialResult
 from nas.trials.samplers import SAMPLERS
 
 LAYER = {"op": "full3d", "kernel": {"choice": [1, 3]}, "temporal_kernel": {"choice": [1, 3]}}
@@ -30,8 +32,8 @@ def proposer(folder: Path, **options: Any) -> Proposer:
     return Proposer(Gate(SearchSpace.from_document(DOCUMENT, "small"), BUDGET), folder, seed=3, **options)
 
 
-def accuracy(candidate: Any) -> dict[str, Any]:
-    return {"state": "finished", "accuracy": int(candidate.architecture.hash[:6], 16) / 16**6, "curve": [0.5]}
+def accuracy(candidate: Any) -> TrialResult:
+    return TrialResult("finished", accuracy=int(candidate.architecture.hash[:6], 16) / 16**6, curve=(0.5,))
 
 
 def run(folder: Path, count: int, lag: int, order: random.Random, **options: Any) -> list[str]:
@@ -143,7 +145,7 @@ def test_a_front_is_found_with_fewer_trainings_than_by_chance(tmp_path: Path) ->
             stage = candidate.architecture.stages[0]
             accuracy = 1 - 2 * len(stage.layers) / (stage.width + 8)
             points.append((accuracy, np.log10(candidate.cost.macs)))
-            search.record(candidate.index, {"state": "finished", "accuracy": accuracy, "curve": [accuracy]})
+            search.record(candidate.index, TrialResult("finished", accuracy=accuracy, curve=(accuracy,)))
         volumes[sampler] = hypervolume(points, [0.8, np.log10(2e6)], [True, False])
     assert volumes["pareto"] > volumes["random"]
 
@@ -161,16 +163,16 @@ def test_failures_are_remembered(tmp_path: Path) -> None:
     search = proposer(tmp_path)
     candidate = search.propose()
     assert candidate
-    search.record(candidate.index, {"state": "failed", "error": "out of memory"})
+    search.record(candidate.index, TrialResult("failed", error="out of memory"))
     assert search.propose() is not None
-    assert proposer(tmp_path).results[0]["error"] == "out of memory"
+    assert proposer(tmp_path).results[0].error == "out of memory"
 
 
 def test_what_no_memory_is_enough_for_is_told_as_infeasible(tmp_path: Path) -> None:
     search = proposer(tmp_path)
     candidate = search.propose()
     assert candidate
-    search.record(candidate.index, {"state": "failed", "error": "too large", "violation": 0.5})
+    search.record(candidate.index, TrialResult("failed", error="too large", violation=0.5))
     search.propose()
     told = search.study.get_trials()[search._trials[0].number]
     assert told.state == optuna.trial.TrialState.COMPLETE and told.constraints == {"budget": 0, "memory": 0.5}
@@ -181,12 +183,12 @@ def test_what_the_end_of_the_time_cuts_off_keeps_what_it_had(tmp_path: Path) -> 
     searcher = ProposerSearcher(search, lambda: None)
     for name in "abc":
         searcher.suggest(name)
-    result = {"accuracy": 0.4, "curve": [0.4], "epochs": 1, "seconds": 2.0, "last": False}
-    searcher.on_trial_result("a", result)
-    searcher.on_trial_result("b", result)
-    searcher.on_trial_complete("b", {**result, "accuracy": 0.5, "last": True})
+    report = Report(curve=(0.4,), epochs=1, seconds=2.0, last=False)
+    searcher.on_trial_result("a", report.to_ray())
+    searcher.on_trial_result("b", report.to_ray())
+    searcher.on_trial_complete("b", replace(report, curve=(0.4, 0.5), last=True).to_ray())
     searcher.time_is_over()
-    assert {i: (r["state"], r["accuracy"]) for i, r in search.results.items()} == {
+    assert {i: (r.state, r.accuracy) for i, r in search.results.items()} == {
         0: ("stopped", 0.4),
         1: ("finished", 0.5),
     }

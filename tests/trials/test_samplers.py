@@ -20,6 +20,7 @@ from nas.profiler.computed.cost import cost
 from nas.space import SearchSpace
 from nas.trials import samplers
 from nas.trials.proposer import Proposer
+from nas.trials.results import TrialResult
 from nas.trials.samplers import SAMPLERS, find_sampler, register
 
 TINY = SearchSpace.load("tiny")
@@ -68,7 +69,7 @@ def test_a_sampler_that_knows_costs_is_one_call(cheapest: str, tmp_path: Path) -
             candidate = search.propose()
             assert candidate is not None
             found.append(candidate.cost.macs)
-            search.record(candidate.index, {"state": "finished", "accuracy": 0.5, "curve": [0.5]})
+            search.record(candidate.index, TrialResult("finished", accuracy=0.5, curve=(0.5,)))
     assert found == macs[:8] and search.rejected == search.duplicates == 0
     with pytest.raises(StopIteration):
         search.propose()
@@ -94,7 +95,7 @@ def test_a_search_leaves_the_process_as_it_is(tmp_path: Path) -> None:
         search = Proposer(Gate(TINY, Budget.parse("1gflops")), tmp_path, seed=0, sampler="tpe")
         candidate = search.propose()
         assert candidate is not None
-        search.record(candidate.index, {"state": "finished", "accuracy": 0.5, "curve": [0.5]})
+        search.record(candidate.index, TrialResult("finished", accuracy=0.5, curve=(0.5,)))
         search.learn()
         assert (optuna.logging.get_verbosity(), list(warnings.filters)) == (optuna.logging.DEBUG, filters)
     finally:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.trials.results import Assignment, Report
 from nas.trials.scheduler import ParetoRungs, crowding, promoted, rungs
 
 
@@ -69,7 +70,7 @@ def test_the_order_of_the_others_does_not_matter(
 
 
 def trial(index: int) -> Any:
-    return SimpleNamespace(config={"index": index, "macs": 1.0 + (3 * index) % 5})
+    return SimpleNamespace(config=Assignment(index, {}, (1.0 + (3 * index) % 5,)).config())
 
 
 def accuracy(index: int) -> float:
@@ -77,13 +78,13 @@ def accuracy(index: int) -> float:
 
 
 def decided(scheduler: ParetoRungs, indices: range) -> list[str]:
-    return [scheduler.on_trial_result(None, trial(i), {"curve": [accuracy(i)]}) for i in indices]
+    return [scheduler.on_trial_result(None, trial(i), Report(curve=(accuracy(i),)).to_ray()) for i in indices]
 
 
 def test_a_resumed_search_decides_as_before() -> None:
     whole = decided(ParetoRungs(), range(12))
     assert set(whole) == {"CONTINUE", "STOP"}
-    known = {i: ([accuracy(i)], [trial(i).config["macs"]]) for i in range(5)}
+    known = {i: ([accuracy(i)], [*trial(i).config["costs"]]) for i in range(5)}
     assert decided(ParetoRungs(known=known), range(5, 12)) == whole[5:]
     # A trial that was cut off after its first rung is trained again and judged again, not against
     # itself.
@@ -102,7 +103,7 @@ def test_with_a_lag_decisions_do_not_depend_on_the_order_of_arrival() -> None:
     ]
     assert len(orders) > 10
     found = [
-        {i: scheduler.on_trial_result(None, trial(i), {"curve": [accuracy(i)]}) for i in order}
+        {i: scheduler.on_trial_result(None, trial(i), Report(curve=(accuracy(i),)).to_ray()) for i in order}
         for order, scheduler in ((order, ParetoRungs(lag=2)) for order in orders)
     ]
     assert set(found[0].values()) == {"CONTINUE", "STOP"}
@@ -111,14 +112,70 @@ def test_with_a_lag_decisions_do_not_depend_on_the_order_of_arrival() -> None:
 
 def test_only_what_was_at_the_rung_is_compared_with() -> None:
     scheduler = ParetoRungs()
-    good, worst = trial(0), SimpleNamespace(config={"index": 9, "macs": 99.0})
+    good, worst = trial(0), SimpleNamespace(config=Assignment(9, {}, (99.0,)).config())
     for index in (1, 2, 3):
-        scheduler.on_trial_result(None, trial(index), {"curve": [0.5]})
+        scheduler.on_trial_result(None, trial(index), Report(curve=(0.5,)).to_ray())
     # Nobody else is at the second rung; a training that has ended stands for all rungs, a failed
     # one for none.
-    assert scheduler.on_trial_result(None, worst, {"curve": [0.1, 0.1]}) == "CONTINUE"
-    scheduler.on_trial_complete(None, good, {"curve": [0.9, 0.9, 0.9]})
-    scheduler.on_trial_complete(None, trial(1), {"error": "out of memory"})
-    assert scheduler.on_trial_result(None, worst, {"curve": [0.1, 0.1]}) == "CONTINUE"
-    scheduler.on_trial_complete(None, trial(2), {"curve": [0.8, 0.8, 0.8]})
-    assert scheduler.on_trial_result(None, worst, {"curve": [0.1, 0.1]}) == "STOP"
+    assert (
+        scheduler.on_trial_result(
+            None,
+            worst,
+            Report(
+                curve=(
+                    0.1,
+                    0.1,
+                )
+            ).to_ray(),
+        )
+        == "CONTINUE"
+    )
+    scheduler.on_trial_complete(
+        None,
+        good,
+        Report(
+            curve=(
+                0.9,
+                0.9,
+                0.9,
+            )
+        ).to_ray(),
+    )
+    scheduler.on_trial_complete(None, trial(1), Report(error="out of memory").to_ray())
+    assert (
+        scheduler.on_trial_result(
+            None,
+            worst,
+            Report(
+                curve=(
+                    0.1,
+                    0.1,
+                )
+            ).to_ray(),
+        )
+        == "CONTINUE"
+    )
+    scheduler.on_trial_complete(
+        None,
+        trial(2),
+        Report(
+            curve=(
+                0.8,
+                0.8,
+                0.8,
+            )
+        ).to_ray(),
+    )
+    assert (
+        scheduler.on_trial_result(
+            None,
+            worst,
+            Report(
+                curve=(
+                    0.1,
+                    0.1,
+                )
+            ).to_ray(),
+        )
+        == "STOP"
+    )

@@ -3,7 +3,6 @@
 import itertools
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from nas.limits.memory import training_step_memory
 from nas.profiler.computed.cost import cost
 from nas.training.loop import Recipe
 from nas.trials import trainable
+from nas.trials.results import Assignment
 from nas.trials.trainable import Proxy, ProxyData, ProxyTrial
 
 ARCHITECTURE = Architecture.parse(
@@ -45,7 +45,7 @@ def trial(memory_bytes: float, proxy: Proxy = PROXY) -> ProxyTrial:
     pixels = np.random.default_rng(0).integers(0, 255, (8, 4, 16, 16, 3), np.uint8)
     clips = Clips(pixels, np.arange(8) % 2)
     made = ProxyTrial.__new__(ProxyTrial)
-    config: dict[str, Any] = {"architecture": ARCHITECTURE.document(), "index": 0, "macs": 1}
+    config = Assignment(0, ARCHITECTURE.document(), (1.0,)).config()
     made.setup(config, replace(proxy, memory_bytes=memory_bytes), ProxyData(clips, clips, None, flip=False))
     return made
 
@@ -59,7 +59,7 @@ def test_what_exceeds_the_memory_passes_in_smaller_batches(micro_batch: int) -> 
 
 def test_a_network_of_which_not_one_clip_fits_is_refused_with_its_violation() -> None:
     result = trial(needed(1) / 2).step()
-    assert result["violation"] == pytest.approx(1) and result["done"] and "accuracy" not in result
+    assert result["violation"] == pytest.approx(1) and result["done"] and "curve" not in result
     assert "training on one clip takes" in result["error"]
 
 
@@ -70,7 +70,6 @@ def test_a_network_that_cannot_be_built_is_a_result_with_its_reason(monkeypatch:
     monkeypatch.setattr(trainable, "build", out_of_memory)
     assert trial(1e12).step() == {
         "error": "CUDA out of memory. Tried to allocate 2 GiB",
-        "rung": 0,
         "last": True,
         "done": True,
     }
@@ -96,8 +95,8 @@ def test_rungs_in_seconds_are_at_the_next_end_of_an_epoch_and_training_ends_by_e
     timed = trial(1e12, proxy)
     for epochs, passed in reports:
         result = timed.step()
-        assert (result["epochs"], len(result["curve"]), result["rung"]) == (epochs, passed, passed - 1)
-        assert result["seconds"] == epochs * seconds_per_epoch and result["rungs"] == 3
+        assert (result["epochs"], len(result["curve"])) == (epochs, passed)
+        assert result["seconds"] == epochs * seconds_per_epoch
         assert result["last"] == result["done"] == (epochs == 4)
     assert timed.training.schedule.get_last_lr() == pytest.approx([0, 0])
 
@@ -105,5 +104,5 @@ def test_rungs_in_seconds_are_at_the_next_end_of_an_epoch_and_training_ends_by_e
 def test_rungs_in_epochs_do_not_depend_on_the_clock() -> None:
     counted = trial(1e12, replace(PROXY, rungs=(1, 2, 4), recipe=Recipe(epochs=4, batch_size=8)))
     results = [counted.step() for _ in range(3)]
-    assert [(r["epochs"], r["rung"], r["last"]) for r in results] == [(1, 0, False), (2, 1, False), (4, 2, True)]
-    assert results[2]["curve"][:2] == [results[0]["accuracy"], results[1]["accuracy"]]
+    assert [(r["epochs"], len(r["curve"]), r["last"]) for r in results] == [(1, 1, False), (2, 2, False), (4, 3, True)]
+    assert results[2]["curve"][:2] == [results[0]["curve"][-1], results[1]["curve"][-1]]

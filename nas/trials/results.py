@@ -1,0 +1,140 @@
+"""What passes between the driver of a search and its trials, and what is kept of a trial.
+
+An `Assignment` goes to a trial as Ray's config, a `Report` comes back as Ray's result, and a
+`TrialResult` stands in the journal as JSON. Searchers, schedulers and trainables know these types
+alone; their dictionaries are made and read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+State = Literal["finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a trial is to train.
+
+    Attributes:
+        index: The candidate's number in the search.
+        architecture: Its document.
+        costs: What it is compared by beside accuracy, numbers above 0.
+        seed: Of the training; by default the recipe's plus the index.
+    """
+
+    index: int
+    architecture: Mapping[str, Any]
+    costs: tuple[float, ...] = ()
+    seed: int | None = None
+
+    def config(self) -> dict[str, Any]:
+        """The assignment as Ray passes it to a trial."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """Reads a trial's config."""
+        return cls(int(config["index"]), config["architecture"], tuple(config["costs"]), config["seed"])
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial says at a rung, or when it cannot go on.
+
+    Attributes:
+        curve: Validation accuracy at every rung that it passed.
+        last: Whether the training came to its end.
+        epochs: Trained so far.
+        seconds: Of training so far, without evaluation.
+        loss: Mean of the last epoch.
+        test_accuracy: After the last epoch; None without test clips.
+        node: Where it was trained, by Ray's name.
+        error: Why it cannot be trained, in one line.
+        violation: Of the memory for a trial: what it needs more, as a share of what there is.
+    """
+
+    curve: tuple[float, ...] = ()
+    last: bool = True
+    epochs: int | None = None
+    seconds: float | None = None
+    loss: float | None = None
+    test_accuracy: float | None = None
+    node: str | None = None
+    error: str | None = None
+    violation: float | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Validation accuracy after the last epoch."""
+        return self.curve[-1] if self.curve else None
+
+    def to_ray(self) -> dict[str, Any]:
+        """The report as Ray's result."""
+        return {**_known(self), "done": self.last}
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any] | None) -> Self | None:
+        """Reads Ray's result of a trial; None where the trial has not said anything yet."""
+        if not result or not ("curve" in result or "error" in result):
+            return None
+        given = {field.name: result[field.name] for field in fields(cls) if field.name in result}
+        return cls(**given | {"curve": tuple(given.get("curve", ()))})
+
+    def result(self) -> TrialResult:
+        """What is kept of a trial whose last report this is."""
+        if self.error is not None:
+            return TrialResult("failed", error=self.error, violation=self.violation)
+        return TrialResult(
+            "finished" if self.last else "stopped",
+            accuracy=self.accuracy,
+            test_accuracy=self.test_accuracy,
+            epochs=self.epochs,
+            seconds=self.seconds,
+            curve=self.curve,
+            node=self.node,
+        )
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What became of a candidate.
+
+    Attributes:
+        state: `finished` at its last epoch, `stopped` at a rung, or `failed`.
+        accuracy: On validation, after the last epoch trained; None if it failed.
+        test_accuracy, epochs, seconds, curve, node, error, violation: As of its last `Report`.
+    """
+
+    state: State
+    accuracy: float | None = None
+    test_accuracy: float | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    curve: tuple[float, ...] = ()
+    node: str | None = None
+    error: str | None = None
+    violation: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no accuracy."""
+        return self.state == "failed"
+
+    def document(self) -> dict[str, Any]:
+        """The result as the journal keeps it, in JSON."""
+        return _known(self)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Reads a result of the journal, also one that an earlier version wrote."""
+        given = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        return cls(**given | {"curve": tuple(given.get("curve", ()))})
+
+
+def _known(values: Report | TrialResult) -> dict[str, Any]:
+    """The fields that say something, in JSON's types."""
+    known = {name: value for name, value in asdict(values).items() if value is not None and value != ()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
