@@ -145,12 +145,15 @@ def by_name(names: Mapping[str, str], state: Mapping[str, Tensor], source: str) 
     """
     origins: dict[str, list[str]] = {}
     for name, short in names.items():
-        first, *_ = origins.setdefault(short, []) or [name]
-        a, b = precise(state[first]), precise(state[name])
-        if name is not first and not (a.shape == b.shape and bool((a == b).all())):
+        origins.setdefault(short, []).append(name)
+        first = origins[short][0]
+        if name != first and not _equal(state[first], state[name]):
             raise NasError(
                 f"{source} has {brief(first)} and {brief(name)} for one parameter, with different values; "
                 "allowed: one of them, or two that are equal"
             )
-        origins[short].append(name)
     return origins
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool((precise(a) == precise(b)).all())

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,8 @@ def _stem(part: Part, image: ImageNetwork) -> Iterator[Slot]:
         return
     yield from conv_slots("proj", "stem", inflate_patch)
     if config.position != "none":
-        yield Slot("positions.0", "position", place_video_positions if image.kind.video else place_positions)
+        over_clip = partial(place_video_positions, joint=config.position == "joint")
+        yield Slot("positions.0", "position", over_clip if image.kind.video else place_positions)
     if config.position == "factorized":
         yield Slot("positions.1", None)
     if config.class_tokens != "none" and "class_token" in image:
@@ -156,15 +158,15 @@ def place_positions(position_NC: Tensor, shape: torch.Size) -> Tensor:
     return resized(grid, shape[2:4]).permute(1, 2, 0).expand(1, shape[1], -1, -1, -1)
 
 
-def place_video_positions(position_NC: Tensor, shape: torch.Size) -> Tensor:
+def place_video_positions(position_NC: Tensor, shape: torch.Size, joint: bool) -> Tensor:
     """(T H W, C) of a video network to (1, T, H, W, C).
 
     Raises:
-        NasError: Another number. It alone does not tell frames, height and width, so nothing is
-            interpolated.
+        NasError: Another number, or positions that are not `joint` ones. The number alone does not
+            tell frames, height and width, so nothing is interpolated.
     """
     frames, height, width = shape[1:4]
-    if len(position_NC) != frames * height * width or frames == 1:
+    if len(position_NC) != frames * height * width or not joint:
         raise NasError(
             f"{len(position_NC)} position embeddings of patches with an extent in time do not fit positions of "
             f"{frames}x{height}x{width}; allowed: a network with 'joint' positions of the same frames, height and width"

@@ -45,9 +45,9 @@ def joint_network(frames: int, position: str = "joint") -> nas.Architecture:
     return architecture
 
 
-@pytest.mark.parametrize("frames", [2, 4, 9, 16])
+@pytest.mark.parametrize("frames", [1, 2, 4, 9, 16])
 def test_a_video_vit_gives_every_token_of_the_clip_its_position(frames: int) -> None:
-    """4, 9 and 16 frames of 4x4 patches are square numbers of positions, 8^2, 12^2 and 16^2."""
+    """1, 4, 9 and 16 frames of 4x4 patches make square numbers: 4^2, 8^2, 12^2 and 16^2."""
     model, state = nas.build(joint_network(frames)), vivit(frames)
     filled = fill(model, state)
     position = state["vivit.embeddings.position_embeddings"][0]
