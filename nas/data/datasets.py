@@ -27,15 +27,14 @@ def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None) -> V
 
     The first of these that applies says which clips go where: train/val/test folders, a `split`
     column, or `train` and `val` list files; a `group` column, from which whole groups are held out,
-    never clips of a group that is trained on; else a random 60/20/20 split within each class. Each
-    file counts once, whatever links lead to it.
+    never clips of a group that is trained on; else a random 60/20/20 split within each class. Where
+    there is a test but no val, val is held out of train. Each file counts once, whatever links lead
+    to it. `VideoData.describe` says what was left out.
 
     Args:
-        spec: What one of `SOURCES` accepts: `motion` or `motion:DIFFICULTY`; a folder of class
-            folders, or of `train` and `val` (and `test`) folders of them; a CSV file with columns
-            `path` (or `file`) and `label`, and optionally `split` and `group`; or a text file with
-            a path and a label per line, whose name may hold `train` and have a `val` (and `test`)
-            file beside it. Relative paths start at the file's folder.
+        spec: What one of `SOURCES` accepts; their docstrings say how each reads it. `motion` or
+            `motion:DIFFICULTY`; a folder of class folders, or of `train` and `val` (and `test`)
+            folders of them; a CSV file or a list of paths and labels.
         seed: Of the motion clips, or of a random split.
         flip: Whether clips may be mirrored; None is True for videos and False for `motion`. False
             suits data where left and right are classes.

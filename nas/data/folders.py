@@ -2,49 +2,150 @@
 
 from __future__ import annotations
 
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from nas.data.records import Record, video_data
-from nas.data.source import VideoData
+from nas.data.source import VideoData, listed
 from nas.errors import NasError
+from nas.units import plural
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+    {".3gp", ".asf", ".avi", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_NO_DATA = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"}  # what systems leave on disks and in archives
+
+
+def split_named(name: str) -> str | None:
+    """`train`, `val` or `test` for the usual names of a split, such as `Training` or `val_set`."""
+    return _SPLIT_WORDS.get(re.sub(r"[\s_-]*(set)?$", "", name.strip().lower()))
 
 
 class FolderSource:
-    """A folder of class folders, or of `train` and `val` (and `test`) folders of them."""
+    """A folder of class folders, or of `train` and `val` (and `test`) folders of them.
+
+    A clip is a file with the ending of a video at any depth of a class folder; links are followed,
+    hidden files and folders are not looked at. Beside folders of splits, others are no classes.
+    """
 
     forms: ClassVar[str] = "a folder with a folder per class"
 
     def accepts(self, spec: str) -> bool:
-        return Path(spec).expanduser().is_dir()
+        return os.path.isdir(os.path.expanduser(spec))
 
     def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
         path = Path(spec).expanduser()
-        return video_data(path, _read_folder(path), seed, flip)
+        records, notes = _read_folder(path)
+        return video_data(path, records, seed, flip, notes)
 
 
-def _read_folder(folder: Path) -> list[Record]:
-    children = _folders(folder)
-    roots: list[tuple[str | None, Path]] = [(None, folder)]
-    if any(child.name == "train" for child in children) and all(child.name in SPLIT_NAMES for child in children):
-        roots = [(SPLIT_NAMES[child.name], child) for child in children]
-    rows = [
-        Record(path, child.name, split)
-        for split, root in roots
-        for child in _folders(root)
-        for path in sorted(child.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
-    ]
-    if not rows:
+def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
+    """The videos of a folder, and sentences on what of it is not used.
+
+    Raises:
+        NasError: There are no videos, a folder cannot be read, or a split has a name that is none.
+    """
+    parts = _parts(root)
+    records, loose, lost = [], 0, 0
+    for split, part in parts:
+        loose += sum(_is_video(file) and file.is_file() for file in _listing(part))
+        for folder in _folders(part):
+            for file in _videos(folder, part):
+                if file.is_file():
+                    records.append(Record(file, _label(folder), split))
+                else:
+                    lost += 1
+    if not records:
         suffixes = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise NasError(f"data {str(folder)!r} holds no videos; allowed: a folder per class with files of {suffixes}")
-    return rows
+        raise NasError(
+            f"data {str(root)!r} holds no videos in class folders ({plural(loose, 'video')} beside them, "
+            f"{plural(lost, 'dead link')}); allowed: a folder per class with files of {suffixes}"
+        )
+    used = {part for _, part in parts}
+    others = [] if (None, root) in parts else [each for each in _folders(root) if each not in used]
+    unused = [folder.name for folder in others if next(_videos(folder, root), None)]
+    notes = [f"{plural(loose, 'video')} outside of class folders left out"] * (loose > 0)
+    notes += [f"{plural(lost, 'dead link')} left out"] * (lost > 0)
+    notes += [f"beside the splits, {listed(unused)} left out"] * bool(unused)
+    return records, notes
+
+
+def _parts(root: Path) -> list[tuple[str | None, Path]]:
+    """The folders whose folders are classes, each with its split: those of splits, or the root."""
+    folders = _folders(root)
+    named = [(split, folder) for folder in folders if (split := split_named(folder.name))]
+    train = [folder for split, folder in named if split == "train"]
+    if train and len({split for split, _ in named}) > 1:
+        return list(named)
+    if train and not any(map(_is_video, _listing(train[0]))):
+        classes = {each.name for each in _folders(train[0])}
+        others = [each for each in folders if each not in train and next(_videos(each, root), None)]
+        if len(classes) > 1 and not others:
+            return [(None, folder) for folder in train]
+        for other in others:
+            if classes & {each.name for each in _folders(other)}:
+                raise NasError(
+                    f"data {str(root)!r} has folders of the same classes in {train[0].name!r} and {other.name!r}; "
+                    "allowed: train, val and test as names of such folders"
+                )
+    return [(None, root)]
+
+
+def _label(folder: Path) -> str:
+    name = os.fsencode(folder.name)
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        text = name.decode("cp1252", "replace")
+    return unicodedata.normalize("NFC", text)
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in VIDEO_SUFFIXES and not file.is_dir()
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [child for child in _listing(folder) if child.is_dir()]
+
+
+def _listing(folder: Path) -> list[Path]:
+    """What is in a folder and not hidden, in the order of names."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise NasError(f"folder {str(folder)!r} cannot be read: {error.strerror}; allowed: readable folders") from None
+    return [folder / name for name in names if not name.startswith(".") and name not in _NO_DATA]
+
+
+def _videos(folder: Path, part: Path) -> Iterator[Path]:
+    """Files with the ending of a video, and dead links with one, at any depth below a folder.
+
+    Each folder is entered once, however many links lead to it; those around it, `part` and what
+    that lies in, never.
+    """
+    around = part.resolve()
+    entered = {_identity(each) for each in (around, *around.parents)}
+    pending = [folder]
+    while pending:
+        here = pending.pop()
+        if (identity := _identity(here)) in entered:
+            continue
+        entered.add(identity)
+        children = _listing(here)
+        yield from filter(_is_video, children)
+        pending += reversed([child for child in children if child.is_dir()])
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino

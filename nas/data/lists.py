@@ -1,90 +1,247 @@
-"""CSV files and lists of paths and labels."""
+"""CSV files and lists of paths and labels, as tools and people write them."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from nas.data.folders import SPLIT_NAMES
+from nas.data.folders import VIDEO_SUFFIXES, split_named
 from nas.data.records import Record, video_data
 from nas.data.source import VideoData
-from nas.errors import NasError
+from nas.errors import NasError, brief
+
+_DELIMITERS = ",\t;|"
+_SAMPLED = 50  # lines that tell how a list without a header separates its values
+_ENDING = re.compile(rf"({'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})\s+", re.IGNORECASE)
 
 
 class ListSource:
     """A CSV file with columns `path` (or `file`) and `label`, and optionally `split` and `group`;
-    or a text file with a path and a label per line, whose name may hold `train` and have a `val`
-    (and `test`) file beside it. Relative paths start at the file's folder.
+    or a list without such a head, of a path and a label in each line.
+
+    Values are separated by commas, tabs, semicolons or bars, in a list without a head also by white
+    space, whichever finds the videos. Text is UTF-8, UTF-16 with its mark or else Windows-1252.
+    Paths are of local files and start at the file's folder. A file whose name holds `train` and
+    that has no column `split` is read with `val` and `test` files of otherwise the same name; where
+    those have no labels, the folders of the training videos tell them, if each is of one class.
     """
 
     forms: ClassVar[str] = "a CSV or a list of videos"
 
     def accepts(self, spec: str) -> bool:
-        return Path(spec).expanduser().is_file()
+        return os.path.isfile(os.path.expanduser(spec))
 
     def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
         path = Path(spec).expanduser()
-        return video_data(path, _read_csv(path) if _has_header(path) else _read_lists(path), seed, flip)
+        records, notes = _read_lists(path)
+        return video_data(path, records, seed, flip, notes)
 
 
-def _has_header(path: Path) -> bool:
-    if path.suffix.lower() != ".csv":
-        return False
-    first = next(iter(_lines(path)), "")
-    return "," in first or len(first.split()) < 2  # else it is a list of `path label` under the name of a CSV file
+@dataclass(frozen=True)
+class _Row:
+    """What a line says; `line` names it in messages."""
+
+    line: str
+    file: str
+    label: str | None
+    split: str | None = None
+    group: str | None = None
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise NasError(f"Data file {str(path)!r} is not text: a CSV file or a list of paths is needed.") from None
-
-
-def _read_csv(path: Path) -> list[Record]:
-    reader = csv.DictReader(_lines(path), restval="")
-    columns = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
-    file_column = columns.get("path", columns.get("file"))
-    if file_column is None or "label" not in columns:
-        found = ", ".join(columns) or "none"
-        raise NasError(f"data {str(path)!r} has the columns {found}; allowed: `path` (or `file`) and `label`, and more")
-    rows = []
-    for number, record in enumerate(reader, 1):
-        file, label = record[file_column].strip(), record[columns["label"]].strip()
-        if not file or not label:
-            raise NasError(f"CSV {str(path)!r}, data row {number}: the {'label' if file else 'path'} is empty.")
-        split = None
-        if "split" in columns:
-            value = record[columns["split"]].strip()
-            if value.lower() not in SPLIT_NAMES:
-                raise NasError(f"CSV {str(path)!r}, data row {number}: split {value!r} is not train, val or test.")
-            split = SPLIT_NAMES[value.lower()]
-        group = record[columns["group"]].strip() if "group" in columns else None
-        rows.append(Record(path.parent / file, label, split, group))
-    return rows
-
-
-def _read_lists(path: Path) -> list[Record]:
-    if "train" not in path.name:
-        return _read_list(path, None)
-    rows = {}
-    for word, split in SPLIT_NAMES.items():
-        sibling = path.with_name(path.name.replace("train", word))
-        if sibling.is_file() and split not in rows:
-            rows[split] = _read_list(sibling, split)
-    if "val" not in rows:
-        return _read_list(path, None)
-    return [row for part in rows.values() for row in part]
-
-
-def _read_list(path: Path, split: str | None) -> list[Record]:
-    rows = []
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
+def _read_lists(path: Path) -> tuple[list[Record], list[str]]:
+    """The videos of a list and of those beside it, and sentences on what is not used."""
+    rows = _rows(path)
+    records = [_record(path, row, row.label, row.split) for row in rows]
+    siblings = {} if any(row.split for row in rows) else _siblings(path)
+    if not siblings:
+        return records, []
+    of_folder: defaultdict[str, set[str]] = defaultdict(set)
+    for record in records:
+        of_folder[record.path.parent.name].add(record.label)
+    notes, held_out = [], list[Record]()
+    for split, sibling in siblings.items():
+        others = _rows(sibling)
+        labels = [{row.label} if row.label else _labels(sibling, row, of_folder) for row in others]
+        if split == "test" and any(len(each) != 1 for each in labels):
+            notes.append(f"{sibling.name} left out as it has no labels")
             continue
-        fields = line.strip().rsplit(maxsplit=1)
-        if len(fields) < 2:
-            raise NasError(f"List {str(path)!r}, line {number}: {line.strip()!r} is not a path and a label.")
-        rows.append(Record(path.parent / fields[0], fields[1], split))
-    return rows
+        for row, found in zip(others, labels, strict=True):
+            held_out.append(_record(sibling, row, next(iter(found)) if len(found) == 1 else None, split))
+    if held_out:
+        records = [replace(record, split="train") for record in records]
+    return records + held_out, notes
+
+
+def _labels(path: Path, row: _Row, of_folder: dict[str, set[str]]) -> set[str]:
+    return of_folder.get(_located(path.parent, row.file).parent.name, set())
+
+
+def _siblings(path: Path) -> dict[str, Path]:
+    """The val and test lists whose names are that of a train list, but for that word."""
+    found: dict[str, Path] = {}
+    for word in re.finditer("train(ing)?", path.name, re.IGNORECASE):
+        before, after = path.name[: word.start()], path.name[word.end() :]
+        name = re.compile(re.escape(before) + "([a-z]+)" + re.escape(after), re.IGNORECASE)
+        for other in sorted(path.parent.iterdir()):
+            match = name.fullmatch(other.name)
+            split = split_named(match[1]) if match else None
+            if split in ("val", "test") and other.is_file():
+                found.setdefault(split, other)
+    return found
+
+
+def _record(path: Path, row: _Row, label: str | None, split: str | None) -> Record:
+    if label is None:
+        raise NasError(f"List {str(path)!r}, {row.line}: {brief(row.file)} is not a path and a label; allowed: both")
+    return Record(_located(path.parent, row.file), unicodedata.normalize("NFC", label), split, row.group)
+
+
+def _located(folder: Path, text: str) -> Path:
+    """The file that a list names: as written, without white space around it, in the other form of
+    its accents, or with Windows' separators. As written without white space where there is none.
+    """
+    stripped = text.strip()
+    spellings = (stripped, text, *(unicodedata.normalize(form, stripped) for form in ("NFC", "NFD")))
+    for spelling in (*spellings, stripped.replace("\\", "/")):
+        if os.path.isfile(folder / spelling):
+            return folder / spelling
+    return folder / stripped
+
+
+def _text(path: Path) -> str:
+    """A text file as a string, its lines ended by line feeds.
+
+    Raises:
+        NasError: It cannot be read, or is not text.
+    """
+    refused = NasError(f"Data file {str(path)!r} is not text; allowed: a CSV file or a list of paths, in UTF-8")
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(1 << 16)
+            wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            if b"\0" in data and not wide:
+                raise refused
+            data += stream.read()
+    except OSError as error:
+        raise NasError(f"Data file {str(path)!r} cannot be read: {error.strerror}; allowed: readable files") from None
+    for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        # No list is without a full stop, which stands before the ending of a file.
+        if re.search(r"[\x00-\x08\x0e-\x19]", text) or (wide and "." not in text):
+            break
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+    raise refused
+
+
+def _rows(path: Path) -> list[_Row]:
+    lines = [line for line in _text(path).split("\n") if line.strip(" \t\x1a")]
+    for delimiter in (*_DELIMITERS, " "):
+        head = next(csv.reader(lines[:1], delimiter=delimiter, skipinitialspace=True), [])
+        head = [name.strip().lower() for name in head]
+        if "label" in head and {"path", "file"} & set(head):
+            if delimiter == " " and len(head) == 2 and head[1] == "label":
+                return _without_head(path, lines[1:])
+            return list(_with_head(path, head, _values(path, lines[1:], delimiter)))
+    return _without_head(path, lines)
+
+
+def _values(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise NasError(f"data {str(path)!r}, line {reader.line_num}: {error}; allowed: CSV, quotes in pairs") from None
+
+
+def _with_head(path: Path, head: list[str], rows: Iterable[list[str]]) -> Iterator[_Row]:
+    where = f"CSV {str(path)!r}"
+    file_column = "path" if "path" in head else "file"
+    for name in (file_column, "label", "split", "group"):
+        if head.count(name) > 1:
+            raise NasError(f"{where} has {head.count(name)} columns {name!r}; allowed: one")
+    for number, values in enumerate(rows, 1):
+        line = f"data row {number}"
+        if any(map(str.strip, values[len(head) :])):
+            raise NasError(
+                f"{where}, {line}: {len(values)} values under {len(head)} columns; allowed: as many, with quotes "
+                "around one that holds the separator"
+            )
+        record = dict(zip(head, (*values, *[""] * len(head)), strict=False))
+        given = {name: record[name].strip() for name in (file_column, "label", "split", "group") if name in record}
+        split = given.get("split")
+        if split is not None and split_named(split) is None:
+            raise NasError(f"{where}, {line}: split {split!r} is not train, val or test; allowed: these")
+        for name, value in given.items():
+            if not value:
+                raise NasError(f"{where}, {line}: the {'path' if name == 'file' else name} is empty; allowed: text")
+        yield _Row(
+            line, record[file_column], given["label"], None if split is None else split_named(split), given.get("group")
+        )
+
+
+def _without_head(path: Path, lines: list[str]) -> list[_Row]:
+    """The rows of a list, read in the way that finds most of the videos of its first lines; where
+    none is found, with the first separator that cuts all of those lines alike.
+    """
+
+    def values(lines: list[str], delimiter: str) -> list[list[str]]:
+        if delimiter == " ":
+            return [_spaced(path.parent, line) for line in lines]
+        rows = ([value.strip() for value in row] for row in _values(path, lines, delimiter))
+        return [row[:-1] if len(row) > 1 and not row[-1] else row for row in rows]
+
+    best, most, alike = " ", 0, ""
+    for delimiter in (*_DELIMITERS, " "):
+        try:
+            sample = values(lines[:_SAMPLED], delimiter)
+        except NasError:
+            continue
+        found = sum(_located(path.parent, row[0]).is_file() for row in sample if len(row) > 1 or delimiter == " ")
+        if found > most:
+            best, most = delimiter, found
+        if len({len(row) for row in sample}) == 1 < len(sample[0]):
+            alike = alike or delimiter
+    rows = values(lines, best if most else alike or " ")
+    first = rows[0][0] if rows else ""
+    is_video = Path(first).suffix.lower() in VIDEO_SUFFIXES or _located(path.parent, first).is_file()
+    if not is_video and (most or path.suffix.lower() == ".csv"):
+        found_columns = ", ".join(rows[0]) if rows else "none"
+        raise NasError(
+            f"data {str(path)!r} has the columns {found_columns}; allowed: `path` (or `file`) and `label`, and more"
+        )
+    for number, row in enumerate(rows, 1):
+        if len(row) > 2:
+            raise NasError(
+                f"List {str(path)!r}, line {number}: {len(row)} values and no head that names them; "
+                "allowed: a path and a label, or a first line with `path` and `label`"
+            )
+    return [_Row(f"line {n}", row[0], row[1] if len(row) > 1 else None) for n, row in enumerate(rows, 1)]
+
+
+def _spaced(folder: Path, text: str) -> list[str]:
+    """A path and perhaps a label with white space between them, where both may hold white space:
+    the first cut that leaves a path of a file, else the last word is the label.
+    """
+    text = text.strip()
+    if text.startswith('"'):
+        values = [value for value in next(csv.reader([text], delimiter=" ", skipinitialspace=True)) if value]
+        if len(values) == 2:
+            return values
+    cuts = [len(text), *(match.end() for match in re.finditer(r"^.*\s(?=\S)", text))]
+    # Several numbers behind a path are no label: lists of frames have their count there.
+    cuts += [match.end() for match in _ENDING.finditer(text) if not re.fullmatch(r"[\d.\s-]+", text[match.end() :])]
+    for cut in cuts:
+        if _located(folder, text[:cut]).is_file():
+            return [text[:cut].strip(), text[cut:].strip()] if cut < len(text) else [text]
+    return text.rsplit(maxsplit=1)
