@@ -56,11 +56,12 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
         figures = survey(space, samples, seed, lambda done, total: progress.update(task, completed=done))
     target = space.sample(seed).input
     inside = sum(budget.violation({str(k): v for k, v in row.items()}) == 0 for row in figures.to_dict("records"))
-    beside = "; latency is measured, so no limit of it counts here" if "latency_ms" in budget.metrics() else ""
+    unknown = [metric.title for metric in metrics() if metric.name in budget.metrics() and not metric.compute]
+    beside = f"; {' and '.join(unknown)} is measured, so no limit of it counts here" if unknown else ""
     shape = f"{target.frames}x{target.size[0]}x{target.size[1]}"
     table = Table(
         "cost",
-        *(title for title in ("min", "median", "max")),
+        *("min", "median", "max"),
         title=f"{samples} random candidates at {shape}, one clip",
         caption=f"{100 * inside / samples:.0f} % of them inside {budget}{beside}. FLOPs are multiply-adds of "
         "convolutions, linear layers and attention products; training memory is a step with AdamW.",

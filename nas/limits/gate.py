@@ -23,8 +23,15 @@ REMEMBERED = 5000  # candidates, which take some 30 kB each
 
 @dataclass(frozen=True)
 class Priced:
-    """A network that may be trained: its hash, its cost, the figures that the budget limits, and
-    by how much they are outside (0 inside)."""
+    """A network that may be trained, with what is known of it before it is.
+
+    Attributes:
+        hash: Equal for networks that are the same.
+        architecture: The network.
+        cost: At the target input, of one clip.
+        figures: Those metrics that the budget limits, as far as they are computed or predicted.
+        violation: By how much they are outside the budget; 0 inside.
+    """
 
     hash: str
     architecture: Architecture
@@ -39,8 +46,8 @@ class Gate:
     Args:
         space: The search space.
         budget: Hard limits at the space's input.
-        figures: Further figures of a candidate that the budget may limit, such as a predicted
-            latency.
+        figures: From a candidate to further metrics that the budget may limit, by name, such as a
+            predicted latency; called once for each.
         objectives: Names of the computed metrics that a search compares beside accuracy.
 
     Raises:
@@ -102,25 +109,29 @@ class Gate:
         return sorted(found.values(), key=lambda params: self.candidate(params).violation)
 
     def contains(self, params: Params) -> bool:
+        """Whether these are the parameters of a network that can be built."""
         try:
             return bool(self.candidate(params))
         except (SpaceError, ArchitectureError):
             return False
 
     def sample(self, rng: np.random.Generator) -> Params:
+        """A random network of the space, inside the budget or not."""
         return self.space.sample_params(rng)
 
     def mutate(self, params: Params, rng: np.random.Generator) -> Params:
+        """The network with one hole changed."""
         return self.space.mutate(params, rng)
 
     def codes(self, candidates: Sequence[Params]) -> NDArray[np.int64]:
+        """The position of each hole's value, (candidates, holes); -1 where a network lacks it."""
         holes = self.space.holes
         codes = [[hole.index(c[hole.name]) if hole.name in c else -1 for hole in holes] for c in candidates]
         return np.array(codes, np.int64).reshape(len(candidates), len(holes))
 
     def features(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
-        """Logarithms of parameters and bytes moved, number of layers, and share of each operator
-        among them.
+        """log10 of parameters and of bytes moved, number of layers, and share of each operator
+        among them, (candidates, 3 + operators).
         """
         rows, names = [], LAYERS.names()
         for candidate in map(self.candidate, candidates):
@@ -140,7 +151,9 @@ class Gate:
         return values
 
     def violations(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
+        """By how much each is outside the budget, (candidates,); 0 inside."""
         return np.array([self.candidate(params).violation for params in candidates])
 
     def key(self, params: Params) -> str:
+        """The network's hash."""
         return self.candidate(params).hash

@@ -5,6 +5,7 @@ budget.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,14 +18,21 @@ from nas.pareto.parameters import Params
 from nas.profiler.computed.cost import cost
 from nas.space import Hole, Label, SearchSpace
 
-STARTS = 4  # of the drawn ones, from which the search for the nearest begins
-KICKS, KICKED = 30, 3  # how often it begins again from its best, and holes that are changed there
+# Of the search for the nearest candidate.
+STARTS = 4  # of the drawn candidates, from which it descends
+RESTARTS, PERTURBED = 30, 3  # how often it descends again from its best, and holes that are changed there first
 
 
 def survey(
     space: SearchSpace, samples: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
     """Prices random candidates of a space at its own target input.
+
+    Args:
+        space: The space.
+        samples: How many candidates.
+        seed: Of the sample.
+        progress: Called after each candidate with how many are priced, and of how many.
 
     Returns:
         A row per candidate, with a column for each computed metric of `nas.limits.metrics`.
@@ -40,7 +48,7 @@ def survey(
 
 def nearest(gate: Gate, seed: int = 0, samples: int = 64) -> Priced:
     """Searches for a candidate inside a budget by what is known without training; stops at the
-    first.
+    first, and returns the one that violates it least if there is none.
 
     Draws random candidates, then changes the best of them one hole at a time for as long as that
     brings them nearer to the budget. Where all of these get stuck, the nearest is changed in a few
@@ -52,19 +60,19 @@ def nearest(gate: Gate, seed: int = 0, samples: int = 64) -> Priced:
     if samples < 1:
         raise NasError(f"samples {samples} is not allowed; allowed: whole numbers from 1")
     rng = np.random.default_rng(seed)
-    drawn: list[_Found] = []
-    while len(drawn) < samples and (not drawn or drawn[0][0][0] > 0):
-        drawn = sorted([*drawn, _found(gate, gate.sample(rng))], key=_distance)
+    drawn: list[_Point] = []
+    while len(drawn) < samples and (not drawn or drawn[0].violation > 0):
+        drawn = sorted([*drawn, _point(gate, gate.sample(rng))], key=_distance)
     best, starts = drawn[0], drawn[:STARTS]
-    for attempt in range(len(starts) + KICKS):
-        if best[0][0] == 0:
+    for attempt in range(len(starts) + RESTARTS):
+        if best.violation == 0:
             break
-        start = starts[attempt] if attempt < len(starts) else _found(gate, _kicked(gate, best[1], rng))
+        start = starts[attempt] if attempt < len(starts) else _point(gate, _perturbed(gate, best.params, rng))
         found = _descended(gate, start, rng)
-        if found[0] == best[0] and 0 < attempt < len(starts):
+        if _distance(found) == _distance(best) and 0 < attempt < len(starts):
             break  # starts that have nothing to do with each other end at the same: there is no better one
         best = min(best, found, key=_distance)
-    return gate.candidate(best[1])
+    return gate.candidate(best.params)
 
 
 def check_budget(gate: Gate) -> None:
@@ -89,46 +97,51 @@ def check_budget(gate: Gate) -> None:
 
 
 def _described(metric: Metric, value: float) -> str:
-    """A figure of a candidate that nobody has trained yet: where it is not computed, it is
-    predicted."""
+    """A figure of a candidate that was not measured: if it is not computed, it is predicted."""
     return metric.text(value) + ("" if metric.compute else " as predicted")
 
 
-_Found = tuple[tuple[float, float], Params]  # by how much it misses the budget, its multiply-adds, and the candidate
+class _Point(NamedTuple):
+    """A candidate of the search for the nearest, and by how much it violates the budget."""
+
+    violation: float
+    macs: float
+    params: Params
 
 
-def _distance(found: _Found) -> tuple[float, float]:
-    return found[0]
+def _distance(point: _Point) -> tuple[float, float]:
+    """What the search makes small: of equal violations, multiply-adds."""
+    return point.violation, point.macs
 
 
-def _found(gate: Gate, params: Params) -> _Found:
+def _point(gate: Gate, params: Params) -> _Point:
     priced = gate.candidate(params)
-    return (priced.violation, float(priced.cost.macs)), params
+    return _Point(priced.violation, float(priced.cost.macs), params)
 
 
-def _descended(gate: Gate, start: _Found, rng: np.random.Generator) -> _Found:
+def _descended(gate: Gate, start: _Point, rng: np.random.Generator) -> _Point:
     """The best of each hole's values in turn, in random order, until none of them is nearer to the
     budget.
     """
     space, holes = gate.space, gate.distributions
     best, improved = start, True
-    while improved and best[0][0] > 0:
+    while improved and best.violation > 0:
         improved = False
-        for name in rng.permutation(list(best[1])).tolist():
-            values = holes[name].choices if name in best[1] else ()
-            changed = (_changed(space, best[1], name, value, rng) for value in values if value != best[1][name])
-            found = [_found(gate, params) for params in changed if params]
-            nearest = min(found, key=_distance, default=best)
-            if nearest[0][0] < best[0][0]:
+        for name in rng.permutation(list(best.params)).tolist():
+            params = best.params  # a hole that an earlier change has closed is not there any more
+            values = holes[name].choices if name in params else ()
+            changes = [_changed(space, params, name, value, rng) for value in values if value != params[name]]
+            nearest = min((_point(gate, changed) for changed in changes if changed), key=_distance, default=best)
+            if nearest.violation < best.violation:
                 best, improved = nearest, True
-            if best[0][0] == 0:
+            if best.violation == 0:
                 break
     return best
 
 
-def _kicked(gate: Gate, params: Params, rng: np.random.Generator) -> Params:
+def _perturbed(gate: Gate, params: Params, rng: np.random.Generator) -> Params:
     """The candidate with a few holes changed at random, as far as that can be built."""
-    for _ in range(KICKED):
+    for _ in range(PERTURBED):
         names = [name for name in params if not gate.distributions[name].single()]
         if names:
             name = names[int(rng.integers(len(names)))]

@@ -8,31 +8,24 @@ are inside the hard limits and none was proposed before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from nas.pareto.candidates import Candidates, Function, numbers_of
 from nas.pareto.front import non_dominated
 from nas.pareto.parameters import Params, Space
 from nas.pareto.surrogate import Kernel, Posterior, Surrogate, expected_hypervolume_improvement
 
 Array = NDArray[np.float64]
-Function = Callable[[Sequence[Params]], ArrayLike]
 
-# The pool of random candidates inside the limits, from which the first proposals come.
 POOL_AT_FIRST, POOL_GROWTH, POOL_MOST = 8, 4, 1000  # draws for the first proposal, for each further one, and in all
-REPAIR_STEPS = 192  # changes of a drawn candidate towards its limits that are tried
-EXHAUSTED_AFTER = 500  # draws without one that is new, after which the space counts as exhausted
-# Changes of the front.
-CHANGE_SHARES = (0.5, 0.3, 0.2)  # of the changes, in one, two and three places
 EXPLORE_EVERY = 4  # one in so many proposals is any change of the front, whatever the surrogate predicts of it
-# The surrogate.
 KERNEL_GROWTH = 1.1  # of the number of results, after which the kernels are chosen again
 KERNEL_RESULTS = 300  # of the latest results that kernels are chosen by, at most
 LOSS_RESULTS = 200  # that the kernels of lost trainings are chosen by, at most, at every proposal: cubic time
-# The expected improvement.
 REFERENCE_MARGIN = 0.1  # of the range of a known objective, beyond its largest value: the costliest counts too
 COST_QUANTILES = 4  # equal parts of the pool by the first known objective; each is tried before a surrogate is used
 FRONT_POINTS = {3: 100, 4: 30}  # of a front of so many objectives that improvements are computed for, at most
@@ -103,13 +96,11 @@ class Acquisition:
         seed: int,
     ) -> None:
         self.space = space
-        self._cost, self._violation, self._ideal, self._start = cost, violation, ideal, start
+        self._candidates = Candidates(space, violation, start, seed)
+        self._cost, self._ideal = cost, ideal
         self._initial, self._changes, self._seed = initial, changes, seed
         # Drawn by the time that features are first compared: these give the features' scale.
         self._draws_for_scale = POOL_AT_FIRST + POOL_GROWTH * initial
-        self._pool: dict[Hashable, Params] = {}
-        self._draws = 0
-        self._starting: list[Params] | None = None
         self._kernels: dict[Hashable, dict[Kernel, float]] = {}
         self._rows: dict[Hashable, tuple[Array, Array, Array]] = {}
         self._scale: tuple[Array, Array] | None = None
@@ -128,13 +119,13 @@ class Acquisition:
         """
         self.exhausted = False
         draws = POOL_AT_FIRST + POOL_GROWTH * number
-        self._extend_pool(min(draws, self._draws_for_scale))
+        self._candidates.extend_pool(min(draws, self._draws_for_scale))
         if draws >= self._draws_for_scale:
-            self._scale = self._scale or self._scaled_by(list(self._pool.values()))
-            self._extend_pool(min(draws, POOL_MOST))
+            self._scale = self._scale or self._scaled_by(list(self._candidates.pool.values()))
+            self._candidates.extend_pool(min(draws, POOL_MOST))
         rng = np.random.default_rng((self._seed, number))
         proposal = self._initial_design(results, rng) or self._most_promising(results, number, rng)
-        kept = results.seen | self._pool.keys()
+        kept = results.seen | self._candidates.pool.keys()
         self._rows = {key: row for key, row in self._rows.items() if key in kept}
         return proposal
 
@@ -142,15 +133,15 @@ class Acquisition:
         """What is proposed before surrogates are used: the given starts, then candidates spread
         over the first known objective; None once there are enough results.
         """
-        for params in self._starting_candidates():
+        for params in self._candidates.starting():
             if self.space.key(params) not in results.seen:
                 return params
-        unseen = self._unseen_pool(results)
+        unseen = self._candidates.unseen(results.seen)
         if len(results.trained) < self._initial:
-            return self._fill_gap(unseen or self._random_candidates(results, rng), len(results.seen))
+            return self._fill_gap(unseen or self._further(results, rng), len(results.seen))
         if unseen and self._cost is not None:
             # Results that were given may all be of one part of the costs.
-            costs = self._encoded(list(self._pool.values())).known[:, 0]
+            costs = self._encoded(list(self._candidates.pool.values())).known[:, 0]
             edges = np.quantile(costs, np.linspace(0, 1, COST_QUANTILES + 1)[1:-1])
             parts = np.searchsorted(edges, self._encoded(unseen).known[:, 0])
             proposed = [*results.trained, *results.running, *results.lost]
@@ -168,10 +159,10 @@ class Acquisition:
         points, _ = self._predicted(surrogates, [*results.trained, *results.running], results)
         trained = points[: len(results.trained)]
         front = np.flatnonzero(non_dominated(trained, [False] * trained.shape[1]))
-        changes = self._changes_of(results, rng, [results.trained[i] for i in front])
+        changes = self._candidates.changes_of([results.trained[i] for i in front], self._changes, results.seen, rng)
         if changes and number % EXPLORE_EVERY == EXPLORE_EVERY - 1:
             return changes[int(rng.integers(len(changes)))]
-        candidates = self._unseen_pool(results) + changes or self._random_candidates(results, rng)
+        candidates = self._candidates.unseen(results.seen) + changes or self._further(results, rng)
         theirs, posteriors = self._predicted(surrogates, candidates, results)
         improvement = expected_hypervolume_improvement(
             posteriors,
@@ -205,92 +196,18 @@ class Acquisition:
         and a little more than the costliest of the points costs.
         """
         # Where no drawn candidate is inside the limits, those that were trained stand for them.
-        drawn, posteriors = self._predicted(surrogates, list(self._pool.values()) or results.trained, results)
-        median = np.median(drawn[:, : len(posteriors)], axis=0)
+        drawn = list(self._candidates.pool.values()) or results.trained
+        predicted, posteriors = self._predicted(surrogates, drawn, results)
+        median = np.median(predicted[:, : len(posteriors)], axis=0)
         known = points[:, len(posteriors) :]
         lowest, highest = known.min(axis=0), known.max(axis=0)
         return np.append(median, highest + REFERENCE_MARGIN * (highest - lowest))
 
-    def _extend_pool(self, count: int) -> None:
-        """Draws candidates for the pool until `count` were drawn, each from the seed and its number
-        alone; those that cannot be brought inside the limits are left out.
-        """
-        if count <= self._draws:
-            return
-        rngs = [np.random.default_rng((self._seed, number, 1)) for number in range(self._draws, count)]
-        drawn = [self.space.sample(rng) for rng in rngs]
-        for params, violation, rng in zip(drawn, self._violations(drawn), rngs, strict=True):
-            inside = self._repaired(params, violation, rng)
-            if inside is not None:
-                self._pool.setdefault(self.space.key(inside), inside)
-        self._draws = count
-
-    def _starting_candidates(self) -> list[Params]:
-        """The candidates to start with, each brought inside the limits."""
-        if self._starting is None:
-            for params in self._start:
-                if not self.space.contains(params):
-                    raise ValueError(f"start {dict(params)} is no candidate of the space; allowed: all its parameters")
-            inside = [
-                self._repaired(params, violation, np.random.default_rng((self._seed, number, 2)))
-                for number, (params, violation) in enumerate(
-                    zip(self._start, self._violations(self._start), strict=True)
-                )
-            ]
-            self._starting = [params for params in inside if params is not None]
-        return self._starting
-
-    def _repaired(self, params: Params, violation: float, rng: np.random.Generator) -> Params | None:
-        """The candidate, changed for as long as that lowers its violation until it is inside the
-        limits; None if it does not get there.
-        """
-        for _ in range(REPAIR_STEPS):
-            if violation <= 0:
-                return params
-            changed = self.space.mutate(params, rng)
-            remaining = float(self._violations([changed])[0])
-            if remaining < violation:
-                params, violation = changed, remaining
-        return params if violation <= 0 else None
-
-    def _unseen_pool(self, results: Results) -> list[Params]:
-        """The candidates of the pool that were not proposed yet."""
-        return [params for key, params in self._pool.items() if key not in results.seen]
-
-    def _changes_of(self, results: Results, rng: np.random.Generator, parents: Sequence[Params]) -> list[Params]:
-        """Changes of the parents in turn, as many as asked for; those that are new and inside the
-        limits.
-        """
-        changed = []
-        for i in range(self._changes):
-            params = parents[i % len(parents)]
-            for _ in range(1 + int(rng.choice(len(CHANGE_SHARES), p=CHANGE_SHARES))):
-                params = self.space.mutate(params, rng)
-            changed.append(params)
-        return self._new_inside(results, changed)
-
-    def _random_candidates(self, results: Results, rng: np.random.Generator) -> list[Params]:
+    def _further(self, results: Results, rng: np.random.Generator) -> list[Params]:
         """New random candidates beyond the pool; if there are none, one that is known."""
-        sampled = [self.space.sample(rng) for _ in range(EXHAUSTED_AFTER)]
-        new = self._new_inside(results, sampled)
-        if new:
-            return new
-        self.exhausted = True
-        return results.trained[-1:] or [sampled[int(self._violations(sampled).argmin())]]
-
-    def _new_inside(self, results: Results, candidates: Sequence[Params]) -> list[Params]:
-        """Those inside the limits that were not proposed yet and are not in the pool, each once."""
-        found = {self.space.key(params): params for params in candidates}
-        new = [params for key, params in found.items() if key not in results.seen and key not in self._pool]
-        return [params for params, violation in zip(new, self._violations(new), strict=True) if violation <= 0]
-
-    def _violations(self, candidates: Sequence[Params]) -> Array:
-        """By how much each lies outside the limits, (candidates,); inf for outside by an unknown
-        amount.
-        """
-        if self._violation is None or not candidates:
-            return np.zeros(len(candidates))
-        return _numbers("violation", self._violation(candidates), candidates, infinite=True)[:, 0]
+        found, new = self._candidates.random(results.seen, rng)
+        self.exhausted = not new
+        return found if new else results.trained[-1:] or found
 
     def _encoded(self, candidates: Sequence[Params]) -> _Encoded:
         """The candidates' codes, features and known objectives, computed once for each key;
@@ -300,8 +217,8 @@ class Acquisition:
         missing = {key: params for key, params in zip(keys, candidates, strict=True) if key not in self._rows}
         if missing:
             new = list(missing.values())
-            known = np.zeros((len(new), 0)) if self._cost is None else _numbers("cost", self._cost(new), new)
-            features = np.column_stack([_numbers("features", self.space.features(new), new), known])
+            known = np.zeros((len(new), 0)) if self._cost is None else numbers_of("cost", self._cost(new), new)
+            features = np.column_stack([numbers_of("features", self.space.features(new), new), known])
             self._rows.update(zip(missing, zip(self.space.codes(new), features, known, strict=True), strict=True))
         codes, features, known = (np.array(column) for column in zip(*(self._rows[key] for key in keys), strict=True))
         if self._scale is not None:
@@ -387,20 +304,6 @@ class Acquisition:
         ]
         known = encoded.known * results.signs[len(surrogates) :]
         return np.column_stack([*(posterior.median for posterior in posteriors), known]), posteriors
-
-
-def _numbers(name: str, values: ArrayLike, candidates: Sequence[Params], infinite: bool = False) -> Array:
-    """What a function gave for candidates, (candidates, numbers).
-
-    Raises:
-        ValueError: A number is nan, or infinite where that is not allowed.
-    """
-    found: Array = np.asarray(values, float).reshape(len(candidates), -1)
-    wrong = (np.isnan(found) if infinite else ~np.isfinite(found)).any(axis=1)
-    if wrong.any():
-        first, allowed = int(wrong.argmax()), "numbers" if infinite else "finite numbers"
-        raise ValueError(f"{name} of {dict(candidates[first])} is {found[first].tolist()}; allowed: {allowed}")
-    return found
 
 
 def _thinned_front(points: Array) -> Array:

@@ -27,7 +27,8 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.pareto.acquisition import Acquisition, Function, Results
+from nas.pareto.acquisition import Acquisition, Results
+from nas.pareto.candidates import Function
 from nas.pareto.parameters import IndependentSpace, Params, Space
 
 
@@ -39,12 +40,13 @@ class ParetoSampler(BaseSampler):
     """Proposes what can be expected to add most to the front of objectives of which some are known.
 
     The first proposals spread over the known objective. Then every proposal fits a Gaussian process
-    to each objective that training tells, and is the candidate of largest expected gain of
-    hypervolume (Emmerich et al., 2006) among random ones and changes of those on the front. One in
-    four is any such change, as a surrogate may be wrong. Trials that are running count as what is
-    predicted of them. A result of a training that was stopped at a rung counts as the final value
-    that is expected from there, and as less certain, by what other results have gained beyond that
-    rung. What was told as infeasible, or failed, makes those like it less worth proposing.
+    to each objective that training tells, and is the candidate with the largest expected
+    improvement of the hypervolume (Emmerich et al., 2006) among random ones and changes of those on
+    the front. One in four is any such change, as a surrogate may be wrong. Trials that are running
+    count as what is predicted of them. The result of a training that was stopped at a rung counts
+    as the final value that is expected from there, and as less certain, by how other results
+    changed beyond that rung. Trials that were told as infeasible, or failed, make candidates like
+    theirs less worth proposing.
 
     A proposal follows from the seed, the number of its trial and the trials in the study alone. The
     other parameters of a trial that was enqueued with some of them are proposed without regard to
@@ -54,15 +56,15 @@ class ParetoSampler(BaseSampler):
         space: Distributions of independent parameters by name; a `nas.pareto.parameters.Space`
             where they depend on each other; or None for those parameters that all trials of the
             study have had. Parameters beyond it are drawn at random.
-        cost: Of candidates, the values of the last objectives, (candidates, known objectives).
-        violation: Of candidates, by how much each lies outside the hard limits, (candidates); 0
-            inside.
-        features: Of candidates, numbers that tell how alike they are beside their parameters and
-            cost, (candidates, features); a `Space` has its own.
+        cost: From candidates to the values of the last objectives, (candidates, known objectives).
+        violation: From candidates to how far each lies outside the hard limits, (candidates,); 0
+            inside, inf for outside by an unknown amount.
+        features: From candidates to numbers that are close where they are alike, beside their
+            parameters and cost, (candidates, features); a `Space` has its own.
         ideal: Of the first objectives, the value that cannot be bettered, such as 0 for an error
             and 1 for an accuracy: then the logarithm of the distance from it is modelled. None for
             an objective without one.
-        curve: Of a finished trial, its first objective at the rungs that it reached.
+        curve: From a finished trial to its first objective at the rungs that it reached.
         start: Candidates to begin with; one outside the limits is changed step by step until it is
             inside.
         initial: How many results there are before anything is modelled.

@@ -27,7 +27,7 @@ def test_two_narrow_limits_are_met_where_one_descent_gets_stuck(monkeypatch: pyt
     assert found.violation == 0 and budget.violation(found.figures) == 0
     assert found.figures == budget.computed(cost(found.architecture))
     monkeypatch.setattr(survey, "STARTS", 1)
-    monkeypatch.setattr(survey, "KICKS", 0)
+    monkeypatch.setattr(survey, "RESTARTS", 0)
     assert nearest(Gate(TINY, budget)).violation > 0
 
 
