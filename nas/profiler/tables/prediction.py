@@ -14,9 +14,8 @@ from itertools import product
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from nas.pareto.gaussian_process import Array, GaussianProcess, squared_distances
 
 COVERAGE = 0.9  # of the interval of a prediction
 NORMAL_QUANTILE = 1.645  # half of that interval in standard deviations
@@ -93,13 +92,12 @@ def _number(text: str) -> float:
     return value if 0 <= value < math.inf else math.nan
 
 
-class GaussianProcess:
+class ProcessWithTrend:
     """Regression of a number on features: a linear trend, and a Gaussian process for what it
     leaves.
 
     The kernel is the squared exponential; its length and noise maximise the likelihood over a small
-    grid, its variance in closed form (Rasmussen and Williams, Gaussian Processes for Machine
-    Learning, sections 2.2 and 5.4).
+    grid.
 
     Args:
         features: (n, d), standardised; n >= 2.
@@ -114,30 +112,19 @@ class GaussianProcess:
         penalty = np.diag([0.0, *[0.1] * d])
         self.weights = np.linalg.solve(trend.T @ trend + penalty, trend.T @ targets)
         rest = targets - trend @ self.weights
-        distances = _squared_distances(features, features)
-        best = -math.inf
-        for length, noise in product(LENGTHS, NOISES):
-            scale = length**2 * max(1, d)
-            factor = np.linalg.cholesky(np.exp(-distances / (2 * scale)) + noise * np.eye(n))
-            whitened = np.linalg.solve(factor, rest)
-            variance = max(float(whitened @ whitened) / n, 1e-8)
-            likelihood = -n / 2 * math.log(variance) - float(np.log(np.diag(factor)).sum())
-            if likelihood > best:
-                best = likelihood
-                self.scale, self.noise, self.variance, self.factor = scale, noise, variance, factor
-                self.dual = np.linalg.solve(factor.T, whitened)
+        distances = squared_distances(features, features)
+        fits = (
+            (GaussianProcess.fit(np.exp(-distances / (2 * scale)), noise, rest, least_variance=1e-8), scale, noise)
+            for scale, noise in product([length**2 * max(1, d) for length in LENGTHS], NOISES)
+        )
+        likeliest, self.scale, self.noise = max(fits, key=lambda fit: fit[0].log_likelihood)
+        self.process = likeliest.predictor()
 
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation, (m,) each, of new observations at (m, d) features."""
-        kernel = np.exp(-_squared_distances(features, self.features) / (2 * self.scale))
-        mean = self.weights[0] + features @ self.weights[1:] + kernel @ self.dual
-        explained = (np.linalg.solve(self.factor, kernel.T) ** 2).sum(axis=0)
-        return mean, np.sqrt(self.variance * (1 + self.noise - explained).clip(min=self.noise))
-
-
-def _squared_distances(a: Array, b: Array) -> Array:
-    distances: Array = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
-    return distances.clip(min=0)
+        mean, variance = self.process.predict(np.exp(-squared_distances(features, self.features) / (2 * self.scale)))
+        deviation: Array = np.sqrt(variance + self.noise * self.process.variance)
+        return self.weights[0] + features @ self.weights[1:] + mean, deviation
 
 
 class LayerRegression:
@@ -158,7 +145,7 @@ class LayerRegression:
         chosen = np.unique(np.linspace(0, len(ms) - 1, min(len(ms), most)).round().astype(int))
         kept = [options[i] for i in chosen]
         self.encode = Encoding(numbers[chosen], kept)
-        self.process = GaussianProcess(self.encode(numbers[chosen], kept), np.log(np.array(ms)[chosen]))
+        self.process = ProcessWithTrend(self.encode(numbers[chosen], kept), np.log(np.array(ms)[chosen]))
 
     def predict(self, numbers: Array, options: Sequence[Mapping[str, str]]) -> tuple[Array, Array]:
         """Returns milliseconds and their standard deviation in logarithms, (m,) each."""

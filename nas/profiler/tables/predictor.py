@@ -13,7 +13,8 @@ import numpy as np
 
 from nas.architecture import Architecture
 from nas.errors import NasError
-from nas.profiler.tables.prediction import Array, LayerRegression, Overhead, Prediction
+from nas.pareto.gaussian_process import Array
+from nas.profiler.tables.prediction import LayerRegression, Overhead, Prediction
 from nas.profiler.tables.rows import Row, Workload, joined, part_workloads
 from nas.profiler.tables.table import Table
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.profiler.tables.prediction import UNFITTED, Encoding, GaussianProcess, LayerRegression, Overhead
+from nas.profiler.tables.prediction import UNFITTED, Encoding, LayerRegression, Overhead, ProcessWithTrend
 
 
 def test_encoding_has_a_column_per_number_that_varies_and_per_label() -> None:
@@ -41,7 +41,7 @@ def test_encoding_leaves_out_an_option_of_too_many_labels() -> None:
 
 def test_process_follows_a_line_and_knows_less_far_away() -> None:
     x = np.linspace(-1, 1, 20)[:, None]
-    process = GaussianProcess(x, 3 + 2 * x[:, 0])
+    process = ProcessWithTrend(x, 3 + 2 * x[:, 0])
     mean, deviation = process.predict(np.array([[0.33], [4.0]]))
     assert mean[0] == pytest.approx(3.66, abs=0.02)
     assert deviation[1] > deviation[0] > 0
@@ -49,14 +49,14 @@ def test_process_follows_a_line_and_knows_less_far_away() -> None:
 
 def test_process_follows_a_curve_that_no_line_does() -> None:
     x = np.linspace(-2, 2, 60)[:, None]
-    mean, _ = GaussianProcess(x, np.sin(2 * x[:, 0])).predict(np.array([[0.5], [-1.1]]))
+    mean, _ = ProcessWithTrend(x, np.sin(2 * x[:, 0])).predict(np.array([[0.5], [-1.1]]))
     assert mean == pytest.approx([math.sin(1), math.sin(-2.2)], abs=0.02)
 
 
 def test_deviation_is_that_of_the_noise() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-2, 2, (300, 1))
-    process = GaussianProcess(x, x[:, 0] + rng.normal(0, 0.2, 300))
+    process = ProcessWithTrend(x, x[:, 0] + rng.normal(0, 0.2, 300))
     assert process.predict(np.array([[0.0]]))[1][0] == pytest.approx(0.2, rel=0.15)
 
 
