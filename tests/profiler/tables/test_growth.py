@@ -185,7 +185,17 @@ def test_space_is_sampled_until_nothing_new_comes(
     document = architecture().document()
     document["stages"][0]["layers"][0]["modules"] = {"choice": [1, 2, 3]}
     made = Table.under(HERE)
-    grow(SearchSpace.from_document(document, "tiny"), made, tmp_path / "here.csv", HERE, networks=2)
+    space = SearchSpace.from_document(document, "tiny")
+    sample, drawn = space.sample, list[int]()
+
+    def counted(_: SearchSpace, seed: int) -> Architecture:
+        drawn.append(seed)
+        return sample(seed)
+
+    monkeypatch.setattr(SearchSpace, "sample", counted)
+    grow(space, made, tmp_path / "here.csv", HERE, networks=2)
+    # The last of three layers comes within the first dozen samples, then twenty bring nothing new.
+    assert drawn == list(range(len(drawn))) and 20 < len(drawn) < 40
     assert len(made.layers) == 5  # stem, three layers, head
     assert len(made.networks) == 2
 
