@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from markupsafe import Markup
 
@@ -15,6 +16,8 @@ from nas.report.panel import all_panels
 from nas.report.template import render
 from nas.report.text import escaped
 from nas.runs.folder import Run
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,34 @@ class Report:
 
 
 def compose(run: Run) -> Report:
-    """Returns the report of a run, finished or not: what its panels show, in their order."""
+    """Returns the report of a run, finished or not: what its panels show, in their order.
+
+    Raises:
+        ValueError: Two charts or pictures of the panels have one name.
+    """
     title = f"{run.record.space or 'a search space'} on {run.record.data or 'unknown data'}"
     sections = [(panel.title, panel.blocks(run)) for panel in all_panels() if panel.applies(run)]
     blocks = [block for _, content in sections for block in content]
     html = [(heading, Markup("").join(block.html() for block in content)) for heading, content in sections]
-    figures = {name: figure for block in blocks for name, figure in block.figures().items()}
+    figures = _named(pair for block in blocks for pair in block.figures().items())
+    pictures = _named(pair for block in blocks for pair in block.pictures().items())
     texts = [f"# {escaped(title)}"]
     for heading, content in sections:
         texts += [f"## {escaped(heading)}" if heading else "", *(block.markdown() for block in content)]
     return Report(
         html=render("report.html.j2", title=title, sections=html, figures=figures),
         markdown="\n\n".join(filter(None, texts)) + "\n",
-        pictures={f"{name}.png": charts for block in blocks for name, charts in block.pictures().items()},
+        pictures={f"{name}.png": charts for name, charts in pictures.items()},
     )
+
+
+def _named(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"two charts or pictures are named {name!r}; allowed: a name of its own for each")
+        found[name] = value
+    return found
 
 
 def write(run: Run, out: Path | None = None) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,11 @@ def write_run(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(write_run(tmp_path / "run"))
+def run(written: Path, tmp_path: Path) -> Run:
+    return Run(shutil.copytree(written, tmp_path / "run"))

@@ -42,7 +42,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "training_seconds.py").write_text(PANEL)
     monkeypatch.setattr(panels, "__path__", [*panels.__path__, str(tmp_path)])
     yield
-    sys.modules.pop("nas.report.panels.training_seconds")
+    sys.modules.pop("nas.report.panels.training_seconds", None)
 
 
 def test_a_panel_of_one_file_is_in_page_text_and_pictures(run: Run, added: None) -> None:
@@ -54,6 +54,12 @@ def test_a_panel_of_one_file_is_in_page_text_and_pictures(run: Run, added: None)
     assert [chart.name for chart in report.pictures["seconds.png"]] == ["seconds"]
     run.trials["seconds"] = 0.0
     assert "Time of trainings" not in compose(run).markdown
+
+
+def test_two_charts_of_one_name_are_refused(run: Run, added: None, tmp_path: Path) -> None:
+    (tmp_path / "training_seconds.py").write_text(PANEL.replace('Chart("seconds"', 'Chart("progress"'))
+    with pytest.raises(ValueError, match="two charts or pictures are named 'progress'"):
+        compose(run)
 
 
 def test_panels_stand_in_their_order(added: None) -> None:

@@ -46,7 +46,10 @@ def _meaning(run: Run) -> str:
         said += " It is one network, the best in all of them, so there is nothing to trade one for another."
     if several:
         said += " What another of these dominates by the means over seeds has left it."
-    said += " Networks at chance, or over a limit as measured, are left out."
+    if run.record.chance is not None and (run.front["accuracy"] <= run.record.chance).all():
+        said += " None is better than guessing. Networks over a limit as measured are left out."
+    else:
+        said += " Networks no better than guessing, or over a limit as measured, are left out."
     if run.front["latency_ms_predicted"].notna().any():
         said += f" Predicted latency is {prediction_text(run.front)}."
     return said

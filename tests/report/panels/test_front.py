@@ -24,6 +24,13 @@ def test_a_front_of_one_is_no_choice(run: Run) -> None:
     assert Front().blocks(run)[0].markdown() == "One network was trained, so nothing stands beside it."
 
 
+def test_networks_at_chance_are_left_out_unless_all_are(run: Run) -> None:
+    assert "Networks no better than guessing, or over a limit" in Front().blocks(run)[0].markdown()
+    run.front["accuracy"] = 1 / 12
+    text = Front().blocks(run)[0].markdown()
+    assert "None is better than guessing." in text and "no better than guessing" not in text
+
+
 def test_picks_say_what_they_mean(run: Run) -> None:
     assert (
         "latency is the lowest latency as measured; memory is the lowest peak memory as measured."
