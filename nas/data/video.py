@@ -46,8 +46,8 @@ class VideoInfo:
 def probe(path: str | Path) -> VideoInfo:
     """Reads the header and decodes one frame.
 
-    The frame count is the number of packets that are to be shown; of a damaged file fewer may
-    decode.
+    The frame count is the number of packets that are to be shown, or of frames that decode where a
+    packet is known to be damaged; of another damaged file fewer may decode.
 
     Raises:
         NasError: the file cannot be read, or holds no video.
@@ -143,14 +143,21 @@ def _quarter_turns(frame: VideoFrame) -> int:
 
 
 def _frame_count(path: str | Path) -> int:
-    """Packets that are to be shown. A header's count is none of the file: it is of the first
-    fragment, of before an edit, or missing.
+    """Packets that are to be shown, or frames that decode where a packet is damaged. A header's
+    count may be of the first fragment, of before an edit or of before the file was cut off.
     """
     with _open(path) as (container, stream):
+        count, damaged = 0, False
         try:
-            return max(1, sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard))
+            for packet in container.demux(stream):
+                count += packet.size > 0 and not packet.is_discard
+                damaged |= packet.is_corrupt
         except av.error.FFmpegError as error:
             raise _unreadable(path, error) from error
+        if not damaged:
+            return max(1, count)
+    with _open(path) as (container, stream):
+        return sum(1 for _ in _frames(path, container, stream))
 
 
 def _frames(path: str | Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
