@@ -34,9 +34,10 @@ def with_means(trials: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFram
         many), and `accuracy_searched`, what the search selected on. A trial that was stopped early
         and trained to its end since is `finished`.
     """
-    rows = []
+    rows, none = [], confirmations.head(0)
+    by_trial = dict(iter(confirmations.groupby("trial")))
     for trial in trials.to_dict("records"):
-        further = confirmations[confirmations["trial"] == trial["trial"]]
+        further = by_trial.get(trial["trial"], none)
         whole = trial["state"] == "finished"
         row = trial | {"accuracy_searched": trial["accuracy"], "accuracy_se": math.nan, "test_accuracy_se": math.nan}
         if len(further) and trial["state"] != "failed":

@@ -83,9 +83,16 @@ def read_table(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], req
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Writes a table of the run folder, whole or not at all: a run can be resumed whenever its
     driver is killed.
+
+    A text that a spreadsheet would take for a formula, as a message may begin, has an apostrophe
+    before it.
     """
     with replacing(path) as draft:
-        table.to_csv(draft, index=False)
+        table.map(_no_formula).to_csv(draft, index=False)
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
 
 
 def trials_table(
