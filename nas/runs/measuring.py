@@ -24,7 +24,6 @@ from nas.profiler.tables.table import Table
 from nas.resources import replacing
 from nas.runs.confirmations import read_confirmations
 from nas.runs.folder import picks_of
-from nas.runs.latency_model import LatencyModel
 from nas.runs.plan import Plan
 from nas.runs.ranking import eligible, ranked_front, with_means
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
@@ -33,9 +32,9 @@ from nas.trials.proposer import Candidate, Proposer
 MEASUREMENTS = "measurements.json"
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
 DRAFT = "latency_table.growing.csv"
-NETWORKS = 12  # measured whole, from which the overhead of a network and the interval of a prediction are known
-GROWN = 12  # a table grows for so many times as long as one network of the front is measured
-DRAWN = 32  # candidates that tell whether a table is one of this space
+WHOLE_NETWORKS = 12  # measured, from which the overhead of a network and the interval of a prediction are known
+GROWTH_TIMES = 12  # a table grows for so many times as long as one network of the front is measured
+SAMPLED = 32  # candidates that tell whether a table is one of this space
 COVERED = 0.1  # of their layers are in a table that is: the others can be interpolated from those
 
 
@@ -56,9 +55,9 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
         table = Table.find(conditions)
         if not _is_of_space(table, plan):
             table = Table.load(draft) if draft.exists() else Table.under(conditions)
-            seconds = GROWN * plan.settings.measure_seconds
+            seconds = GROWTH_TIMES * plan.settings.measure_seconds
             with plan.console.status("measuring layers"):
-                grow(plan.space, table, draft, conditions, max_seconds=seconds, networks=NETWORKS)
+                grow(plan.space, table, draft, conditions, max_seconds=seconds, networks=WHOLE_NETWORKS)
         table.save(draft)
         os.replace(draft, stored)
     table = Table.load(stored)
@@ -85,10 +84,10 @@ def predicted(predictor: Predictor | None) -> Callable[[Candidate], dict[str, fl
 
 def _is_of_space(table: Table, plan: Plan) -> bool:
     rng = np.random.default_rng(plan.settings.seed)
-    drawn = [plan.space.decode(plan.space.sample_params(rng)) for _ in range(DRAWN)]
-    keys = [part_workload(part).key for architecture in drawn for part in architecture.parts()]
+    sample = [plan.space.decode(plan.space.sample_params(rng)) for _ in range(SAMPLED)]
+    keys = [part_workload(part).key for architecture in sample for part in architecture.parts()]
     covered = sum(key in table.rows for key in keys) / len(keys)
-    return covered >= COVERED and len(table.networks) >= NETWORKS
+    return covered >= COVERED and len(table.networks) >= WHOLE_NETWORKS
 
 
 def _measured(plan: Plan, architecture: Architecture) -> Measurement:
@@ -109,8 +108,8 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
     measured.
 
     The front is that of the means over all seeds with which its networks were trained. Writes
-    `front.csv`, `trials.csv` with predicted latencies (without a predictor from what was measured
-    here), `measurements.json` and `best.yaml`, the front's most accurate network.
+    `front.csv`, `trials.csv` with the latencies that were predicted, `measurements.json` and
+    `best.yaml`, the front's most accurate network.
 
     Raises:
         NasError: No trained candidate keeps the limits as measured.
@@ -133,13 +132,7 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
                 f"budget {str(plan.budget)!r} is kept by none of the trained candidates as measured; "
                 f"allowed: a wider limit, or more trials with nas search --resume {folder}"
             )
-    if not predictor:
-        costs = [proposer.candidates[i].cost for i in measured]
-        model = LatencyModel.fit(costs, [m.latency_ms.median for m in measured.values()])
-    table = trials_table(
-        proposer,
-        predicted(predictor) if predictor else lambda one: {"latency_ms_predicted": model.predict(one.cost)},
-    )
+    table = trials_table(proposer, predicted(predictor))
     rows = with_means(table[table["trial"].isin(front["trial"])].sort_values("macs"), confirmations)
     front = _with_measurements(rows, measured)
     picks = picks_of(front)

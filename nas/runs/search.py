@@ -4,19 +4,23 @@ through.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from nas.errors import Interrupted, NasError
+from nas.errors import Interrupted, NasError, brief
 from nas.runs.folder import Run
+from nas.runs.lock import FILE as LOCK
+from nas.runs.lock import locked
 from nas.runs.plan import Plan
 from nas.runs.record import FILE
 from nas.runs.settings import CHANGEABLE, Settings, with_settings
 from nas.runs.stages import run_stages
 
 _DEFAULTS = Settings()
+_BEFORE_RECORD = ("architectures", "space.yaml", LOCK)  # what a run has that was cut off before its record was there
 
 
 @with_settings(*Settings.model_fields)
@@ -48,8 +52,7 @@ def search(
     asked = Settings.of(space=space, budget=budget, data=data, **settings)
     plan = Plan.of(asked.absolute(), Console(quiet=quiet))
     folder = Path(out) if out else _free_folder(plan)
-    if (folder / FILE).exists():
-        raise NasError(f"out {str(folder)!r} holds a run already; allowed: a new folder, or --resume {folder}")
+    _check_new(folder)
     return _run(plan, folder)
 
 
@@ -127,6 +130,21 @@ def _free_folder(plan: Plan) -> Path:
     return Path("runs", f"{stem}-{number}")
 
 
+def _check_new(folder: Path) -> None:
+    """Refuses a folder that holds a run, or anything else.
+
+    Raises:
+        NasError: It does.
+    """
+    if (folder / FILE).exists():
+        raise NasError(f"out {str(folder)!r} holds a run already; allowed: a new folder, or --resume {folder}")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if others := [name for name in names if name not in _BEFORE_RECORD and not name.startswith(".")]:
+        raise NasError(
+            f"out {str(folder)!r} holds other files, such as {brief(others[0])}; allowed: a new folder, or an empty one"
+        )
+
+
 def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
     """Makes the run folder and goes through the stages; see `nas.runs.stages.run_stages`.
 
@@ -141,6 +159,25 @@ def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
             f"out {str(folder)!r} cannot be made ({error.strerror}); allowed: a folder in one that can be written to"
         ) from None
     try:
-        return run_stages(plan, folder, more)
+        with locked(folder):
+            return run_stages(plan, folder, more)
+    except Exception as error:
+        if not (reason := _no_room(error)):
+            raise
+        raise NasError(
+            f"run {str(folder)!r} cannot be written on ({reason}); allowed: more room there, and then nas search "
+            f"--resume {folder}"
+        ) from None
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what was trained is kept; allowed: nas search --resume {folder}") from None
+
+
+def _no_room(error: BaseException | None) -> str | None:
+    """What the operating system says if an error comes of a full disk, itself or as a cause of it;
+    Ray wraps what happens while trials run.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+# A socket's name has at most 107 bytes, of which Ray takes 64 for a session's own folder and file.
+_LONGEST = 43
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs a node has
 
 
@@ -113,7 +117,14 @@ def connect(address: str | None, cpus: int | None = None) -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is None:
-        ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            "local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=session_folder(),
+        )
         return
     # The driver keeps the journal, so it runs here and not, as with Ray's client, on the head of
     # the cluster.
@@ -125,6 +136,26 @@ def connect(address: str | None, cpus: int | None = None) -> None:
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         reason = str(error).split("\n")[0].rstrip(". ")
         raise NasError(f"address {address!r} cannot be joined ({reason}); allowed: {allowed}") from None
+
+
+def session_folder() -> str | None:
+    """Where Ray's files of a session go: None for the place that Ray chooses, or a shorter one if
+    the names of its sockets would be too long there, as with the temporary folder of a batch
+    system.
+
+    Raises:
+        NasError: There is no shorter one.
+    """
+    chosen = os.path.join(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray")
+    if len(os.fsencode(chosen)) <= _LONGEST:
+        return None
+    for folder in _SHORT_FOLDERS:
+        if os.access(folder, os.W_OK | os.X_OK):
+            return os.path.join(folder, f"ray-{os.getuid()}")
+    raise NasError(
+        f"TMPDIR {os.path.dirname(chosen)!r} is too long for Ray's sockets, and none of {', '.join(_SHORT_FOLDERS)} "
+        f"can be written; allowed: at most {_LONGEST - len('/ray')} characters"
+    )
 
 
 def _operators() -> dict[str, dict[str, str]] | None:

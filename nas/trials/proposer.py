@@ -12,6 +12,7 @@ one, from all that is known.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ class Proposer:
         self._entry = find_sampler(sampler)
         self._sampler = self._entry.make(gate, seed) if self._entry.once else None
         path = str(folder / STUDY)
+        _cut_to_whole_lines(folder / STUDY)
         lock = JournalFileOpenLock(path, grace_period=GRACE)
         with _quiet_optuna():
             self.study = optuna.create_study(
@@ -239,6 +241,16 @@ class Proposer:
         if known:
             self._tell(needed)
         return known
+
+
+def _cut_to_whole_lines(path: Path) -> None:
+    """Takes from a journal the line that a full disk or a dying machine has left unfinished: what
+    is written next would be part of it.
+    """
+    written = path.read_bytes() if path.exists() else b""
+    whole = written.rfind(b"\n") + 1
+    if whole < len(written):
+        os.truncate(path, whole)
 
 
 @contextmanager

@@ -4,7 +4,9 @@ resumed.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,8 +19,9 @@ import yaml
 
 import nas
 from nas.errors import Interrupted
-from nas.runs import plan, stages
+from nas.runs import measuring, plan, stages
 from nas.runs.confirm import ConfirmSearcher
+from nas.runs.lock import locked
 from nas.runs.measuring import MEASUREMENTS, measured_latencies
 from nas.runs.search import resume
 from nas.trials.results import Report
@@ -249,3 +252,51 @@ def test_a_neighbourhood_goes_on_from_the_space_of_its_run(
     folder = nas.search(around=around, edits=2, out=tmp_path / "run", trials=1, budget="20mflops", **SMALL).path
     monkeypatch.setattr(nas.SearchSpace, "around", None)
     assert len(resume(folder, trials=2, quiet=True).trials) == 2
+
+
+def test_a_folder_with_other_files_is_no_run_folder(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    folder = tmp_path / "run"
+    (folder / "architectures").mkdir(parents=True)
+    (folder / ".DS_Store").touch()
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(nas.NasError, match=r"out '.*run' holds other files, such as 'thesis.tex'; allowed: a new fold"):
+        search(folder, trials=1)
+    assert sorted(path.name for path in folder.iterdir()) == [".DS_Store", "architectures", "thesis.tex"]
+    # What a search leaves that was cut off before its record was written is no hindrance.
+    (folder / "thesis.tex").rename(folder / "space.yaml")
+    assert len(search(folder, trials=1).trials) == 1
+
+
+def test_two_resumptions_at_a_time_are_refused(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    folder = search(tmp_path / "run", trials=1).path
+    with locked(folder), pytest.raises(nas.NasError, match=r"run '.*run' is being written by process \d+ on "):
+        resume(folder, trials=2, quiet=True)
+    assert len(resume(folder, trials=2, quiet=True).trials) == 2
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_full_disk_is_a_sentence(
+    tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    def full(*_: Any) -> None:
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if wrapped:
+                raise RuntimeError("a trial failed") from error
+            raise
+
+    monkeypatch.setattr(stages, "write_table", full)
+    with pytest.raises(nas.NasError, match=r"cannot be written on \(No space left on device\); allowed: more room"):
+        search(tmp_path / "run", trials=1)
+
+
+def test_a_run_without_a_limit_of_latency_predicts_none(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latency = SimpleNamespace(median=3.0, iqr=0.1, p95=3.2)
+    measurement = SimpleNamespace(latency_ms=latency, peak_memory_bytes=1000, flags=[], to_dict=dict)
+    monkeypatch.setattr(measuring, "_measured", lambda *_: measurement)
+    run = search(tmp_path / "run", trials=3)
+    assert (run.front["latency_ms"] == 3.0).all() and run.front["latency_ms_predicted"].isna().all()
+    assert run.trials["latency_ms_predicted"].isna().all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ray.util.accelerators import accelerators
 
 import nas
 from nas.limits.budget import GPU_TYPES, Budget
-from nas.trials.cluster import Node, cpus_per_trial, is_of_type, resources, slots
+from nas.trials.cluster import Node, cpus_per_trial, is_of_type, resources, session_folder, slots
 from nas.trials.tuning import checked_storage
 
 CPU = Node(cpus=4, gpus=0, memory_bytes=8e9)
@@ -91,6 +92,19 @@ def test_storage_is_a_folder_or_opens_as_a_filesystem(tmp_path: Path) -> None:
     assert checked_storage(f"file://{tmp_path}") == f"file://{tmp_path}"
     with pytest.raises(nas.NasError, match=r"storage 'floppy://a' cannot be opened .*; allowed: a folder, or a URI"):
         checked_storage("floppy://a")
+
+
+def test_sockets_of_a_long_temporary_folder_go_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    for length, fits in ((39, True), (40, False), (60, False)):
+        monkeypatch.setattr(tempfile, "tempdir", "/" + "t" * (length - 1))
+        folder = session_folder()
+        assert (folder is None) == fits
+        session = "session_2026-11-28_19-04-30_123456_1234567/sockets/plasma_store"
+        assert len(f"{folder or tempfile.gettempdir() + '/ray'}/{session}") <= 107
+    monkeypatch.setattr("nas.trials.cluster._SHORT_FOLDERS", (str(tmp_path / "none"),))
+    with pytest.raises(nas.NasError, match=r"TMPDIR '/t+' is too long for Ray's sockets, .* at most 39 characters"):
+        session_folder()
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,8 @@ def test_a_journal_that_ends_anywhere_is_gone_on_with_the_same_candidates(tmp_pa
     for kept in range(len(lines) // 2, len(lines)):
         folder = tmp_path / str(kept)
         folder.mkdir()
-        (folder / "study.log").write_text("".join(lines[:kept]))
+        unfinished = lines[kept][: len(lines[kept]) // 2] if kept % 2 else ""  # as a full disk leaves it
+        (folder / "study.log").write_text("".join(lines[:kept]) + unfinished)
         assert goes_on(folder) == expected, lines[kept - 1]
 
 
