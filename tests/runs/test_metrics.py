@@ -19,6 +19,7 @@ from nas.runs.folder import choose, picks_of
 from nas.runs.tables import FRONT, TRIALS, read_front, read_trials, trials_table, write_table
 from nas.space import SearchSpace
 from nas.trials.proposer import Proposer
+from nas.trials.results import TrialResult
 from nas.units import number
 
 
@@ -43,7 +44,7 @@ def test_a_metric_is_a_column_and_a_pick(intensity: Metric, tmp_path: Path) -> N
     for i in range(3):
         candidate = search.propose()
         assert candidate is not None
-        search.record(candidate.index, {"state": "finished", "accuracy": 0.5 + 0.1 * i, "curve": [0.5], "epochs": 1})
+        search.record(candidate.index, TrialResult("finished", accuracy=0.5 + 0.1 * i, curve=(0.5,), epochs=1))
     expected = [
         figures.macs / figures.bytes_moved
         for figures in (cost(candidate.architecture) for candidate in search.candidates)

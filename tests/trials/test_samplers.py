@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 
+from nas.architecture import Architecture
 from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
@@ -100,3 +102,22 @@ def test_a_search_leaves_the_process_as_it_is(tmp_path: Path) -> None:
         assert (optuna.logging.get_verbosity(), list(warnings.filters)) == (optuna.logging.DEBUG, filters)
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+@pytest.mark.parametrize("sampler", ["pareto", "tpe"])
+def test_what_has_no_figure_for_a_limit_is_outside_it(tmp_path: Path, sampler: str) -> None:
+    """Of half of the networks the predicted latency is nan: they are rejected, also by another
+    session.
+    """
+
+    def latency(architecture: Architecture) -> dict[str, float]:
+        return {"latency_ms": math.nan if int(architecture.hash, 16) % 2 else 1.0}
+
+    gate = Gate(TINY, Budget.parse("2ms"), latency)
+    for _ in range(2):
+        search = Proposer(gate, tmp_path, seed=0, sampler=sampler)
+        for _ in range(6):
+            candidate = search.propose()
+            assert candidate is not None and int(candidate.architecture.hash, 16) % 2 == 0
+            search.record(candidate.index, TrialResult("finished", accuracy=0.5, curve=(0.5,)))
+    assert search.rejected if sampler == "tpe" else not search.rejected
