@@ -127,6 +127,8 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
         out = torch.empty_like(inputs[0])
     elif torch.Tag.dynamic_output_shape in func.tags and func.overloadpacket not in _INDEXED:
         out = compute(func, args, kwargs, operand)
+    elif func.overloadpacket in _WORKSPACES:
+        out = _over_zeros(func, meta_args, meta_kwargs)
     else:
         try:
             out = func(*meta_args, **meta_kwargs)
@@ -213,6 +215,7 @@ def compute(func: Any, args: Any, kwargs: Mapping[str, Any], operand: OperandOf)
     return func(*tree_map_only(Tensor, value, tuple(args)), **real)
 
 
+_WORKSPACES = {aten.mkldnn_rnn_layer}  # the meta device leaves out what the kernel keeps for the backward pass
 _CONVOLUTIONS = {aten.convolution, aten.convolution_backward}
 _NOWHERE = Storage(0, 0, None)
 

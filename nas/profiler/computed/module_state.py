@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,10 +15,10 @@ from nas.profiler.computed.shape_tensors import ShapeTensor
 from nas.profiler.computed.structures import Snapshot
 
 
-def refuse_lazy(module: nn.Module) -> None:
+def refuse_lazy(parts: Sequence[tuple[str, nn.Module]]) -> None:
     """Raises NasError for parameters that have no sizes before a first forward."""
-    for name, part in module.named_modules():
-        if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():  # type: ignore[misc]
+    for name, part in parts:
+        if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
             raise NasError(
                 f"{type(part).__name__} {name!r} has parameters without sizes before its first forward; "
                 "allowed: lazy modules that ran once on real inputs"
@@ -26,17 +26,25 @@ def refuse_lazy(module: nn.Module) -> None:
 
 
 @contextmanager
-def left_as_it_was(module: nn.Module, recorder: Recorder, training: bool, backward: bool) -> Iterator[None]:
+def left_as_it_was(
+    parts: Sequence[tuple[str, nn.Module]], recorder: Recorder, training: bool, backward: bool
+) -> Iterator[None]:
     """Puts back what a pass changes in a module and in what it holds.
 
     For the pass every part has the mode, and a forward that tells the recorder which part runs. For
     a backward pass stand-ins take the place of parameters, so that gradients go there.
+
+    Args:
+        parts: The module itself first, and all of its parts, with their paths.
+        recorder: Writes down what runs.
+        training: In training mode, but that parts stay in evaluation if the whole is trained.
+        backward: Whether a backward pass follows.
     """
-    own_mode = training and getattr(module, "training", False)
+    own_mode = training and getattr(parts[0][1], "training", False)
     state = Snapshot(recorder.stand_in if backward else None)
     scripted: list[tuple[torch.jit.ScriptModule, bool]] = []
     try:
-        for name, part in module.named_modules():
+        for name, part in parts:
             if isinstance(part, torch.jit.ScriptModule):
                 if not own_mode and hasattr(part, "training"):
                     scripted.append((part, part.training))

@@ -157,7 +157,7 @@ _REDUCTIONS = _packets("""
     _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d avg_pool2d_backward avg_pool3d_backward
     max_pool2d_with_indices_backward max_pool3d_with_indices_backward _adaptive_avg_pool2d_backward
     _adaptive_avg_pool3d_backward count_nonzero nll_loss_forward nll_loss_backward nll_loss2d_forward _cdist_forward
-    _euclidean_dist median kthvalue topk sort bincount histc
+    _euclidean_dist median kthvalue topk sort bincount histc _weight_norm_interface _weight_norm_interface_backward
 """)
 
 # One operation per number written, though nobody tagged them as pointwise.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import wraps
 from typing import Any
 
 import torch
@@ -134,8 +133,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         forward: Any = getattr(part, "module").__call__ if parallel else part.forward  # noqa: B009
         kind = self.kinds.get(id(part))
 
-        @wraps(forward)
-        def told(*args: Any, **kwargs: Any) -> Any:
+        def traced(*args: Any, **kwargs: Any) -> Any:
             if kind is None or id(part) in self.ran:
                 return self.run(path, forward, args, kwargs)
             self.ran.add(id(part))
@@ -148,7 +146,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return self.repeat(path, segment, inputs)
             return self.keep(path, part, forward, args, kwargs, key, inputs)
 
-        return told
+        traced.__wrapped__ = forward  # type: ignore[attr-defined]  # its signature
+        return traced
 
     def run(self, path: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Runs a part, with its path on what it does."""

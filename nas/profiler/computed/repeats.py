@@ -10,7 +10,7 @@ leave something behind in attributes or elsewhere, and a part that has run befor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,17 +27,17 @@ _STATE = frozenset(vars(nn.Module()))
 _UNHEEDED = {"training", "_is_full_backward_hook", "_non_persistent_buffers_set"}
 
 
-def kinds_of(module: nn.Module) -> dict[int, int]:
+def kinds_of(parts: Sequence[nn.Module]) -> dict[int, int]:
     """A number for each part, by identity, that has parts itself and is not the only one of its
     kind.
     """
     numbers: dict[Any, int] = {}
     kinds: dict[int, int] = {}
-    for part in reversed(list(module.modules())):
+    for part in reversed(parts):
         description = _description(part, kinds)
         kinds[id(part)] = numbers.setdefault(description, len(numbers))
-    count = Counter(kinds[id(part)] for part in module.modules())
-    return {id(part): kinds[id(part)] for part in module.modules() if part._modules and count[kinds[id(part)]] > 1}
+    count = Counter(kinds.values())
+    return {id(part): kinds[id(part)] for part in parts if part._modules and count[kinds[id(part)]] > 1}
 
 
 def _description(part: nn.Module, kinds: Mapping[int, int]) -> Any:

@@ -25,8 +25,8 @@ _PLAIN = frozenset(
 _OPAQUE = (type, types.ModuleType, torch.Generator, torch.jit.ScriptModule, torch.ScriptObject)
 # Objects of these packages are walked if they are containers, and otherwise left alone.
 _FOREIGN = (sys.stdlib_module_names - {"types", "collections", "__main__"}) | {"torch", "numpy"}
-# The dictionaries that `nn.Module` itself has, mostly empty and of hooks.
-HOOKS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+_DICTIONARIES = frozenset({"_parameters", "_buffers", "_modules"})
+_HOOKS = frozenset(vars(nn.Module())) - _DICTIONARIES  # mostly empty
 
 Replacement = Callable[[Tensor], Tensor]
 
@@ -181,22 +181,30 @@ class Snapshot:
         own = part.__dict__
         saved = dict(own)
         self._dictionaries.append((own, saved))
+        modules = own["_modules"]
+        self._dictionaries.append((modules, dict(modules)))
+        for tensors in (own["_parameters"], own["_buffers"]):
+            original = dict(tensors)
+            self._dictionaries.append((tensors, original))
+            if self.replace:
+                tensors.update({name: self.replace(x) for name, x in original.items() if x is not None})
         for name, value in saved.items():
-            kind = type(value)
-            if kind in _PLAIN or name == "_modules" or (name in HOOKS and not value):
+            if type(value) in _PLAIN or name in _DICTIONARIES or (name in _HOOKS and not value):
                 continue
             new = self.add(value)
             if new is not value:
                 own[name] = new
-        modules = own["_modules"]
-        self._dictionaries.append((modules, dict(modules)))
 
     def classes(self, part: nn.Module) -> None:
         """Takes what the classes of a module hold for all their instances."""
+        if id(type(part)) in self._seen:
+            return
         for kind in type(part).__mro__:
-            if _is_foreign(kind) or id(kind) in self._seen:
+            if id(kind) in self._seen:
                 continue
             self._seen[id(kind)] = kind
+            if _is_foreign(kind):
+                continue
             saved = dict(vars(kind))
             self._restores.append(partial(_restore_class, kind, saved))
             for name, value in saved.items():

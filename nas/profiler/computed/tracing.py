@@ -87,16 +87,17 @@ def trace(
         NasError: The module refuses the inputs, or what it does depends on numbers that are not
             known.
     """
-    refuse_lazy(module)
+    parts = list(module.named_modules())
+    refuse_lazy(parts)
     repeats = repeat and not training
-    result, learnt = _pass(module, args, kwargs or {}, training, backward, part, repeats)
+    result, learnt = _pass(parts, args, kwargs or {}, training, backward, part, repeats)
     # Learning an operator may leave cycles of garbage in torch that hold on to tensors, which the
     # log then shows.
-    return _pass(module, args, kwargs or {}, training, backward, part, repeats)[0] if learnt else result
+    return _pass(parts, args, kwargs or {}, training, backward, part, repeats)[0] if learnt else result
 
 
 def _pass(
-    module: nn.Module,
+    parts: Sequence[tuple[str, nn.Module]],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     training: bool,
@@ -105,7 +106,7 @@ def _pass(
     repeats: bool,
 ) -> tuple[Trace, bool]:
     """The trace, and whether operators were met that nobody had met before."""
-    result = Trace()
+    module, result = parts[0][1], Trace()
     with ExitStack() as stack:
         stack.enter_context(_disable_current_modes())
         stack.enter_context(torch.inference_mode(False))
@@ -113,8 +114,8 @@ def _pass(
         stack.enter_context(_quiet_surroundings())
         recorder = Recorder(result)
         if repeats:
-            recorder.kinds = kinds_of(module)
-        stack.enter_context(left_as_it_was(module, recorder, training, backward))
+            recorder.kinds = kinds_of([each for _, each in parts])
+        stack.enter_context(left_as_it_was(parts, recorder, training, backward))
         stack.enter_context(replaced_calls(recorder))
         root = recorder.make(_ROOT, Storage(0, 0, None), training)
 
