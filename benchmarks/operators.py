@@ -17,8 +17,9 @@ import copy
 import ctypes
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -67,7 +68,7 @@ def windows(x: Tensor, size: Triple) -> Tensor:
     return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, t // wt, h // wh, w // ww, wt * wh * ww, c)
 
 
-def unwindows(x: Tensor, size: Triple, extent: Triple) -> Tensor:
+def unwindows(x: Tensor, size: Triple, extent: Sequence[int]) -> Tensor:
     """The inverse of `windows`, cropped to `extent`."""
     b, nt, nh, nw, _, c = x.shape
     wt, wh, ww = size
@@ -162,7 +163,7 @@ class PlainFactorized(FactorizedBlock):
         if isinstance(block, nn.Sequential):
             return block[1](self.branch(x, block[0]))
         if type(block) is Attention:
-            return window_self_attention(block.norm(x), block, block.window or tuple(x.shape[1:4]))
+            return window_self_attention(block.norm(x), block, block.window or (x.shape[1], x.shape[2], x.shape[3]))
         # Dot product: half of the heads over time, half over space.
         q, k, v = (y.chunk(2, dim=-1) for y in block.qkv(block.norm(x)).chunk(3, dim=-1))
         halves = [
@@ -171,7 +172,7 @@ class PlainFactorized(FactorizedBlock):
         ]
         return block.proj(torch.cat(halves, dim=-1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
         for block in self.attention:
             x = x + self.branch(x, block)
         return x + self.mlp(self.norm(x))
@@ -193,6 +194,7 @@ class PlainSparseTube(SparseTubeBlock):
         y = self.norm1(x)
         video = y.permute(0, 4, 1, 2, 3).contiguous()
         tokens = []
+        tube: Any
         for tube, (t, h, w) in zip(self.tubes, self.offsets, strict=True):
             tokens.append(F.conv3d(video[:, :, t:, h:, w:], tube.weight, tube.bias, tube.stride).flatten(2))
         z = torch.cat(tokens, dim=2).transpose(1, 2)
@@ -206,7 +208,7 @@ class PlainSparseTube(SparseTubeBlock):
 
 def conv(c_in: int, c_out: int, kernel: Triple = (1, 1, 1), stride: Triple = (1, 1, 1), **options: Any) -> nn.Conv3d:
     options = {"bias": False, **options}
-    return nn.Conv3d(c_in, c_out, kernel, stride, padding=tuple(k // 2 for k in kernel), **options)
+    return nn.Conv3d(c_in, c_out, kernel, stride, padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2), **options)
 
 
 def shortcut(c_in: int, c_out: int, stride: Triple) -> nn.Module:
@@ -389,7 +391,12 @@ CASES = (
     Case("factorized dot_product", Factorized(heads=6, variant="dot_product"), VIT, PlainFactorized),
     Case("factorized joint", Factorized(heads=6, variant="joint"), VIT, PlainFactorized),
     Case("factorized divided windows", Factorized(heads=6, window=(7, 7)), SWIN, PlainFactorized),
-    Case("factorized dot_product windows", Factorized(heads=6, variant="dot_product", window=7), SWIN, PlainFactorized),
+    Case(
+        "factorized dot_product windows",
+        Factorized(heads=6, variant="dot_product", window=(7, 7)),
+        SWIN,
+        PlainFactorized,
+    ),
     Case("channel_attention", ChannelAttention(heads=6), SWIN, PlainChannelAttention),
     Case("sparse_tube", SparseTube(heads=6, tubes=TUBES), VIT, PlainSparseTube),
     Case("d2plus1d", D2Plus1D(), CNN, PlainD2Plus1D, video=True),
@@ -415,7 +422,7 @@ def layers(case: Case, device: str) -> tuple[list[nn.Module], list[Tensor], list
     ours = build_part(Part(case.name, case.config, case.shape, shape_out, case.stride))
     with torch.no_grad():
         for parameter in ours.parameters():  # weights that start at zero would hide a difference
-            parameter += 0.02 * torch.randn_like(parameter)
+            parameter.add_(0.02 * torch.randn_like(parameter))
     plain = case.plain(case.config, case.shape, shape_out, case.stride)
     plain.load_state_dict(ours.state_dict())
     x, grad = (torch.randn(BATCH, *shape.extent, shape.channels, device=device) for shape in (case.shape, shape_out))
@@ -448,7 +455,7 @@ def keep_freed_memory() -> None:
         libc.mallopt(-4, 0)  # M_MMAP_MAX
 
 
-def ratio(runs: list[Callable[[], object]], seconds: float, device: str) -> float:
+def ratio(runs: Sequence[Callable[[], object]], seconds: float, device: str) -> float:
     """Median over the turns of the first run's time divided by the second's, the order changing
     every turn.
     """
@@ -460,7 +467,7 @@ def ratio(runs: list[Callable[[], object]], seconds: float, device: str) -> floa
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    for run in runs * 2:
+    for run in (*runs, *runs):
         timed(run)
     ratios: list[float] = []
     end = time.perf_counter() + seconds
@@ -488,14 +495,14 @@ def measure(case: Case, seconds: float, device: str) -> tuple[float, float, floa
     for name in plain:
         if (off := relative(ours[name], plain[name])) > 1e-9:
             raise SystemExit(f"{case.name}: {name} of ours and plain differ by {off:.1e} in float64; allowed: 1e-9")
-    both = [lambda i=i: forward_backward(modules[i], inputs[i], grads[i]) for i in (0, 1)]
+    both = [partial(forward_backward, modules[i], inputs[i], grads[i]) for i in (0, 1)]
     train = ratio(both, 0.6 * seconds, device)
     for module in modules:
         module.eval()
     with torch.no_grad():
         y, z = (module(x) for module, x in zip(modules, inputs, strict=True))
         worst = relative(y, z.permute(0, 2, 3, 4, 1) if case.video else z)
-        infer = ratio([lambda i=i: modules[i](inputs[i]) for i in (0, 1)], 0.4 * seconds, device)
+        infer = ratio([partial(modules[i], inputs[i]) for i in (0, 1)], 0.4 * seconds, device)
     return infer, train, worst
 
 

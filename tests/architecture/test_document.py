@@ -13,10 +13,12 @@ import pytest
 
 from nas.architecture import (
     LAYERS,
+    T2D,
     Architecture,
     ArchitectureError,
     Shape,
     SparseTube,
+    TubeStem,
     load,
 )
 from nas.errors import NasError
@@ -366,7 +368,7 @@ def test_in_layer_downsample_gives_its_stride_to_the_first_layer_only() -> None:
 def test_tubevit_has_539_tokens_at_32_frames_of_224() -> None:
     data = tube_document(input={"frames": 32, "size": 224}, stem={"op": "tube"})
     architecture = Architecture.parse(data)
-    assert architecture.stem.op == "tube"
+    assert isinstance(architecture.stem, TubeStem)
     clip = architecture.input.shape
     assert [tube.tokens(clip) for tube in architecture.stem.tubes] == [98, 147, 98, 196]
     assert architecture.parts()[0].output == Shape(1, 1, 539, 24, grid=False)
@@ -385,7 +387,7 @@ def test_resized_clips_windows_to_the_smaller_maps() -> None:
     small = Architecture.parse(document()).resized(frames=4, size=16)
     layer = small.stages[0].layers[0]
     assert small.input.shape == Shape(4, 16, 16, 3)
-    assert layer.op == "t2d"
+    assert isinstance(layer, T2D)
     assert layer.window == (4, 4, 4)
     assert small.num_classes == 5
 
@@ -402,7 +404,7 @@ def test_resized_clips_tubes_and_their_offsets() -> None:
 def test_resized_tube_stem_keeps_every_tube() -> None:
     data = tube_document(input={"frames": 32, "size": 224}, stem={"op": "tube"})
     small = Architecture.parse(data).resized(frames=8, size=64)
-    assert small.stem.op == "tube"
+    assert isinstance(small.stem, TubeStem)
     assert [tube.kernel for tube in small.stem.tubes] == [(8, 8, 8), (8, 4, 4), (4, 12, 12), (1, 16, 16)]
     # 1x2x2, 1x2x2, 1x2x2 (48 - 12 at offset 16 is 36: 2 places) and 1x4x4 tokens
     assert small.parts()[0].output.tokens == 4 + 4 + 4 + 16
@@ -411,7 +413,7 @@ def test_resized_tube_stem_keeps_every_tube() -> None:
 def test_resized_to_an_image_keeps_the_tubes_of_images() -> None:
     """Tube 4 alone: 14 x 14 tokens of 224, as the video network makes them of an image."""
     image = Architecture.parse(tube_document(input={"frames": 32, "size": 224}, stem={"op": "tube"})).resized(frames=1)
-    assert image.stem.op == "tube"
+    assert isinstance(image.stem, TubeStem)
     assert [tube.kernel for tube in image.stem.tubes] == [(1, 16, 16)]
     assert image.parts()[0].output.tokens == 196
 

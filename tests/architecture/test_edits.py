@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nas.architecture import LAYERS, Architecture, ArchitectureError, load
+from nas.architecture import LAYERS, Architecture, ArchitectureError, D2Plus1D, load
 from nas.architecture.edits import edited, edits_between, single_edits
 from nas.cli.app import app
 from nas.errors import NasError
@@ -84,7 +84,7 @@ def test_the_ratio_is_that_of_the_new_operator() -> None:
     """
     names = ("stages.0.depth=2", "stages.0.layers.0.op=d2plus1d", "stages.0.layers.0.ratio=x1.5")
     architecture = Architecture.parse(edited(TINY, names))
-    assert [(layer.op, layer.expansion) for layer in architecture.stages[0].layers] == [("d2plus1d", 3.0)] * 2
+    assert architecture.stages[0].layers == (D2Plus1D(expansion=3.0), D2Plus1D(expansion=3.0))
     assert edits_between(TINY, architecture) == names
     attention = edited(load("vov3d_l"), ["stages.0.layers.0.ratio=x0.5", "stages.3.layers.1.op=t2d"])["stages"]
     assert attention[0]["layers"][0]["expansion"] == 1.0 and attention[3]["layers"][1]["mlp_ratio"] == 4.0

@@ -16,7 +16,11 @@ from nas.models.mlp import ACTIVATIONS
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
 
-CONVOLUTIONS = [case.config for case in layer_cases() if case.config.strides_allowed and case.stride == (1, 1, 1)]
+CONVOLUTIONS = [
+    case.config
+    for case in layer_cases()
+    if isinstance(case.config, LayerConfig) and case.config.strides_allowed and case.stride == (1, 1, 1)
+]
 
 
 def document(layer: LayerConfig) -> dict[str, Any]:

@@ -154,8 +154,7 @@ def test_downsampling_pads_odd_maps() -> None:
 def test_a_class_token_stands_before_all_others(position: str) -> None:
     stem = {"op": "patch", "size": [2, 4, 4], "position": position}
     clip = torch.randn(2, 4, 8, 8, 3, dtype=torch.float64)
-    head = {"head": {"op": "class_token"}}
-    with_token = stem_network({**stem, "class_tokens": "clip"}, 4, 8, **head).parts["stem"]
+    with_token = stem_network({**stem, "class_tokens": "clip"}, 4, 8, head={"op": "class_token"}).parts["stem"]
     plain = stem_network(stem, 4, 8).parts["stem"]
     plain.load_state_dict(with_token.state_dict(), strict=False)
     x = with_token(clip)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from cases import ATTENTION, BLOCK, BLOCK_PARAMS, CLIP_TOKEN, FRAME_TOKENS, NORM, SPACE, TOKENS, W3, Case, D, H, N, T, W
 from torch import Tensor
 
-from nas.architecture import T2D, Factorized
+from nas.architecture import T2D, Factorized, LayerConfig
 
 Make = Callable[..., Any]
 Attention = Callable[[Tensor, str, int], Tensor]
@@ -46,7 +46,7 @@ CLOSED_FORMS = (
     ),
     (Factorized(heads=2, variant="space"), BLOCK + SPACE, BLOCK_PARAMS),
 )
-COPIES = (
+COPIES: tuple[tuple[LayerConfig, list[float]], ...] = (
     (Factorized(heads=2, variant="joint"), []),
     (Factorized(heads=2, variant="space"), []),
     (Factorized(heads=2, variant="space", window=(3, 4)), [3, 1]),

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from cases import N2, NORM, SHORT, STRIDED, Case, D, E, N
 from torch import Tensor, nn
 
-from nas.architecture import Full3D
+from nas.architecture import Full3D, LayerConfig
 
 Make = Callable[..., Any]
 CASES = (Case(Full3D(temporal_kernel=5)), Case(Full3D(), **STRIDED))
 CLOSED_FORMS = ((Full3D(), 2 * 27 * D * D * N, 2 * 27 * D * D + 2 * NORM),)
 STRIDED_MACS = ((Full3D(), 27 * (D + E) * E * N2 + SHORT),)
-COPIES = ((Full3D(), []),)
+COPIES: tuple[tuple[LayerConfig, list[float]], ...] = ((Full3D(), []),)
 
 
 @pytest.mark.parametrize(

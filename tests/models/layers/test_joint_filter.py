@@ -12,7 +12,7 @@ from cases import N2, NORM, SHORT, STRIDED, Case, D, E, N
 from torch import Tensor, nn
 
 import nas
-from nas.architecture import Architecture, JointFilter
+from nas.architecture import Architecture, JointFilter, LayerConfig
 from nas.errors import NasError
 from nas.models.layers.joint_filter import (
     JointFilterConv,
@@ -49,7 +49,7 @@ STRIDED_MACS = (
         9 * (D * 3 * 5 * 7 + E * N2) + 18 * (9 + E) * (D + E) * N2 + SHORT,
     ),
 )
-COPIES = ((JointFilter(), []), (JointFilter(execution="factored"), []))
+COPIES: tuple[tuple[LayerConfig, list[float]], ...] = ((JointFilter(), []), (JointFilter(execution="factored"), []))
 EXPORTED = (Case(JointFilter(execution="factored")),)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from cases import N2, NORM, SHORT, STRIDED, Case, D, E, N
 from torch import Tensor
 
-from nas.architecture import R2Plus1D
+from nas.architecture import LayerConfig, R2Plus1D
 
 Make = Callable[..., Any]
 CASES = (Case(R2Plus1D(temporal_kernel=5)), Case(R2Plus1D(), **STRIDED))
@@ -25,7 +25,7 @@ CLOSED_FORMS = (
 )
 # 27 32 48 / (9 32 + 3 48) = 96 channels between space at 5x3x4 and time at 3x3x4.
 STRIDED_MACS = ((R2Plus1D(), 96 * (9 * D * 5 * 3 * 4 + 9 * E * N2 + 2 * 3 * E * N2) + SHORT),)
-COPIES = ((R2Plus1D(), []),)
+COPIES: tuple[tuple[LayerConfig, list[float]], ...] = ((R2Plus1D(), []),)
 
 
 def normed(x: Tensor, norm: Any) -> Tensor:

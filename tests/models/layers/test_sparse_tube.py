@@ -9,7 +9,7 @@ import torch
 from cases import BLOCK_PARAMS, TUBES, Case, D, N
 from torch import Tensor
 
-from nas.architecture import SparseTube, Tube
+from nas.architecture import LayerConfig, SparseTube, Tube
 from nas.models.tokens import centre_embedding
 
 Make = Callable[..., Any]
@@ -23,7 +23,7 @@ CLOSED_FORMS = (
         BLOCK_PARAMS + (8 + 3) * D * D + 2 * D,
     ),
 )
-COPIES = ((SparseTube(heads=2, tubes=TUBES), []),)
+COPIES: tuple[tuple[LayerConfig, list[float]], ...] = ((SparseTube(heads=2, tubes=TUBES), []),)
 
 
 def test_against_a_loop_over_tubes(make_layer: Make, x: Tensor) -> None:

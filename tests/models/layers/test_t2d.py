@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from cases import ATTENTION, BLOCK, BLOCK_PARAMS, PLANES, SPACE, Case, D, N
 from torch import Tensor
 
-from nas.architecture import T2D, Shape
+from nas.architecture import T2D, LayerConfig, Shape
 
 Make = Callable[..., Any]
 Attention = Callable[[Tensor, str, int], Tensor]
@@ -45,7 +45,7 @@ CLOSED_FORMS = (
     # Position encodings before attention and MLP: a depthwise 3x3 convolution with bias.
     (T2D(heads=2, variant="2d", cpe="2d"), BLOCK + SPACE + 2 * 9 * D * N, BLOCK_PARAMS + 2 * 10 * D),
 )
-COPIES = (
+COPIES: tuple[tuple[LayerConfig, list[float]], ...] = (
     (T2D(heads=2, variant="2d"), []),  # a frame is one window, and lies in memory as such
     (T2D(heads=2, variant="2d", cpe="3d"), []),
     (T2D(heads=2, variant="3d"), []),

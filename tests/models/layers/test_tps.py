@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from cases import BLOCK, BLOCK_PARAMS, SPACE, W3, Case, D, N
 from torch import Tensor
 
-from nas.architecture import TPS, Shape
+from nas.architecture import TPS, LayerConfig, Shape
 from nas.models.layers.tps import channel_shift, pattern_shifts, permute_tokens, shift_index
 
 Make = Callable[..., Any]
@@ -48,7 +48,7 @@ CLOSED_FORMS = (
     (TPS(heads=2, window=(5, 7)), BLOCK + SPACE, BLOCK_PARAMS + 9 * 9 * 13 * 2),
     (TPS(heads=2, window=(3, 3)), 3 * D * D * W3 + 9 * D * D * N + 2 * D * W3 * 9, BLOCK_PARAMS + 9 * 5 * 5 * 2),
 )
-COPIES = (
+COPIES: tuple[tuple[LayerConfig, list[float]], ...] = (
     (TPS(heads=2, window=(3, 4)), [1, 1]),  # one permutation rolls, shifts and cuts, one undoes it
     (TPS(heads=2, window=(3, 4), cyclic=True), [1, 1]),
     (TPS(heads=2, window=(3, 4), shift="channel"), [1, 1, 1]),  # and the channels are put together anew

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from cases import N2, SHORT, STRIDED, Case, D, E, N
 from torch import Tensor, nn
 
-from nas.architecture import X3D
+from nas.architecture import X3D, LayerConfig
 
 Make = Callable[..., Any]
 CASES = (Case(X3D()), Case(X3D(excite=False, kernel=5)), Case(X3D(), **STRIDED))
@@ -25,7 +25,7 @@ CLOSED_FORMS = (
 )
 # Inner width 108 with an SE of 8: expansion at 5x5x7, all else at 3x3x4.
 STRIDED_MACS = ((X3D(), 108 * (D * N + 27 * N2 + E * N2 + 2 * 8) + SHORT),)
-COPIES = ((X3D(), []), (X3D(excite=False), []))
+COPIES: tuple[tuple[LayerConfig, list[float]], ...] = ((X3D(), []), (X3D(excite=False), []))
 
 
 def normed(x: Tensor, norm: Any) -> Tensor:
