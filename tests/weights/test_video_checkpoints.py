@@ -27,13 +27,13 @@ from nas.weights.fill import fill
 SIDE = 4  # patches along height and width of the small ViT
 
 
-def vivit(frames: int, side: int = SIDE) -> dict[str, Tensor]:
+def vivit(frames: int, side: int = SIDE, prefix: str = "vivit.") -> dict[str, Tensor]:
     """A ViT in the names of transformers, its patches over two frames, its positions one per token
     of the clip.
     """
-    state = {f"vivit.{k.removeprefix('vit.')}": v for k, v in checkpoint(ViT(), "vit transformers").items()}
-    state["vivit.embeddings.patch_embeddings.projection.weight"] = torch.randn(WIDTH, 3, 2, 8, 8)
-    state["vivit.embeddings.position_embeddings"] = torch.randn(1, 1 + frames * side**2, WIDTH)
+    state = {f"{prefix}{k.removeprefix('vit.')}": v for k, v in checkpoint(ViT(), "vit transformers").items()}
+    state[f"{prefix}embeddings.patch_embeddings.projection.weight"] = torch.randn(WIDTH, 3, 2, 8, 8)
+    state[f"{prefix}embeddings.position_embeddings"] = torch.randn(1, 1 + frames * side**2, WIDTH)
     return state
 
 
@@ -45,16 +45,17 @@ def joint_network(frames: int, position: str = "joint") -> nas.Architecture:
     return architecture
 
 
+@pytest.mark.parametrize("prefix", ["vivit.", ""])
 @pytest.mark.parametrize("frames", [1, 2, 4, 9, 16])
-def test_a_video_vit_gives_every_token_of_the_clip_its_position(frames: int) -> None:
+def test_a_video_vit_gives_every_token_of_the_clip_its_position(frames: int, prefix: str) -> None:
     """1, 4, 9 and 16 frames of 4x4 patches make square numbers: 4^2, 8^2, 12^2 and 16^2."""
-    model, state = nas.build(joint_network(frames)), vivit(frames)
+    model, state = nas.build(joint_network(frames)), vivit(frames, prefix=prefix)
     filled = fill(model, state)
-    position = state["vivit.embeddings.position_embeddings"][0]
+    position = state[f"{prefix}embeddings.position_embeddings"][0]
     stem = parts(model)["stem"]
     assert torch.equal(stem.positions[0].flatten(0, 3), position[1:])
     assert torch.equal(stem.token.position.flatten(), position[0])
-    assert torch.equal(stem.proj.weight, state["vivit.embeddings.patch_embeddings.projection.weight"])
+    assert torch.equal(stem.proj.weight, state[f"{prefix}embeddings.patch_embeddings.projection.weight"])
     assert filled.new == filled.left == []
 
 
