@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from nas.data.datasets import open_data
+from nas.errors import NasError
+
+
+def videos(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"is not read")
+
+
+SPLIT_FOLDERS = ("train/run/0.mp4", "train/run/1.mp4", "train/walk/0.MP4", "val/run/0.mp4", "val/walk/0.Avi")
+
+
+@pytest.mark.parametrize(
+    ("renamed", "beside"),
+    [
+        ({}, ["annotations/"]),
+        ({}, ["annotations/a.json", "README.md"]),
+        ({}, ["__MACOSX/train/run/._0.mp4", "__MACOSX/x.mp4", "train/run/._0.mp4", ".cache/x.mp4", "train/.old/0.mp4"]),
+        ({"train": "Train", "val": "Val"}, []),
+        ({"train": "TRAINING", "val": "validation"}, []),
+        ({"train": "train_set", "val": "valid"}, ["Thumbs.db"]),
+    ],
+)
+def test_folders_of_splits_are_not_classes(tmp_path: Path, renamed: dict[str, str], beside: list[str]) -> None:
+    for path in SPLIT_FOLDERS:
+        split, _, rest = path.partition("/")
+        videos(tmp_path, f"{renamed.get(split, split)}/{rest}")
+    for path in beside:
+        if path.endswith("/"):
+            (tmp_path / path).mkdir()
+        else:
+            videos(tmp_path, path)
+    data = open_data(tmp_path)
+    assert data.classes == ("run", "walk")
+    assert (data.train.labels, data.val.labels, data.test, data.notes) == ([0, 0, 1], [0, 1], None, ())
+
+
+def test_what_of_a_folder_is_not_used_is_said(tmp_path: Path) -> None:
+    videos(tmp_path, *SPLIT_FOLDERS, "extra/run/5.mp4", "train/loose.mp4")
+    (tmp_path / "val" / "run" / "dead.mp4").symlink_to(tmp_path / "nowhere")
+    data = open_data(tmp_path)
+    assert (len(data.train), len(data.val)) == (3, 2)
+    expected = (
+        "1 video outside of class folders left out",
+        "1 dead link left out",
+        "beside the splits, extra left out",
+    )
+    assert data.notes == expected
+
+
+def test_train_alone_and_unknown_names_of_splits(tmp_path: Path) -> None:
+    videos(tmp_path, *(f"train/{label}/{i}.mp4" for label in ("run", "walk") for i in range(5)))
+    (tmp_path / "labels").mkdir()
+    data = open_data(tmp_path)
+    assert data.classes == ("run", "walk") and data.test is not None
+    assert (len(data.train), len(data.val), len(data.test)) == (6, 2, 2)
+    videos(tmp_path, "holdout/run/0.mp4", "holdout/walk/0.mp4")
+    with pytest.raises(NasError, match="same classes in 'train' and 'holdout'; allowed: train, val and test"):
+        open_data(tmp_path)
+
+
+def test_train_may_be_a_class(tmp_path: Path) -> None:
+    videos(tmp_path, *(f"{label}/{i}.mp4" for label in ("bus", "train") for i in range(3)))
+    assert open_data(tmp_path).classes == ("bus", "train")
+
+
+def test_links_are_followed_once_and_never_upwards(tmp_path: Path) -> None:
+    videos(tmp_path, *(f"mine/{label}/{i}.mp4" for label in ("run", "walk") for i in range(5)))
+    videos(tmp_path, *(f"store/{i}.mp4" for i in range(5)), "other/x.mp4")
+    for name, target in {"walk/more": "store", "walk/again": "store", "walk/up": "mine", "walk/top": ""}.items():
+        (tmp_path / "mine" / name).symlink_to(tmp_path / target)
+    (tmp_path / "store" / "loop").symlink_to(tmp_path / "mine" / "walk")
+    data = open_data(tmp_path / "mine")
+    assert data.test is not None
+    assert Counter(data.train.labels + data.val.labels + data.test.labels) == {0: 5, 1: 10}
+    (tmp_path / "mine" / "walk" / "sibling").symlink_to(tmp_path / "mine" / "run")
+    with pytest.raises(NasError, match="has the labels 'run' and 'walk'"):
+        open_data(tmp_path / "mine")

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas.data import lists
+from nas.data.datasets import Split, VideoSplit, open_data
+from nas.errors import NasError
+
+
+def videos(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"is not read")
+
+
+def names(split: Split | None) -> list[str]:
+    assert isinstance(split, VideoSplit)
+    return [path.stem for path in split.paths]
+
+
+LISTED = {"a b.mp4": "run", "c,d.mp4": "sit down", "é;f.mp4": "run", "g:h.mp4": "sit down"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", " "])
+@pytest.mark.parametrize("head", [True, False])
+def test_lists_as_tools_write_them(tmp_path: Path, encoding: str, end: str, delimiter: str, head: bool) -> None:
+    videos(tmp_path, *LISTED)
+    quoted = [f'"{file}"{delimiter}"{label}"' for file, label in LISTED.items()]
+    lines = [f"path{delimiter}label", *quoted] if head else quoted
+    (tmp_path / "list.txt").write_bytes(end.join((*lines, "")).encode(encoding))
+    data = open_data(tmp_path / "list.txt")
+    assert data.classes == ("run", "sit down")
+    assert isinstance(data.train, VideoSplit) and isinstance(data.val, VideoSplit)
+    pairs = zip(data.train.paths + data.val.paths, data.train.labels + data.val.labels, strict=True)
+    assert {path.name: data.classes[label] for path, label in pairs} == LISTED
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("a,b.mp4 1\nc d.mp4 2\n", ["1", "2"]),
+        ("a,b.mp4\trun fast\nc d.mp4\twalk\n", ["run fast", "walk"]),
+        ("c d.mp4 run fast\na,b.mp4 walk\n", ["run fast", "walk"]),
+        ('c d.mp4,01\n"a,b.mp4",10,\n', ["01", "10"]),
+        ("sub\\e.mp4,x\nc d.mp4 , y\n", ["x", "y"]),
+    ],
+)
+def test_values_of_a_list_without_a_head(tmp_path: Path, text: str, labels: list[str]) -> None:
+    videos(tmp_path, "a,b.mp4", "c d.mp4", "sub/e.mp4")
+    (tmp_path / "train.txt").write_text(text)
+    rows = lists._rows(tmp_path / "train.txt")
+    assert all(lists._located(tmp_path, row.file).is_file() for row in rows)
+    assert [row.label for row in rows] == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.mp4,x,1\nb.mp4,y,2\n", "line 1: 3 values and no head"),
+        ("a.mp4\tx\t1\nb.mp4\ty\t2\n", "line 1: 3 values and no head"),
+        ("a.mp4 120 3\nb.mp4 90 4\n", r"2 of its 2 videos do not exist \(first '.*/a.mp4 120'\)"),
+        ("name;class\na.mp4;x\nb.mp4;y\n", "has the columns name, class"),
+        ("path,label\na.mp4,x\na,b.mp4,y\n", "data row 2: 3 values under 2 columns"),
+        ("path,label,label\na.mp4,x,y\n", "has 2 columns 'label'"),
+        ('path,label\n"a.mp4,x\nb.mp4,y\n', "unexpected end of data; allowed: CSV, quotes in pairs"),
+        ("path,label,group\na.mp4,x,1\nb.mp4,y,\n", "data row 2: the group is empty"),
+        ("a.mp4\nb.mp4\n", "line 1: 'a.mp4' is not a path and a label"),
+        ("http://host/a.mp4,x\nb.mp4,y\n", "1 of its 2 videos do not exist .*; allowed: local files"),
+        ("concat:a.mp4|b.mp4,x\nb.mp4,y\n", "1 of its 2 videos do not exist .*; allowed: local files"),
+        ("file:a.mp4,x\nb.mp4,y\n", "1 of its 2 videos do not exist .*; allowed: local files"),
+        ("", "fewer than two classes: none"),
+    ],
+)
+def test_lists_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
+    videos(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(NasError, match=message):
+        open_data(tmp_path / "list.txt")
+
+
+def test_a_test_list_without_labels(tmp_path: Path) -> None:
+    """As UCF101's: the folders of the training videos tell them."""
+    clips = [f"{label}/v_{label}_g{g}.avi" for label in ("Archery", "Bowling") for g in range(8)]
+    videos(tmp_path, *clips)
+    train = [f"{clip} {1 + clip.startswith('B')}\n" for clip in clips if clip[-5] > "1"]
+    (tmp_path / "TrainList01.txt").write_text("".join(train))
+    (tmp_path / "TestList01.txt").write_text("".join(f"{clip}\n" for clip in clips if clip[-5] <= "1"))
+    data = open_data(tmp_path / "TrainList01.txt")
+    assert data.test is not None and data.test.labels == [0, 0, 1, 1]
+    assert data.describe() == (
+        "TrainList01: 2 classes, 10 train, 2 val, 4 test clips; val is a part of what was given as train"
+    )
+    videos(tmp_path, "new/x.avi")
+    (tmp_path / "TestList01.txt").write_text("new/x.avi\n")
+    data = open_data(tmp_path / "TrainList01.txt")
+    assert data.describe() == (
+        "TrainList01: 2 classes, 8 train, 2 val, 2 test clips; TestList01.txt left out as it has no labels"
+    )
+    (tmp_path / "ValList01.txt").write_text("new/x.avi\n")
+    with pytest.raises(NasError, match=r"ValList01\.txt', line 1: 'new/x.avi' is not a path and a label"):
+        open_data(tmp_path / "TrainList01.txt")
+
+
+def test_lists_with_heads_beside_each_other(tmp_path: Path) -> None:
+    videos(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "train.csv").write_text("path,label\na.mp4,x\nb.mp4,y\n")
+    (tmp_path / "validation.csv").write_text("label;path\ny;c.mp4\n")
+    data = open_data(tmp_path / "train.csv")
+    assert (names(data.train), names(data.val), data.val.labels) == (["a", "b"], ["c"], [1])
