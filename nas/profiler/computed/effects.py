@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from nas.errors import NasError, brief
-from nas.profiler.computed.operations import EMPTY, PRODUCTS, Work, stated, work_of
+from nas.profiler.computed.operations import EMPTY, NORMS, PRODUCTS, Work, stated, work_of
 from nas.profiler.computed.shape_tensors import (
     CPU,
     Operand,
@@ -167,7 +167,11 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
 
 
 def _refuse_dtypes(func: Any, args: Sequence[Any]) -> None:
-    """Raises RuntimeError for a product that torch refuses; kernels of the meta device take it."""
+    """Raises RuntimeError for dtypes that torch refuses; kernels of the meta device take them."""
+    if func.overloadpacket in NORMS:
+        if args[0].dtype is torch.float64 and any(isinstance(x, Tensor) and x.dtype is torch.float32 for x in args):
+            raise RuntimeError(f"torch does not take float64 with parameters of float32 in {func.overloadpacket}")
+        return
     if func.overloadpacket not in PRODUCTS:
         return
     factors = args[: PRODUCTS[func.overloadpacket]]
@@ -290,6 +294,8 @@ def _over_zeros(func: Any, args: Any, kwargs: Any) -> Any:
         return zeros[id(x)][0]
 
     def meta(x: Tensor) -> Tensor:
+        if x.layout != torch.strided:
+            raise NasError(f"{func} makes a tensor of the layout {x.layout}; allowed: dense tensors")
         given = next((m for z, m in zeros.values() if z is x), None)
         return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta") if given is None else given
 

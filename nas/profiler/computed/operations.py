@@ -103,6 +103,7 @@ _MACS: dict[Any, Callable[..., int]] = {
     aten.mm: _matrix(0),
     aten.bmm: _matrix(0),
     aten.mv: _matrix(0),
+    aten._int_mm: _matrix(0),
     aten.dot: _matrix(0),
     aten.vdot: _matrix(0),
     aten.linear: _matrix(0),
@@ -130,6 +131,16 @@ _MACS: dict[Any, Callable[..., int]] = {
 
 # Of one dtype, or torch refuses them; the numbers are how many arguments that concerns.
 PRODUCTS = {packet: 3 if "attention" in str(packet) else None for packet in _MACS if packet != aten.mkldnn_rnn_layer}
+
+# Of one dtype too, but that numbers of 16 bits may have parameters of 32.
+NORMS = {
+    aten.native_layer_norm,
+    aten.native_group_norm,
+    aten.native_batch_norm,
+    aten._native_batch_norm_legit,
+    aten._native_batch_norm_legit_no_training,
+    aten._batch_norm_with_update,
+}
 
 _QUANTIZED = {
     f"quantized::{name}{form}"

@@ -275,6 +275,7 @@ def products() -> Iterator[tuple[str, Callable[..., Any], tuple[Tensor, ...]]]:
     yield "linear", F.linear, (wide, torch.zeros(4, 3))
     yield "matmul", torch.matmul, (torch.zeros(2, 3), whole)
     yield "bool", torch.matmul, (bits, bits)
+    yield "linear by bias", F.linear, (torch.zeros(2, 3), torch.zeros(4, 3), torch.zeros(4, dtype=torch.float64))
     yield "bmm", torch.bmm, (torch.zeros(1, 2, 3), torch.zeros(1, 3, 2, dtype=torch.bfloat16))
     yield "conv", F.conv2d, (torch.zeros(1, 2, 4, 4, dtype=torch.float64), torch.zeros(1, 2, 3, 3))
     yield "addmm", torch.addmm, (wide[:, :1], torch.zeros(2, 3), torch.zeros(3, 4))
@@ -290,6 +291,27 @@ def test_products_that_torch_refuses_are_refused(
         function(*inputs)
     with pytest.raises(NasError, match=r"cannot run on inputs of .*torch does not multiply .*; allowed"):
         cost(Calls(function), *inputs)
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(8), nn.BatchNorm1d(8), nn.GroupNorm(2, 8)], ids=str)
+def test_norms_take_the_dtypes_that_torch_takes(norm: nn.Module) -> None:
+    x = torch.randn(2, 8)
+    with pytest.raises(RuntimeError, match="mixed dtype"):
+        norm(x.double())
+    with pytest.raises(NasError, match=r"torch does not take float64 with parameters of float32"):
+        cost(norm, x.double())
+    assert cost(norm, x.bfloat16()).elementwise == 16
+
+
+def test_sparse_tensors_are_refused() -> None:
+    with pytest.raises(NasError, match=r"makes a tensor of the layout torch.sparse_coo; allowed: dense tensors"):
+        cost(Calls(lambda x: torch.sparse.mm(torch.eye(5).to_sparse(), x)), torch.zeros(5, 3))
+
+
+def test_whole_numbers_are_multiplied_too() -> None:
+    a, b = torch.ones(32, 16, dtype=torch.int8), torch.ones(16, 8, dtype=torch.int8)
+    assert cost(Calls(torch._int_mm), a, b).macs == 32 * 16 * 8
+    assert cost(Calls(torch.matmul), a, b).macs == 32 * 16 * 8
 
 
 def test_lazy_layers_want_one_forward_first() -> None:
