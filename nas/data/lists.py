@@ -147,8 +147,7 @@ def _text(path: Path) -> str:
 def _rows(path: Path) -> list[_Row]:
     lines = [line for line in _text(path).split("\n") if line.strip(" \t\x1a")]
     for delimiter in (*_DELIMITERS, " "):
-        head = next(csv.reader(lines[:1], delimiter=delimiter, skipinitialspace=True), [])
-        head = [name.strip().lower() for name in head]
+        head = [name.strip(' "').lower() for line in lines[:1] for name in line.split(delimiter)]
         if "label" in head and {"path", "file"} & set(head):
             if delimiter == " " and len(head) == 2 and head[1] == "label":
                 return _without_head(path, lines[1:])
@@ -207,14 +206,14 @@ def _without_head(path: Path, lines: list[str]) -> list[_Row]:
             sample = values(lines[:_SAMPLED], delimiter)
         except NasError:
             continue
-        found = sum(_located(path.parent, row[0]).is_file() for row in sample if len(row) > 1 or delimiter == " ")
+        found = sum(os.path.isfile(_located(path.parent, row[0])) for row in sample if len(row) > 1 or delimiter == " ")
         if found > most:
             best, most = delimiter, found
         if len({len(row) for row in sample}) == 1 < len(sample[0]):
             alike = alike or delimiter
     rows = values(lines, best if most else alike or " ")
     first = rows[0][0] if rows else ""
-    is_video = Path(first).suffix.lower() in VIDEO_SUFFIXES or _located(path.parent, first).is_file()
+    is_video = Path(first).suffix.lower() in VIDEO_SUFFIXES or os.path.isfile(_located(path.parent, first))
     if not is_video and (most or path.suffix.lower() == ".csv"):
         found_columns = ", ".join(rows[0]) if rows else "none"
         raise NasError(
@@ -234,14 +233,13 @@ def _spaced(folder: Path, text: str) -> list[str]:
     the first cut that leaves a path of a file, else the last word is the label.
     """
     text = text.strip()
-    if text.startswith('"'):
-        values = [value for value in next(csv.reader([text], delimiter=" ", skipinitialspace=True)) if value]
-        if len(values) == 2:
-            return values
+    quoted = re.fullmatch(r'"([^"]+)"\s+("?)([^"]+)\2', text)
+    if quoted:
+        return [quoted[1], quoted[3]]
     cuts = [len(text), *(match.end() for match in re.finditer(r"^.*\s(?=\S)", text))]
     # Several numbers behind a path are no label: lists of frames have their count there.
     cuts += [match.end() for match in _ENDING.finditer(text) if not re.fullmatch(r"[\d.\s-]+", text[match.end() :])]
     for cut in cuts:
-        if _located(folder, text[:cut]).is_file():
+        if os.path.isfile(_located(folder, text[:cut])):
             return [text[:cut].strip(), text[cut:].strip()] if cut < len(text) else [text]
     return text.rsplit(maxsplit=1)

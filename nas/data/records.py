@@ -139,7 +139,7 @@ def _regular_file(path: Path) -> os.stat_result | None:
 def _classes(where: str, labels: set[str]) -> list[str]:
     """The labels in order, numbers by value."""
     classes = sorted(labels)
-    if all(label.removeprefix("-").isdecimal() for label in classes):
+    if all(label.removeprefix("-").isdecimal() and len(label) < 100 for label in classes):
         classes.sort(key=int)
         for one, other in pairwise(classes):
             if int(one) == int(other):

@@ -111,3 +111,20 @@ def test_lists_with_heads_beside_each_other(tmp_path: Path) -> None:
     (tmp_path / "validation.csv").write_text("label;path\ny;c.mp4\n")
     data = open_data(tmp_path / "train.csv")
     assert (names(data.train), names(data.val), data.val.labels) == (["a", "b"], ["c"], [1])
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv"])
+@pytest.mark.parametrize("head", ["", "path,label\n"])
+def test_a_line_longer_than_any_path_is_refused(tmp_path: Path, name: str, head: str) -> None:
+    videos(tmp_path, "b.mp4")
+    for length in (5000, 200_000):
+        (tmp_path / name).write_text(f"{head}{'a' * length},x\nb.mp4,y\n")
+        with pytest.raises(NasError, match=r"do not exist|field limit|has the columns|not a path and a label"):
+            open_data(tmp_path / name)
+
+
+def test_labels_of_thousands_of_digits_are_names(tmp_path: Path) -> None:
+    videos(tmp_path, *(f"{i}.mp4" for i in range(4)))
+    labels = ["9" * 5000, "10" * 3000]
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{i}.mp4,{labels[i % 2]}\n" for i in range(4)))
+    assert open_data(tmp_path / "list.csv").classes == (labels[1], labels[0])
