@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
 
 import nas
-from nas.runs import plan
+from nas.runs import measuring, plan
 from nas.runs.search import resume
+from nas.trials.cluster import connect, session
 
 LAYERS = [
     {"op": "full3d", "temporal_kernel": {"choice": [1, 3]}},
@@ -33,9 +36,27 @@ def search(folder: Path, **options: object) -> nas.Run:
     return nas.search(space, out=folder, **arguments)
 
 
-def test_a_search_ends_with_a_front_that_builds_resumes_and_repeats(tmp_path: Path) -> None:
-    run = search(tmp_path / "one", trials=4)
-    assert len(run.trials) == 4 and (run.trials["state"] == "finished").all()
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """A Ray for all tests that ask for it: a search uses the one that is there, and leaves it."""
+    with session():
+        connect(None, 2)
+        yield
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every network takes 3 ms: measuring one takes a process of its own."""
+    latency = SimpleNamespace(median=3.0, iqr=0.1, p95=3.2)
+    measurement = SimpleNamespace(
+        latency_ms=latency, peak_memory_bytes=1000, flags=[], to_dict=lambda: {"latency_ms": {"median": 3.0}}
+    )
+    monkeypatch.setattr(measuring, "_measured", lambda *_: measurement)
+
+
+def test_a_search_ends_with_a_front_that_builds(tmp_path: Path) -> None:
+    run = search(tmp_path / "one", trials=2)
+    assert len(run.trials) == 2 and (run.trials["state"] == "finished").all()
     assert (run.front["macs"] <= 20e6).all() and (run.front["latency_ms"] > 0).all()
     assert run.trials["test_accuracy"].notna().all()
     for name in ("run.json", "space.yaml", "study.log", "trials.csv", "front.csv", "measurements.json", "best.yaml"):
@@ -51,6 +72,9 @@ def test_a_search_ends_with_a_front_that_builds_resumes_and_repeats(tmp_path: Pa
         "False",
     ]
 
+
+def test_a_search_resumes_and_repeats(tmp_path: Path, one_ray: None, unmeasured: None) -> None:
+    run = search(tmp_path / "one", trials=4)
     columns = ["trial", "hash", "accuracy"]
     more = resume(run.path, trials=6, quiet=True)
     pd.testing.assert_frame_equal(more.trials[columns].head(4), run.trials[columns])
@@ -59,7 +83,9 @@ def test_a_search_ends_with_a_front_that_builds_resumes_and_repeats(tmp_path: Pa
     pd.testing.assert_frame_equal(again.trials[columns], more.trials[columns])
 
 
-def test_the_front_is_confirmed_and_random_search_stands_beside(tmp_path: Path) -> None:
+def test_the_front_is_confirmed_and_random_search_stands_beside(
+    tmp_path: Path, one_ray: None, unmeasured: None
+) -> None:
     run = search(tmp_path / "run", trials=5, confirm_seeds=1, control="random:0.4")
     assert len(run.trials) == 3 and run.control["by"].value_counts().to_dict() == {"search": 3, "random": 2}
     assert (run.path / "control" / "architectures" / "1.yaml").is_file()
@@ -77,7 +103,7 @@ def test_the_front_is_confirmed_and_random_search_stands_beside(tmp_path: Path) 
     assert len(again.trials) == 3 and len(again.control) == 5
 
 
-def test_a_latency_limit_is_predicted_from_layers_that_are_measured_first(tmp_path: Path) -> None:
+def test_a_latency_limit_is_predicted_from_layers_that_are_measured_first(tmp_path: Path, one_ray: None) -> None:
     run = search(tmp_path / "run", budget="20mflops,2000ms,1gb-inference", trials=2)
     assert (run.trials["latency_ms_low"] < run.trials["latency_ms_predicted"]).all()
     assert (run.trials["latency_ms_predicted"] < run.trials["latency_ms_high"]).all()
@@ -87,7 +113,7 @@ def test_a_latency_limit_is_predicted_from_layers_that_are_measured_first(tmp_pa
 
 
 def test_trainings_that_no_memory_is_enough_for_do_not_end_the_search(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_ray: None
 ) -> None:
     monkeypatch.setattr(plan, "trial_memory", lambda *_: 1000.0)
     with pytest.raises(
