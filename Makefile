@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test check wheel clean
+.PHONY: search test check lowest newest wheel clean
 
 search: $(VENV)/installed
 	$(BIN)/nas search --budget 100gflops
@@ -15,6 +15,18 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy nas
+	$(BIN)/mypy --config-file tests/mypy.ini tests benchmarks examples
+
+# The tests with the oldest versions that pyproject.toml admits, and with the newest ones. uv resolves both;
+# torch comes in whichever build the package index has, which may be gigabytes.
+lowest: UV_FLAGS := --resolution lowest-direct
+newest: UV_FLAGS := --resolution highest
+lowest newest:
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/uv/bin/uv venv --quiet --clear --python "$$(command -v $(PYTHON))" build/$@
+	build/uv/bin/uv pip install --quiet --python build/$@/bin/python $(UV_FLAGS) -e ".[test]"
+	OMP_NUM_THREADS=1 build/$@/bin/python -m pytest -n auto
 
 # The wheel alone, in an environment of its own, used from another folder.
 wheel: $(VENV)/installed-test

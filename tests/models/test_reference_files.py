@@ -23,13 +23,15 @@ NAMES = resource_names("search_spaces/reference")
 
 
 def reduced(name: str) -> Architecture:
-    """The file at up to 4 frames of 64x64 and 7 classes, every stage cut to its different layers.
+    """The file at up to 4 frames of 64x64 (32x32 where all is convolution) and 7 classes, every
+    stage cut to its different layers.
 
     Layers of equal configuration, shapes and stride are one: the first of a stage that carries a
     stride and a like one behind it are two.
     """
     architecture = load(name)
-    architecture = architecture.resized(min(4, architecture.input.frames), 64, num_classes=7)
+    size = 32 if architecture.convolutional else 64
+    architecture = architecture.resized(min(4, architecture.input.frames), size, num_classes=7)
     layers: list[dict[object, object]] = [{} for _ in architecture.stages]
     for part in architecture.parts():
         match part.path.split("."):
