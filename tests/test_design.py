@@ -67,3 +67,22 @@ def test_torch_range_stays_below_the_builds_with_gigabytes_of_cuda() -> None:
     text = (PACKAGE.parent / "pyproject.toml").read_text()
     assert '"torch>=2.11,<2.14"' in text
     assert "torch==2.13.0\n" in (PACKAGE.parent / "constraints.txt").read_text()
+
+
+FOLDERS = sorted(path for path in PACKAGE.rglob("*") if path.is_dir() and any(path.glob("*.py")))
+FILES = 13  # of a folder, beside its __init__, that need no reason
+LINES = 450  # of a file
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_each_folder_says_what_lives_there(folder: Path) -> None:
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    assert text
+    files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= FILES or "files, because" in text
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_long_file_says_why_it_is_one_thing(path: Path) -> None:
+    source = path.read_text()
+    assert source.count("\n") <= LINES or "lines, because" in (ast.get_docstring(ast.parse(source)) or "")

@@ -133,7 +133,10 @@ def compare(
     kwargs = dict(kwargs or {})
     tensors = [*module.parameters(), *module.buffers(), *(x for x in tree_leaves((args, kwargs)) if is_tensor(x))]
     if any(x.is_meta for x in tensors):
-        raise NasError("module or inputs are on the meta device; allowed: real ones, because tools run a forward pass")
+        raise NasError(
+            f"module {type(module).__name__!r} or its inputs are on the meta device; allowed: tensors with numbers, "
+            "because the other tools run a forward pass"
+        )
     with torch.random.fork_rng(devices=[]):
         ours = _ours(module, args, kwargs)
         return Comparison(

@@ -48,7 +48,10 @@ def cost(what: Architecture | nn.Module | str | Path, /, *args: Any, **kwargs: A
     if isinstance(what, nn.Module):
         return ModuleCost.of(what, args, kwargs)
     if args or kwargs:
-        raise NasError("an architecture says itself what goes in; allowed: inputs for modules only")
+        raise NasError(
+            f"{len(args) + len(kwargs)} inputs stand beside an architecture, which says itself what goes in; allowed: "
+            "inputs of modules only"
+        )
     if not isinstance(what, Architecture):
         what = load(what)
     parts = what.parts()

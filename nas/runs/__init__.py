@@ -1,0 +1,20 @@
+"""A search from its plan to its folder.
+
+    search         `nas.search` and its resumption
+    settings       what a search can be asked for: the one list of options, arguments and their help
+    plan           what is decided before anything is trained
+    stages         search, random control, confirmation of the front, measurement
+    confirm        which networks of the front are trained again, in which order
+    control        random search beside the search, and what the two are compared by
+    measuring      latency tables before a search, and its front measured afterwards
+    ranking        which trained networks are the front, by means over seeds
+    record         `run.json`, typed
+    tables         the CSV tables of a run folder
+    confirmations  `confirm.csv`, written row by row
+    folder         what one search wrote, as a whole: `nas.Run`
+    lock           one writer at a time
+    progress       what a search shows while it runs
+
+Proposing and training single networks is `nas.trials`; what is inside a budget is `nas.limits`; how
+a run is drawn is `nas.report`. Fourteen files, because a run is one folder with one life.
+"""
