@@ -54,7 +54,7 @@ def load_clips(
     """
     chosen = _subset(split.labels, limit, seed)
     if not chosen:
-        raise NasError(f"No clips to load: the split holds {len(split)} and the limit is {limit}.")
+        raise NasError(f"limit {limit} leaves none of the {len(split)} clips of the split; allowed: at least one of both")
 
     def read(index: int) -> npt.NDArray[np.uint8] | NasError:
         try:
@@ -76,7 +76,7 @@ def load_clips(
     if failures:
         summary = f"{len(failures)} of {len(chosen)} videos cannot be read; the first: {failures[0]}"
         if len(failures) > len(kept):
-            raise NasError(summary)
+            raise NasError(f"{summary}; allowed: up to half of them")
         warnings.warn(summary, stacklevel=2)
     return Clips(pixels[: len(kept)], np.array([split.labels[i] for i in kept], np.int64))
 

@@ -111,11 +111,11 @@ def motion_clip(
     """
     height, width = (size, size) if isinstance(size, int) else size
     if not 0 <= label < len(CLASSES):
-        raise NasError(f"motion label {label} is not in 0..{len(CLASSES) - 1}.")
+        raise NasError(f"motion label {label} is no class; allowed: 0 to {len(CLASSES) - 1}")
     if frames < 1 or height < 1 or width < 1:
-        raise NasError(f"motion clip of {frames} frames of {height}x{width} pixels: each must be at least 1.")
+        raise NasError(f"motion clip of {frames}x{height}x{width} is empty; allowed: at least 1 frame, row and column")
     if not 0.0 <= difficulty <= 1.0:
-        raise NasError(f"motion difficulty {difficulty} is not between 0 and 1.")
+        raise NasError(f"motion difficulty {difficulty} is not allowed; allowed: 0 to 1")
     rng = np.random.default_rng(seed)
     offset, angle, zoom = _path(rng, label, frames, difficulty)
     unit = min(height, width)

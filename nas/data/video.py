@@ -23,6 +23,7 @@ from nas.errors import NasError
 
 # Only a file itself is opened: no protocol, and no playlist, picture series or other format that
 # names further files. Formats of sound are here so that a file of sound is called that.
+ALLOWED = "allowed: one file with a video stream that FFmpeg decodes"
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mjpeg,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,"
@@ -184,10 +185,10 @@ def _open(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         streams = [each for each in container.streams.video if Disposition.attached_pic not in each.disposition]
         if not streams:
-            raise NasError(f"Cannot read video {str(path)!r}: it has no video stream.")
+            raise NasError(f"Cannot read video {str(path)!r}: it has no video stream; {ALLOWED}")
         stream = streams[0]
         if stream.codec_context is None:
-            raise NasError(f"Cannot read video {str(path)!r}: its codec has no decoder here.")
+            raise NasError(f"Cannot read video {str(path)!r}: its codec has no decoder here; {ALLOWED}")
         stream.codec_context.thread_count = 1
         yield container, stream
 
@@ -206,7 +207,7 @@ def _unreadable(path: str | Path, error: Exception | None) -> NasError:
         reason = "it is in no format of video in one file"
     else:
         reason = getattr(error, "strerror", None) or (str(error) if error else "no frame of it decodes")
-    return NasError(f"Cannot read video {str(path)!r}: {reason}.")
+    return NasError(f"Cannot read video {str(path)!r}: {reason}; {ALLOWED}")
 
 
 def _is_lfs_pointer(file: Path) -> bool:

@@ -80,7 +80,7 @@ def test_directions(name: str, expected: tuple[int, int]) -> None:
     [
         (12, 8, 32, 0.3, "12"),
         (-1, 8, 32, 0.3, "-1"),
-        (0, 0, 32, 0.3, "0 frames"),
+        (0, 0, 32, 0.3, "0x32x32 is empty"),
         (0, 8, 0, 0.3, "0x0"),
         (0, 8, 32, 1.5, "1.5"),
     ],
