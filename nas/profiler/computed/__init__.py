@@ -5,4 +5,6 @@ Here lives what needs no numbers: a pass over tensors that have none (`shape_ten
 (`repeats`), a module left as it was (`module_state`); the figures made of it (`results`, `parts`,
 `modules`, and `cost`, the way in); and what stands beside them: other tools (`counters`, `compare`)
 and papers (`published`). Nothing here is timed or needs a device.
+
+Sixteen files, because one pass makes all the figures and each file is one step of it.
 """
