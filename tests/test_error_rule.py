@@ -92,6 +92,7 @@ def test_every_message_to_a_user_names_a_value_and_what_is_allowed() -> None:
     lacking = [
         (place, text)
         for place, text, value in found
-        if ("allowed" not in text or not (value or "'" in text)) and place.rpartition(" ")[0] not in HANDS_ON | CODE_OF_USERS
+        if ("allowed" not in text or not (value or "'" in text))
+        and place.rpartition(" ")[0] not in HANDS_ON | CODE_OF_USERS
     ]
     assert lacking == []

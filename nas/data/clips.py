@@ -54,7 +54,9 @@ def load_clips(
     """
     chosen = _subset(split.labels, limit, seed)
     if not chosen:
-        raise NasError(f"limit {limit} leaves none of the {len(split)} clips of the split; allowed: at least one of both")
+        raise NasError(
+            f"limit {limit} leaves none of the {len(split)} clips of the split; allowed: at least one of both"
+        )
 
     def read(index: int) -> npt.NDArray[np.uint8] | NasError:
         try:
