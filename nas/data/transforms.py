@@ -60,6 +60,7 @@ def normalise(clips_BTHWC: Tensor) -> Tensor:
 def _room(height: int, width: int, crop_size: tuple[int, int]) -> tuple[int, int]:
     if crop_size[0] > height or crop_size[1] > width:
         raise NasError(
-            f"crop of {crop_size[0]}x{crop_size[1]} is larger than clips of {height}x{width} pixels; allowed: up to their size"
+            f"crop of {crop_size[0]}x{crop_size[1]} is larger than clips of {height}x{width} pixels; "
+            "allowed: up to their size"
         )
     return height - crop_size[0], width - crop_size[1]

@@ -176,7 +176,7 @@ def test_the_module_stays_as_it_is() -> None:
 
 def test_modules_without_weights_and_wrong_inputs_are_refused() -> None:
     with pytest.raises(
-        NasError, match="^module '.*' or its inputs are on the meta device; allowed: tensors with numbers"
+        NasError, match=r"^module '.*' or its inputs are on the meta device; allowed: tensors with numbers"
     ):
         compare(nn.Linear(2, 2, device="meta"), (torch.randn(1, 2),))
     with pytest.raises(NasError, match="Linear cannot run on inputs of"):
