@@ -15,6 +15,7 @@ import argparse
 import gc
 import logging
 from collections.abc import Callable
+from functools import partial
 from statistics import geometric_mean, median
 from time import perf_counter
 
@@ -58,8 +59,8 @@ def whole_networks(names: list[str], with_fvcore: bool) -> None:
             return int(counter.get_total_flops())
 
         effects.forget()
-        cold = seconds(lambda model=model, clip=clip: cost(model, clip), 1)
-        warm = seconds(lambda model=model, clip=clip: cost(model, clip), 7)
+        cold = seconds(partial(cost, model, clip), 1)
+        warm = seconds(partial(cost, model, clip), 7)
         counter = seconds(count, 5)
         assert count() == 2 * cost(model, clip).macs
         ratios["FlopCounterMode"].append(counter / warm)

@@ -66,7 +66,7 @@ def figures(run: Run) -> list[float]:
     trials = run.trials[run.trials["state"] != "failed"]
     finished = trials[trials["state"] == "finished"]
     points = np.column_stack([trials["accuracy"], np.log10(trials["macs"])])
-    front, best = trials[non_dominated(points, [True, False])], trials.loc[trials["accuracy"].idxmax()]
+    front, best = trials[non_dominated(points, [True, False])], trials.iloc[trials["accuracy"].argmax()]
     volumes = [volume(trials), volume(finished), volume(front, "test_accuracy")]
     counts = [len(trials), len(finished), training_seconds(run.path) / 60]
     return [*counts, *volumes, best["accuracy"], best["test_accuracy"]]

@@ -10,6 +10,7 @@ from contextlib import suppress
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from nas.architecture import ArchitectureError
@@ -144,7 +145,7 @@ def tpe(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
         error = yield row
         params = rows.params[row]
         values = [error, float(rows.log_macs[row])]
-        distributions = {name: rows.distributions[name] for name in params}
+        distributions: dict[str, BaseDistribution] = {name: rows.distributions[name] for name in params}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=values))
 
 

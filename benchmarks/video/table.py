@@ -349,7 +349,7 @@ def known(options: argparse.Namespace) -> Known:
         return values.reshape(len(hashes), len(seeds), -1)
 
     return Known(
-        [Network(name, json.loads(choices)) for name, choices in first["choices"].items()],
+        [Network(str(name), json.loads(choices)) for name, choices in first["choices"].items()],
         np.log10(first["macs"].to_numpy(float)),
         by_epoch("accuracy"),
         by_epoch("cpu_seconds"),

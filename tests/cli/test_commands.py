@@ -11,7 +11,9 @@ from typing import NamedTuple
 from unittest import mock
 
 import pytest
+from typer import Typer
 from typer.main import get_command
+from typer.models import CommandInfo
 
 import nas as nas_package
 from nas.cli.app import app, main
@@ -19,11 +21,17 @@ from nas.cli.options import clip_shape, seconds
 from nas.errors import Interrupted, NasError
 from nas.runs.settings import Settings
 
-COMMANDS = {(command.name,): command for command in app.registered_commands} | {
-    (group.name, command.name): command
-    for group in app.registered_groups
-    for command in group.typer_instance.registered_commands
-}
+
+def commands(instance: Typer, *words: str) -> dict[tuple[str, ...], CommandInfo]:
+    """The commands of an app and of its groups, by the words that a user types."""
+    found = {(*words, str(command.name)): command for command in instance.registered_commands}
+    for group in instance.registered_groups:
+        assert group.typer_instance
+        found |= commands(group.typer_instance, *words, str(group.name))
+    return found
+
+
+COMMANDS = commands(app)
 
 
 class Done(NamedTuple):

@@ -48,6 +48,7 @@ def write_video(path: Path, draw: random.Random) -> None:
     arrangement = {"movflags": draw.choice(MOVFLAGS)} if ending in ("mp4", "mov") else {}
     with av.open(f"file:{path}", "w", options=arrangement) as container:
         stream = container.add_stream(codec, rate=25, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = draw.choice(((32, 32), (48, 32)))
         stream.pix_fmt = FORMATS.get(codec, "yuv420p")
         for i in range(count):

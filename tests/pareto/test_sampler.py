@@ -10,12 +10,12 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
     MultiObjectiveSamplerTestCase,
@@ -40,6 +40,7 @@ class TestContract(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjective
 
 
 LETTERS = {f"layer{i}": CategoricalDistribution(["a", "b", "c"]) for i in range(6)}
+DISTRIBUTIONS: dict[str, BaseDistribution] = {**LETTERS}
 
 
 def price(candidates: Sequence[Params]) -> np.ndarray:
@@ -56,7 +57,7 @@ def suggested(trial: optuna.Trial) -> Params:
     return {name: trial.suggest_categorical(name, d.choices) for name, d in LETTERS.items()}
 
 
-def run(sampler: ParetoSampler, count: int, study: optuna.Study | None = None) -> optuna.Study:
+def run(sampler: optuna.samplers.BaseSampler, count: int, study: optuna.Study | None = None) -> optuna.Study:
     study = study or optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
@@ -153,7 +154,7 @@ def test_results_told_as_infeasible_are_not_believed() -> None:
     """
     plain, polluted = run(priced(), 20), run(priced(), 20)
     for params in ({**{name: "c" for name in LETTERS}, "layer0": letter} for letter in "abc"):
-        trial = optuna.create_trial(params=params, distributions=LETTERS, values=[1e-6, 0.0])
+        trial = optuna.create_trial(params=params, distributions=DISTRIBUTIONS, values=[1e-6, 0.0])
         trial.set_constraint("budget", 1.0)
         polluted.add_trial(trial)
     for study in (plain, polluted):
@@ -164,7 +165,7 @@ def test_results_told_as_infeasible_are_not_believed() -> None:
 
 
 @pytest.mark.parametrize("directions", [["maximize", "minimize"], ["maximize", "maximize"]])
-def test_accuracy_may_be_maximised(directions: list[str]) -> None:
+def test_accuracy_may_be_maximised(directions: list[Literal["minimize", "maximize"]]) -> None:
     """1 - error / 14 with ideal 1, and the negative cost to be maximised, are the same search."""
     sign = 1 if directions[1] == "minimize" else -1
     sampler = priced(cost=lambda c: sign * price(c), ideal=[1.0])
@@ -199,7 +200,7 @@ def test_given_trials_warm_the_search() -> None:
     for _ in range(30):
         params = dict(IndependentSpace(LETTERS).sample(rng))
         values = [error(params), price([params])[0]]
-        study.add_trial(optuna.create_trial(params=params, distributions=LETTERS, values=values))
+        study.add_trial(optuna.create_trial(params=params, distributions=DISTRIBUTIONS, values=values))
     given = {name: "c" for name in LETTERS}
     study.enqueue_trial(given)
     run(study.sampler, 18, study)
@@ -226,7 +227,7 @@ def test_given_trials_of_one_part_of_the_range_do_not_blind_the_search() -> None
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=priced())
     for params in sorted(ALL, key=error)[:16]:
         values = [error(params), price([params])[0]]
-        study.add_trial(optuna.create_trial(params=params, distributions=LETTERS, values=values))
+        study.add_trial(optuna.create_trial(params=params, distributions=DISTRIBUTIONS, values=values))
     given = missed(study)
     run(study.sampler, 24, study)
     assert missed(study) < 0.2 * given
@@ -428,7 +429,7 @@ def test_values_that_random_draws_and_changes_take(distribution: Any, values: se
 
 
 @pytest.mark.parametrize("options", [{"initial": 0}, {"changes": 0}])
-def test_bad_arguments_are_refused(options: dict[str, int]) -> None:
+def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is not allowed; allowed: from 1"):
         ParetoSampler(**options)
 

@@ -72,7 +72,8 @@ def write_run(folder: Path) -> Path:
             "hash": [f"{i:012x}" for i in range(TRIALS)],
         }
     )
-    trials.loc[7, ["state", "accuracy", "test_accuracy"]] = ["failed", np.nan, np.nan]
+    trials.loc[7, "state"] = "failed"
+    trials.loc[7, "accuracy"] = trials.loc[7, "test_accuracy"] = np.nan
     trained = trials[trials["state"] != "failed"]
     values = trained[["accuracy", "macs", "activation_bytes"]].to_numpy(float)
     front = trained[non_dominated(values, [True, False, False])].copy()

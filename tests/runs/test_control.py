@@ -32,7 +32,8 @@ def test_curves_are_bounded_by_both() -> None:
 
 def test_a_failed_training_counts_and_adds_nothing() -> None:
     search = table((0.6, 10.0), (0.9, 1.0))
-    search.loc[1, ["state", "accuracy", "seconds"]] = ["failed", math.nan, math.nan]
+    search.loc[1, "state"] = "failed"
+    search.loc[1, "accuracy"] = search.loc[1, "seconds"] = math.nan
     found = curves(search, table((0.6, 10.0)), 0.2)
     assert found["hypervolume"].tolist() == pytest.approx([0.5, 0.5, 0.5])
     assert found["seconds"].tolist() == [10, 10, 10]

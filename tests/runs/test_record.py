@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,9 +55,10 @@ def test_a_run_of_the_version_before_is_read_and_reported(tmp_path: Path) -> Non
 @pytest.mark.parametrize("part", ["settings", "proxy", "counts", "target"])
 def test_a_part_that_another_version_wrote_is_left_out(tmp_path: Path, part: str) -> None:
     document = json.loads((BEFORE / "run.json").read_text())
+    without: dict[str, Any] = {part: None}
     for value in ({**document[part], next(iter(document[part])): {"of": "another kind"}}, 5, None):
         (tmp_path / "run.json").write_text(json.dumps(document | {part: value, "colour": "blue"}))
-        assert read_record(tmp_path) == replace(read_record(BEFORE), **{part: None})
+        assert read_record(tmp_path) == replace(read_record(BEFORE), **without)
 
 
 @pytest.mark.parametrize(

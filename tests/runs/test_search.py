@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -29,11 +30,11 @@ SMALL = {"train_clips": 48, "val_clips": 24, "epochs": 1, "proxy_frames": 4, "pr
 SMALL |= {"confirm_seeds": 0}
 
 
-def search(folder: Path, **options: object) -> nas.Run:
+def search(folder: Path, **options: Any) -> nas.Run:
     space = folder.parent / "space.yaml"
     space.write_text(yaml.safe_dump(SPACE))
-    arguments = {"budget": "20mflops", "data": "motion", "workers": 2, "quiet": True, **SMALL, **options}
-    return nas.search(space, out=folder, **arguments)
+    options = {"budget": "20mflops", "data": "motion", "workers": 2, "quiet": True, **SMALL, **options}
+    return nas.search(space, out=folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path: Path) 
         ({"space": "vit", "proxy_size": 33}, r"stem.size: \[.*\] does not divide the input's height 33"),
         ({"device": "cuda:9"}, "cuda"),
     ):
-        arguments = {"space": "tiny", "trials": 1, "quiet": True, "out": tmp_path / "run", **options}
+        arguments: dict[str, Any] = {"space": "tiny", "trials": 1, "quiet": True, "out": tmp_path / "run", **options}
         with pytest.raises(nas.NasError, match=message):
             nas.search(**arguments)
     assert not (tmp_path / "run").exists()

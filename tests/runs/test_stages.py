@@ -33,7 +33,7 @@ SPACE = {
     "stem": {"op": "conv", "stride": [1, 4, 4]},
     "stages": [{"width": {"choice": [8, 16, 32]}, "layers": [{"op": "full3d", "kernel": {"choice": [1, 3]}}]}],
 }
-SMALL = {"train_clips": 24, "val_clips": 12, "workers": 1, "quiet": True, "confirm_seeds": 0}
+SMALL: dict[str, Any] = {"train_clips": 24, "val_clips": 12, "workers": 1, "quiet": True, "confirm_seeds": 0}
 
 
 @dataclass

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -91,17 +93,18 @@ def test_evaluation_is_in_eval_mode_and_training_in_train_mode() -> None:
     """Batch normalisation of running statistics 0 and 1 leaves a clip as it is, whatever stands
     beside it in a batch, and evaluating does not move them; training does.
     """
-    model = nn.Sequential(nn.BatchNorm3d(3, eps=1e-12), nn.Dropout(0.5), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    norm: Any = nn.BatchNorm3d(3, eps=1e-12)
+    model = nn.Sequential(norm, nn.Dropout(0.5), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     bright = clips(10)
     expected = torch.from_numpy(bright.pixels).double().mean((1, 2, 3)) / 255
     found = logits(model, bright, (4, 4), CPU)
     torch.testing.assert_close(found.double(), (expected - 0.45) / 0.225, rtol=1e-5, atol=1e-5)
-    assert model.training and model[0].running_mean.abs().max() == 0
+    assert model.training and norm.running_mean.abs().max() == 0
     model.eval()
     accuracy(model, bright, (4, 4), CPU)
     assert not model.training
     Training(model, bright, (4, 4), Recipe(1, batch_size=8), False, CPU).epoch()
-    assert model.training and model[0].running_mean.abs().max() > 0
+    assert model.training and norm.running_mean.abs().max() > 0
 
 
 def test_accuracy_counts_and_leaves_the_mode_alone() -> None:

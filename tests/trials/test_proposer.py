@@ -14,7 +14,7 @@ from nas.limits.gate import Gate
 from nas.limits.survey import nearest, survey
 from nas.pareto.front import hypervolume
 from nas.space import SearchSpace
-from nas.trials.proposer import MAX_PROPOSALS, Proposer, ProposerSearcher
+from nas.trials.proposer import MAX_PROPOSALS, Candidate, Proposer, ProposerSearcher
 from nas.trials.results import Report, TrialResult
 from nas.trials.samplers import SAMPLERS
 
@@ -38,7 +38,7 @@ def accuracy(candidate: Any) -> TrialResult:
 
 def run(folder: Path, count: int, lag: int, order: random.Random, **options: Any) -> list[str]:
     """Proposes and completes in an order that `order` picks among the running ones."""
-    search, running = proposer(folder, lag=lag, **options), []
+    search, running = proposer(folder, lag=lag, **options), list[Candidate]()
     while len(search.candidates) < count or running:
         candidate = search.propose() if len(search.candidates) < count else None
         if candidate:

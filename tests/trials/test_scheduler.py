@@ -69,8 +69,10 @@ def test_the_order_of_the_others_does_not_matter(
     assert promoted(orders[0], point) == promoted(orders[1], point)
 
 
-def trial(index: int) -> Any:
-    return SimpleNamespace(config=Assignment(index, {}, (1.0 + (3 * index) % 5,)).config())
+def trial(index: int, cost: float | None = None) -> Any:
+    """A trial as Ray hands it over; without a cost, those of the trials differ."""
+    costs = (1.0 + (3 * index) % 5 if cost is None else cost,)
+    return SimpleNamespace(config=Assignment(index, {}, costs).config())
 
 
 def accuracy(index: int) -> float:
@@ -112,7 +114,7 @@ def test_with_a_lag_decisions_do_not_depend_on_the_order_of_arrival() -> None:
 
 def test_only_what_was_at_the_rung_is_compared_with() -> None:
     scheduler = ParetoRungs()
-    good, worst = trial(0), SimpleNamespace(config=Assignment(9, {}, (99.0,)).config())
+    good, worst = trial(0), trial(9, cost=99.0)
     for index in (1, 2, 3):
         scheduler.on_trial_result(None, trial(index), Report(curve=(0.5,)).to_ray())
     # Nobody else is at the second rung; a training that has ended stands for all rungs, a failed

@@ -111,6 +111,8 @@ def test_packed_sequences_cost_what_is_not_padding(enforce_sorted: bool) -> None
 
 
 class Gated(nn.Module):
+    gate: Tensor
+
     def __init__(self, gate: Tensor) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Linear(8, 8), nn.ReLU())

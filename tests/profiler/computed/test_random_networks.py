@@ -29,6 +29,8 @@ BATCH, STEPS, WIDTH = 3, 6, 16
 class Gate(nn.Module):
     """Runs its part or not, as a number of its buffer says."""
 
+    gate: Tensor
+
     def __init__(self, gate: float) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU())

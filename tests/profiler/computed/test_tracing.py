@@ -118,11 +118,13 @@ class Awkward(nn.Module):
     the module.
     """
 
+    index: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(4)
         self.lstm = nn.LSTM(4, 4)
-        self.steps, self.cache, self.seen = 0, {}, []
+        self.steps, self.cache, self.seen = 0, dict[str, Tensor](), list[Tensor]()
         self.register_buffer("index", torch.tensor([2, 0, 1]))
         self.constant = torch.arange(3)
 
@@ -143,6 +145,11 @@ def awkward_inputs() -> tuple[Tensor, Tensor, dict[str, Any]]:
     return torch.randn(6, 4), torch.tensor([1, 1, 0, 1, 0, 0], dtype=torch.bool), {"options": {"scale": torch.ones(1)}}
 
 
+def numpy_state() -> list[int]:
+    numbers: list[int] = np.random.get_state(legacy=False)["state"]["key"].tolist()
+    return numbers
+
+
 def test_masks_and_indices_decide_what_is_counted() -> None:
     """Three of six rows are kept; an LSTM of 4 has two products with 4 x 16 weights a row."""
     x, mask, named = awkward_inputs()
@@ -156,7 +163,7 @@ def test_nothing_is_left_behind() -> None:
     before = copy.deepcopy(module.state_dict())
     dictionaries = {name: dict(vars(part)) for name, part in module.named_modules()}
     hooks = len(torch.nn.modules.module._global_forward_hooks)
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[union-attr]
+    states = random.getstate(), numpy_state(), torch.get_rng_state()
     figures = cost(module, x, mask, **named)
     assert figures.step_bytes > figures.inference_bytes > 0 and figures.activation_bytes > 0
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
@@ -165,7 +172,7 @@ def test_nothing_is_left_behind() -> None:
     assert all(p.grad is None for p in module.parameters())
     assert len(torch.nn.modules.module._global_forward_hooks) == hooks
     assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[union-attr]
+    assert numpy_state() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
     assert module.training
     assert cost(module, x, mask, **named).to_dict() == figures.to_dict()
@@ -222,7 +229,8 @@ def test_blocks_that_leave_something_elsewhere_are_not_repeated() -> None:
         def forward(self, x: Tensor) -> Tensor:
             self.found.clear()
             self.blocks(x)
-            return torch.cat(self.blocks[0].store)
+            first: Any = self.blocks[0]
+            return torch.cat(first.store)
 
     outside: list[Tensor] = []
     module = nn.Sequential(*(Block(outside) for _ in range(3)))

@@ -26,6 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def measure(architecture: nas.Architecture, **options: Any) -> Measurement:
         assert options == {**vars(CONDITIONS), "max_seconds": 1.0, "patience": 0.0}
+        assert architecture.name
         names.append(architecture.name)
         paired = Paired(ratio=4.0, reference_ms=10.0, fastest_ms=9.0, samples=[10.0] * 3)
         return Measurement(Latency.of([39.0, 40.0, 41.0]), 10**8, "cpu", {}, ["busy"], CONDITIONS, paired, 9.0)

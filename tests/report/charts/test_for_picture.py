@@ -31,7 +31,8 @@ def test_an_empty_chart_is_a_sentence(tmp_path: Path) -> None:
 def test_pictures_leave_the_process_as_it_was(bars: Chart, tmp_path: Path) -> None:
     def state() -> tuple[dict[str, object], list[object], set[str]]:
         # To read the backend is to choose one, which imports pyplot.
-        settings = {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
+        names = (name for name in matplotlib.rcParams if name != "backend")
+        settings: dict[str, object] = {name: matplotlib.rcParams[name] for name in names}
         return settings, [*warnings.filters], {"matplotlib.pyplot"} & sys.modules.keys()
 
     before = state()
