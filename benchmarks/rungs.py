@@ -106,7 +106,7 @@ def ours(timed: bool = False, in_order: bool = False) -> Strategy:
 
 JUDGED = rungs(EPOCHS)
 STRATEGIES = {
-    "full training": Strategy(lambda: FIFOScheduler(), (EPOCHS,)),  # type: ignore[no-untyped-call]
+    "full training": Strategy(lambda: FIFOScheduler(), (EPOCHS,)),
     "Ray ASHA, accuracy, factor 4 (default)": asha(4),
     "Ray ASHA, accuracy, factor 3": asha(3),
     "Ray ASHA, accuracy, factor 2": asha(2),

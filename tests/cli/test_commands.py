@@ -77,9 +77,9 @@ def test_the_options_of_search_are_the_settings_in_their_words() -> None:
         if option.name not in as_text:
             assert option.default == field.default, name
             words = re.sub(r"`(\w+)`", lambda match: f"--{match[1]}", field.description or "")
-            assert option.help == words, name  # type: ignore[attr-defined]
+            assert option.help == words, name
         else:
-            assert option.default is None and option.help, name  # type: ignore[attr-defined]
+            assert option.default is None and option.help, name
 
 
 def test_help_of_search_says_when_it_ends() -> None:

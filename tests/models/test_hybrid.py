@@ -63,6 +63,6 @@ def test_candidates_with_every_operator_in_every_stage_train() -> None:
     for architecture in candidates():
         network = build(architecture.resized(4, 32))
         loss = F.cross_entropy(network(torch.randn(2, 3, 4, 32, 32)), torch.tensor([0, 1]))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), (architecture.hash, name)

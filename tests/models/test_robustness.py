@@ -209,13 +209,13 @@ def test_it_exports(case: Case) -> None:
     assert torch.allclose(exported(*case.inputs()), module(*case.inputs()), atol=1e-6)
 
 
-class CountCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class CountCopies(TorchDispatchMode):
     """Number of values that every operator that only moves them writes, in order."""
 
     MOVES = ("clone", "copy_", "_to_copy", "contiguous", "cat", "stack", "constant_pad_nd", "index_select", "roll")
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.sizes: list[int] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -73,8 +73,9 @@ def test_what_does_not_fit_is_left_for_what_does() -> None:
 def searcher(
     folder: Path, queue: list[Repeat], shown: list[Any], workers: int = 3, seconds: float | None = None
 ) -> ConfirmSearcher:
-    architecture, cost = SimpleNamespace(document=dict), SimpleNamespace(macs=1.0)
-    proposer: Any = SimpleNamespace(candidates=[Candidate(i, architecture, cost) for i in range(4)])  # type: ignore
+    architecture: Any = SimpleNamespace(document=dict)
+    cost: Any = SimpleNamespace(macs=1.0)
+    proposer: Any = SimpleNamespace(candidates=[Candidate(i, architecture, cost) for i in range(4)])
     return ConfirmSearcher(
         proposer, queue, folder, 7, workers, seconds, lambda one, accuracy: shown.append((one, accuracy))
     )

@@ -117,6 +117,6 @@ def test_a_candidate_of_every_document_trains(space: str, frames: int, size: int
     )
     network = build(candidate.resized(frames, size, 5))
     loss = F.cross_entropy(network(torch.randn(2, 3, frames, size, size)), torch.tensor([0, 1]))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name

@@ -43,7 +43,7 @@ def test_a_file_with_code_is_not_run(writer: str, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_a_torchscript_archive_is_named_without_the_advice_to_trust_it(tmp_path: Path) -> None:
-    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "image.pt")  # type: ignore[no-untyped-call]
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "image.pt")
     with pytest.raises(nas.NasError) as caught, warnings.catch_warnings(action="error"):
         load_state(tmp_path / "image.pt")
     assert str(caught.value) == (

@@ -88,7 +88,7 @@ def test_unshift_is_exact_and_the_gradient_is_the_inverse(frames: int) -> None:
     index, inverse = shift_index(shifts, frames), shift_index(-shifts, frames)
     x = torch.randn(2, frames, 7, 7, 3, requires_grad=True)
     assert torch.equal(permute_tokens(permute_tokens(x, index, inverse), inverse, index), x)
-    permute_tokens(x, index, inverse).mul(torch.arange(frames).view(1, -1, 1, 1, 1)).sum().backward()  # type: ignore[no-untyped-call]
+    permute_tokens(x, index, inverse).mul(torch.arange(frames).view(1, -1, 1, 1, 1)).sum().backward()
     shown_at = (torch.arange(frames).view(-1, 1, 1) + shifts) % frames  # where the patch of frame t is seen
     assert x.grad is not None and torch.equal(x.grad[0, ..., 0], shown_at.float())
 

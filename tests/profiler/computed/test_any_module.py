@@ -227,7 +227,7 @@ class Keeps(nn.Module):
         self.counts["calls"] += 1
         self.seen.append(y)
         type(self).calls += 1
-        self.loose[0].cache = y  # type: ignore[assignment]
+        self.loose[0].cache = y
         self.register_buffer("late", y)
         self.rng.random()
         return self.loose[0](y)
@@ -447,6 +447,6 @@ def test_wrong_statements_are_refused(unstated: None) -> None:
     with pytest.raises(NasError, match=r"cost of operator a::b is 3; allowed: a function"):
         nas.register_operator_cost("a::b", 3)  # type: ignore[arg-type]
     for wrong, said in ((lambda *_, out: -1, "is -1; allowed"), (lambda x: 0, r"failed \(TypeError")):
-        nas.register_operator_cost("nas_tests::outer", wrong)  # type: ignore[arg-type]
+        nas.register_operator_cost("nas_tests::outer", wrong)
         with pytest.raises(NasError, match=f"cost of operator nas_tests::outer {said}"):
             cost(Calls(outer), torch.zeros(3), torch.zeros(4))
