@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,12 @@ def test_sockets_of_a_long_temporary_folder_go_elsewhere(tmp_path: Path, monkeyp
         ({"budget": "30ms@H100"}, "GPU type 'H100' cannot be kept where a CPU is measured on"),
     ],
 )
-def test_a_cluster_that_is_not_there_is_refused(tmp_path: Path, options: dict, message: str) -> None:
+def test_a_cluster_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, message: str
+) -> None:
+    # `auto` would find, and join, the Ray of any other process on this machine.
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", cache(lambda: set()))
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda temp_dir: None)
     with pytest.raises(nas.NasError, match=message):
         nas.search("tiny", **{"device": "cpu", "trials": 1, "quiet": True, "out": tmp_path / "run", **options})
     assert not (tmp_path / "run").exists()
