@@ -16,9 +16,14 @@ class Interrupted(NasError):
     """The user stopped what ran; the message says what is kept. Commands end with exit code 130."""
 
 
+def message_of(error: BaseException) -> str:
+    """The message of an error without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def one_line(error: BaseException) -> str:
     """The type and message of an error without its line breaks."""
-    message = " ".join(str(error).split())
+    message = message_of(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

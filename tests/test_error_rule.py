@@ -54,7 +54,7 @@ HANDS_ON = {
     "weights/fill.py _converted",
 }
 # Repeat what the user's own code raised: only its author knows what it allows.
-CODE_OF_USERS = {"profiler/target.py import_code", "profiler/target.py build", "profiler/target.py explained"}
+CODE_OF_USERS = {"profiler/target.py import_code", "profiler/target.py build", "profiler/target.py naming_failures"}
 
 
 def raises() -> Iterator[tuple[str, str, bool]]:

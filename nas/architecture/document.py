@@ -25,7 +25,7 @@ from nas.architecture.layers import LAYERS, Layer, LayerConfig
 from nas.architecture.messages import ArchitectureError, as_sentence
 from nas.architecture.shape import UNIT_STRIDE, Shape
 from nas.architecture.stems import Stem
-from nas.errors import NasError
+from nas.errors import NasError, message_of
 from nas.resources import find_resource
 
 
@@ -267,7 +267,7 @@ def read_yaml(what: str, path: Path) -> Any:
     except OSError as error:
         raise NasError(f"{what} {str(path)!r} cannot be read ({error.strerror}); allowed: a readable file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: text, dates and numbers that are none
-        reason = " ".join(str(error).split())
+        reason = message_of(error)
         raise NasError(f"{what} {str(path)!r} is not YAML ({reason}); allowed: a YAML document") from None
 
 

@@ -31,7 +31,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from nas.architecture.fields import Operator
 from nas.architecture.messages import ArchitectureError, as_sentence
-from nas.errors import NasError, brief
+from nas.errors import NasError, brief, message_of
 
 ENVIRONMENT = "NAS_OPERATORS"
 ENTRY_POINTS = "nas.operators"
@@ -202,7 +202,7 @@ def _attempt(what: str, action: Any, *args: Any) -> None:
     try:
         action(*args)
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = message_of(error) or type(error).__name__
         raise NasError(
             f"{what} cannot be imported ({reason}); allowed: modules, or paths of Python files, that register operators"
         ) from error

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nas.units import COLUMNS, OPERATOR_COLUMNS, Column, Unit, quantity
+from nas.units import COLUMNS, OPERATOR_COLUMNS, SUMS, Column, Unit, quantity
 
 if TYPE_CHECKING:
     from nas.profiler.computed.compare import Comparison
@@ -63,10 +63,7 @@ def _summed(path: str, group: Sequence[LayerCost], kinds: Mapping[str, str]) -> 
         op=own.op if own else kinds.get(path, parts),
         shape=own.shape if own else "",
         inference_bytes=max(row.inference_bytes for row in group),
-        **{
-            name: sum(getattr(row, name) for row in group)
-            for name in ("macs", "params", "elementwise", "bytes_moved", "activation_bytes")
-        },
+        **{column.name: sum(getattr(row, column.name) for row in group) for column in SUMS},
     )
 
 

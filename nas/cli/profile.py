@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from nas.cli import cost_tables
 from nas.cli.options import (
     Autocast,
     Batches,
@@ -27,12 +28,14 @@ from nas.cli.options import (
     batch_sizes,
 )
 from nas.errors import NasError
+from nas.units import UNITS
 
 if TYPE_CHECKING:
     from torch import nn
 
     from nas.profiler.computed.compare import Comparison
     from nas.profiler.computed.cost import Cost
+    from nas.profiler.measured.device import Conditions
     from nas.profiler.measured.measure import Measurement
     from nas.profiler.target import Target
 
@@ -104,17 +107,6 @@ def profile_command(
     if not measure:
         _refuse_options_of_measuring(context)
     batches = batch_sizes(batch)
-    options: dict[str, Any] = {
-        "device": device,
-        "dtype": dtype,
-        "threads": threads,
-        "autocast": autocast,
-        "channels_last_3d": channels_last,
-        "compile": compiled,
-        "train": train,
-        "runtime": runtime,
-        "cuda_graph": cuda_graph,
-    }
     if by is not None and by not in TABLES:
         raise NasError(f"by {by!r} is unknown; allowed: {', '.join(TABLES)}")
     if depth is not None and by == "operator":
@@ -131,18 +123,27 @@ def profile_command(
     from nas.profiler.target import load_target
 
     target = load_target(what, inputs or [])
-    if measure:  # what cannot be measured is refused before anything is counted
-        for each in batches or [target.batch]:
-            Conditions.here(batch=each, **options)
+    # What cannot be measured is refused before anything is counted.
+    conditions = [
+        Conditions.here(
+            device,
+            dtype,
+            each,
+            threads,
+            autocast=autocast,
+            channels_last_3d=channels_last,
+            compile=compiled,
+            train=train,
+            runtime=runtime,
+            cuda_graph=cuda_graph,
+        )
+        for each in (batches or [target.batch] if measure else [])
+    ]
     rows_by = by or ("layer" if target.architecture else "module")
     with Console(stderr=True).status("computing the cost"):
         figures, module = _cost(target, rows_by)
         _ = figures.layers  # counted when first read
-    measured = []
-    if measure:
-        measured = _measured(
-            target, batches, {**options, "max_seconds": max_seconds, "patience": patience, "strict": strict}
-        )
+    measured = _measured(target, conditions, max_seconds, patience, strict)
     comparison = _compared(target, module) if compare else None
     _show(what, target, figures, module, rows_by, depth, measured, comparison, html, as_json, csv)
 
@@ -174,7 +175,7 @@ def _cost(target: Target, rows_by: str) -> tuple[Cost, nn.Module]:
     }
     args = [tensor for entry, tensor in example.items() if entry.name is None]
     kwargs = {entry.name: tensor for entry, tensor in example.items() if entry.name is not None}
-    with target.explained():
+    with target.naming_failures():
         return cost(module, *args, **kwargs), module
 
 
@@ -184,15 +185,17 @@ def _floating(dtype: str | None) -> bool:
     return dtype is None or bool(INPUT_DTYPES[dtype].is_floating_point)
 
 
-def _measured(target: Target, batches: Sequence[int], options: dict[str, Any]) -> list[Measurement]:
+def _measured(
+    target: Target, conditions: Sequence[Conditions], max_seconds: float, patience: float, strict: bool
+) -> list[Measurement]:
     from nas.profiler.measured.measure import measure
 
-    taken = []
+    measured = []
     with Console(stderr=True).status("") as status:
-        for batch in batches or [target.batch]:
-            status.update(f"measuring {target.name}, batch {batch}")
-            taken.append(measure(target, batch=batch, **options))
-    return taken
+        for each in conditions:
+            status.update(f"measuring {target.name}, batch {each.batch}")
+            measured.append(measure(target, **asdict(each), max_seconds=max_seconds, patience=patience, strict=strict))
+    return measured
 
 
 def _compared(target: Target, module: nn.Module) -> Comparison:
@@ -221,9 +224,6 @@ def _show(
     as_json: bool,
     csv: str | None,
 ) -> None:
-    from nas.cli import cost_tables
-    from nas.units import UNITS
-
     kinds = {path: type(part).__name__ for path, part in module.named_modules()}
     finest = rows_by == "layer" and depth is None
     rows = list(figures.layers) if finest else cost_tables.grouped(figures.layers, depth, kinds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,10 +12,9 @@ from rich.table import Table
 from nas.architecture import load
 from nas.architecture.edits import DEFAULT_EDITS
 from nas.cli.options import refuse_two_regions
+from nas.limits.budget import Budget
+from nas.limits.metrics import metrics
 from nas.space import SearchSpace
-
-if TYPE_CHECKING:
-    from nas.limits.budget import Budget
 
 SAMPLES = 100
 
@@ -32,8 +31,6 @@ def space_command(
 
     Example: `nas space hybrid --budget 20gflops --samples 500`, or `nas space --around vov3d_l`
     """
-    from nas.limits.budget import Budget
-
     limits = Budget.parse(budget)
     refuse_two_regions(space, around, edits)
     if around is not None:
@@ -48,7 +45,6 @@ def space_command(
 
 def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Console, seed: int = 0) -> Table:
     """Prices a sample of a space and lays out its cost and the share inside a budget."""
-    from nas.limits.metrics import metrics
     from nas.limits.survey import survey
 
     with Progress(console=console, transient=True) as progress:

@@ -205,11 +205,14 @@ class Target:
         return args, {entry.name: entry.tensor(device, dtype) for entry in entries if entry.name is not None}
 
     @contextlib.contextmanager
-    def explained(self, doing: str = "forward") -> Iterator[None]:
-        """Turns whatever the module raises inside into a NasError that names target, inputs and
-        message.
+    def naming_failures(self, doing: str = "forward") -> Iterator[None]:
+        """Turns whatever the module raises inside the context into a NasError with its message, and
+        with the names of the target and its inputs.
 
-        Memory that runs out is let through: the caller knows what it asked for.
+        An error of memory that ran out passes as it is: the caller knows what it asked for.
+
+        Args:
+            doing: What the module does inside, as the first words of the message.
         """
         try:
             yield

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from nas.architecture import Architecture, load
 from nas.errors import NasError
 from nas.limits.metrics import pick_metrics
 from nas.pareto.front import knee
@@ -16,9 +16,6 @@ from nas.runs.control import CURVES
 from nas.runs.ranking import with_means
 from nas.runs.record import read_record
 from nas.runs.tables import read_front, read_table, read_trials
-
-if TYPE_CHECKING:
-    from nas.architecture import Architecture
 
 _CURVES = ("trainings", "seconds", "accuracy", "macs", "hypervolume")
 
@@ -96,8 +93,6 @@ class Run:
             NasError: As `pick_trial`, or the trial's architecture file is missing or cannot be
                 read.
         """
-        from nas.architecture import load
-
         path = self.path / "architectures" / f"{self.pick_trial(name)}.yaml"
         if not path.is_file():
             raise NasError(f"architecture {str(path)!r} does not exist; allowed: a run with all its files")

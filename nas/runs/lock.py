@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nas.errors import NasError
 
-FILE = "run.lock"
+LOCK = "run.lock"
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         NasError: Another process has it.
     """
-    path = folder / FILE
+    path = folder / LOCK
     descriptor = _open(path)
     try:
         with os.fdopen(os.dup(descriptor), "w") as file:

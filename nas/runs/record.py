@@ -24,7 +24,7 @@ from nas.errors import NasError, brief
 from nas.resources import replacing
 from nas.runs.settings import Settings
 
-FILE = "run.json"
+RECORD = "run.json"
 OBJECTIVES = ("accuracy", "macs")
 _KEEP_WHAT_IS_KNOWN = ConfigDict(extra="ignore")
 
@@ -165,7 +165,7 @@ def read_record(folder: Path) -> RunRecord:
     Raises:
         NasError: No such file, or it is not the record of a run.
     """
-    path = folder / FILE
+    path = folder / RECORD
     if not path.is_file():
         raise NasError(f"{str(folder)!r} is not a run: it has no run.json; allowed: a folder of `nas search`")
     try:
@@ -186,5 +186,5 @@ def read_record(folder: Path) -> RunRecord:
 
 def write_record(record: RunRecord, folder: Path) -> None:
     """Writes the record of a run folder, whole or not at all."""
-    with replacing(folder / FILE) as draft:
+    with replacing(folder / RECORD) as draft:
         draft.write_text(json.dumps(record.document(), indent=2) + "\n", encoding="utf-8")

@@ -12,10 +12,9 @@ from rich.console import Console
 
 from nas.errors import Interrupted, NasError, brief
 from nas.runs.folder import Run
-from nas.runs.lock import FILE as LOCK
-from nas.runs.lock import locked
+from nas.runs.lock import LOCK, locked
 from nas.runs.plan import Plan
-from nas.runs.record import FILE
+from nas.runs.record import RECORD
 from nas.runs.settings import CHANGEABLE, Settings, with_settings
 from nas.runs.stages import run_stages
 
@@ -136,7 +135,7 @@ def _check_new(folder: Path) -> None:
     Raises:
         NasError: It does.
     """
-    if (folder / FILE).exists():
+    if (folder / RECORD).exists():
         raise NasError(f"out {str(folder)!r} holds a run already; allowed: a new folder, or --resume {folder}")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if others := [name for name in names if name not in _BEFORE_RECORD and not name.startswith(".")]:

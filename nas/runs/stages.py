@@ -25,7 +25,7 @@ from nas.runs.measuring import latency_predictor, measure_front, measured_latenc
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
 from nas.runs.ranking import eligible, front_of
-from nas.runs.record import FILE, Counts, RunRecord, read_record, write_record
+from nas.runs.record import RECORD, Counts, RunRecord, read_record, write_record
 from nas.runs.tables import TRIALS, trials_table, write_table
 from nas.trials.cluster import session
 from nas.trials.proposer import Proposer, ProposerSearcher
@@ -88,7 +88,7 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
         data = ProxyData.read(plan.data, plan.proxy, plan.settings.seed, available_cores())
     with replacing(folder / "space.yaml") as draft:
         plan.space.save(draft)
-    record = plan.record(read_record(folder) if (folder / FILE).exists() else RunRecord())
+    record = plan.record(read_record(folder) if (folder / RECORD).exists() else RunRecord())
     if more:
         record = replace(record, searched=False, spent_s={})
     write_record(record, folder)

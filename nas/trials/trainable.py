@@ -15,6 +15,7 @@ from ray import tune
 
 from nas.architecture import Architecture
 from nas.data.datasets import Clips, Split, VideoData, load_clips
+from nas.errors import message_of
 from nas.limits.memory import fitting_micro_batch, training_step_memory
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
@@ -22,6 +23,7 @@ from nas.training.loop import Recipe, Training, accuracy
 from nas.trials.results import Assignment, Report
 from nas.trials.scheduler import SPACING
 
+MESSAGE_CHARACTERS = 500  # of what went wrong, as it is kept
 CROP_ROOM = 8 / 7  # clips are kept this much larger than the proxy's input, for random crops
 
 
@@ -94,10 +96,6 @@ class Proxy:
         return (*(self.rung_seconds * SPACING**rung for rung in range(len(self.rungs) - 1)), math.inf)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
-
-
 class ProxyTrial(tune.Trainable):
     """Trains a candidate from rung to rung; `reset_config` takes the next candidate without a new
     process.
@@ -143,7 +141,7 @@ class ProxyTrial(tune.Trainable):
                 self.model, self.data.train, proxy.size, recipe, self.data.flip, self.torch_device, micro_batch
             )
         except (RuntimeError, ValueError) as error:
-            self.failure = Report(error=_one_line(error))
+            self.failure = Report(error=message_of(error)[:MESSAGE_CHARACTERS])
 
     def step(self) -> dict[str, Any]:
         """Trains to the next rung and evaluates there; what goes wrong is a result too, so that its
@@ -153,7 +151,7 @@ class ProxyTrial(tune.Trainable):
             try:
                 return self._train_to_rung().to_ray()
             except (RuntimeError, ValueError) as error:
-                self.failure = Report(error=_one_line(error))
+                self.failure = Report(error=message_of(error)[:MESSAGE_CHARACTERS])
         return self.failure.to_ray()
 
     def _train_to_rung(self) -> Report:

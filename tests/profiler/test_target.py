@@ -160,10 +160,10 @@ def test_a_forward_that_refuses_its_input_is_explained() -> None:
         pytest.raises(
             NasError, match=r"^forward of 'torch.nn:Identity' with input 1x3 scale=2:int64 failed: TypeError: no"
         ),
-        target.explained(),
+        target.naming_failures(),
     ):
         raise TypeError("no\nscale")
-    with pytest.raises(torch.OutOfMemoryError), target.explained():
+    with pytest.raises(torch.OutOfMemoryError), target.naming_failures():
         raise torch.OutOfMemoryError("full")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import NasError
-from nas.runs.lock import FILE, locked
+from nas.runs.lock import LOCK, locked
 
 
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
@@ -20,8 +20,8 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
         message = rf"is being written by {who}; allowed: one process at a time"
         with pytest.raises(NasError, match=message), locked(tmp_path):
             pass
-        assert (tmp_path / FILE).exists()
-    assert not (tmp_path / FILE).exists()
+        assert (tmp_path / LOCK).exists()
+    assert not (tmp_path / LOCK).exists()
     with locked(tmp_path):
         pass
 
@@ -32,6 +32,6 @@ def test_the_lock_of_a_process_that_died_is_taken_over(tmp_path: Path) -> None:
         "with locked(Path(sys.argv[1])): os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)]).returncode == 9
-    assert (tmp_path / FILE).read_text().startswith("process ")
+    assert (tmp_path / LOCK).read_text().startswith("process ")
     with locked(tmp_path):
-        assert (tmp_path / FILE).read_text().startswith(f"process {os.getpid()} on ")
+        assert (tmp_path / LOCK).read_text().startswith(f"process {os.getpid()} on ")

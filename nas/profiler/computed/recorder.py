@@ -351,10 +351,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return type(arg), arg  # 1.0 and True equal 1, but give other dtypes
 
 
-def _is_tensor(x: Any) -> bool:
-    return isinstance(x, Tensor)
-
-
 def _place(real: Tensor, signature: Signature) -> tuple[Any, int]:
     """What identifies the memory of a tensor, and its bytes."""
     try:

@@ -89,7 +89,7 @@ def export(target: Target, conditions: Conditions, graph: Path) -> None:
         NasError: The target cannot be exported, with the exporter's message.
     """
     args, kwargs = target.example(batch=conditions.batch)
-    with target.explained("ONNX export"):
+    with target.naming_failures("ONNX export"):
         write_onnx(target.build(), args, graph, kwargs, one_file=False)
 
 

@@ -88,7 +88,7 @@ def measured_phases(request: PhasesRequest) -> Iterator[PhasesAnswer]:
     torch.set_num_threads(conditions.threads)
     memory = timing = None
     try:
-        with target.explained("training step" if conditions.train else "forward"):
+        with target.naming_failures("training step" if conditions.train else "forward"):
             if "export" in phases and graph is not None:
                 export(target, conditions, graph)
             if "memory" in phases:

@@ -268,7 +268,8 @@ def test_a_training_step_moves_the_weights(monkeypatch: pytest.MonkeyPatch, opti
 
 def test_what_has_no_output_to_train_is_refused() -> None:
     target = Target(None, "torch.nn:Identity", (Input((4, 3)),))
-    with pytest.raises(NasError, match="optimizer got an empty parameter list"), target.explained("training step"):
+    refused = pytest.raises(NasError, match="optimizer got an empty parameter list")
+    with refused, target.naming_failures("training step"):
         prepare(target, Conditions("cpu", "fp32", 4, 1, train="SGD"))
 
 
