@@ -77,6 +77,6 @@ def test_a_record_that_is_none_is_named(tmp_path: Path, change: dict[str, object
 
 
 def test_a_report_names_no_folder_of_its_author() -> None:
-    settings = Settings(data="/home/anna/videos/list.csv", storage="s3://bucket/anna", space="/home/anna/space.yaml")
+    settings = Settings(data="/media/disk/videos/list.csv", storage="s3://bucket/mine", space="/media/disk/space.yaml")
     shown = RunRecord(settings=settings).shown()["settings"]
-    assert (shown["data"], shown["storage"], shown["space"]) == ("list.csv", "s3://bucket/anna", "space.yaml")
+    assert (shown["data"], shown["storage"], shown["space"]) == ("list.csv", "s3://bucket/mine", "space.yaml")
