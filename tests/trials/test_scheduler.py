@@ -119,65 +119,9 @@ def test_only_what_was_at_the_rung_is_compared_with() -> None:
         scheduler.on_trial_result(None, trial(index), Report(curve=(0.5,)).to_ray())
     # Nobody else is at the second rung; a training that has ended stands for all rungs, a failed
     # one for none.
-    assert (
-        scheduler.on_trial_result(
-            None,
-            worst,
-            Report(
-                curve=(
-                    0.1,
-                    0.1,
-                )
-            ).to_ray(),
-        )
-        == "CONTINUE"
-    )
-    scheduler.on_trial_complete(
-        None,
-        good,
-        Report(
-            curve=(
-                0.9,
-                0.9,
-                0.9,
-            )
-        ).to_ray(),
-    )
+    assert scheduler.on_trial_result(None, worst, Report(curve=(0.1, 0.1)).to_ray()) == "CONTINUE"
+    scheduler.on_trial_complete(None, good, Report(curve=(0.9, 0.9, 0.9)).to_ray())
     scheduler.on_trial_complete(None, trial(1), Report(error="out of memory").to_ray())
-    assert (
-        scheduler.on_trial_result(
-            None,
-            worst,
-            Report(
-                curve=(
-                    0.1,
-                    0.1,
-                )
-            ).to_ray(),
-        )
-        == "CONTINUE"
-    )
-    scheduler.on_trial_complete(
-        None,
-        trial(2),
-        Report(
-            curve=(
-                0.8,
-                0.8,
-                0.8,
-            )
-        ).to_ray(),
-    )
-    assert (
-        scheduler.on_trial_result(
-            None,
-            worst,
-            Report(
-                curve=(
-                    0.1,
-                    0.1,
-                )
-            ).to_ray(),
-        )
-        == "STOP"
-    )
+    assert scheduler.on_trial_result(None, worst, Report(curve=(0.1, 0.1)).to_ray()) == "CONTINUE"
+    scheduler.on_trial_complete(None, trial(2), Report(curve=(0.8, 0.8, 0.8)).to_ray())
+    assert scheduler.on_trial_result(None, worst, Report(curve=(0.1, 0.1)).to_ray()) == "STOP"

@@ -191,7 +191,7 @@ def test_numbers_of_activations_are_refused_in_a_sentence() -> None:
 def test_inputs_that_do_not_fit_are_refused_with_the_reason() -> None:
     with pytest.raises(nas.NasError, match=r"Linear cannot run on inputs of \[2, 3\] \(RuntimeError: .+\); allowed"):
         cost(nn.Linear(4, 4), torch.zeros(2, 3))
-    with pytest.raises(nas.NasError, match="^1 inputs stand beside an architecture, which says itself"):
+    with pytest.raises(nas.NasError, match=r"^1 inputs stand beside an architecture, which says itself"):
         cost(nas.load("r3d_18"), torch.zeros(1))
 
 
