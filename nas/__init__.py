@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nas.profiler.measured.measure import measure
     from nas.runs.folder import Run
     from nas.runs.search import search
+    from nas.trained.folder import TrainedModel, load_model
     from nas.weights.build import build
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     "NasError",
     "Run",
     "SearchSpace",
+    "TrainedModel",
     "build",
     "cost",
     "load",
+    "load_model",
     "measure",
     "register_operator",
     "register_operator_cost",
@@ -40,10 +43,12 @@ __all__ = [
 _LAZY = {
     "build": "nas.weights.build",
     "cost": "nas.profiler.computed.cost",
+    "load_model": "nas.trained.folder",
     "measure": "nas.profiler.measured.measure",
     "register_operator_cost": "nas.profiler.computed.effects",
     "Run": "nas.runs.folder",
     "search": "nas.runs.search",
+    "TrainedModel": "nas.trained.folder",
 }
 
 

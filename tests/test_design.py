@@ -21,6 +21,7 @@ ORDER = (
     {"training"},
     {"profiler"},
     {"limits"},
+    {"trained"},
     {"trials"},
     {"runs"},
     {"report"},

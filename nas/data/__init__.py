@@ -9,6 +9,7 @@
     datasets    the registry of sources and `open_data`
     clips       decodes a split into memory
     video       decodes one file
+    preprocessing  which frames, at which size and scale: stored with a network's weights
     transforms  augmentation and normalisation of batches
 
 What knows of networks, trainings or runs does not belong here.

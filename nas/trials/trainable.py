@@ -15,6 +15,7 @@ from ray import tune
 
 from nas.architecture import Architecture
 from nas.data.datasets import Clips, Split, VideoData, load_clips
+from nas.data.preprocessing import Preprocessing
 from nas.errors import message_of
 from nas.limits.memory import fitting_micro_batch, training_step_memory
 from nas.models.network import build
@@ -24,7 +25,6 @@ from nas.trials.results import Assignment, Report
 from nas.trials.scheduler import SPACING
 
 MESSAGE_CHARACTERS = 500  # of what went wrong, as it is kept
-CROP_ROOM = 8 / 7  # clips are kept this much larger than the proxy's input, for random crops
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class ProxyData:
     @classmethod
     def read(cls, data: VideoData, proxy: Proxy, seed: int, workers: int) -> ProxyData:
         """Decodes the clips of the proxies once, a little larger than their input."""
-        height, width = (math.ceil(n * CROP_ROOM) for n in proxy.size)
+        resized = Preprocessing.of_input(proxy.frames, proxy.size).resized
 
         def clips(split: Split, limit: int) -> Clips:
-            return load_clips(split, proxy.frames, (height, width), limit=limit, seed=seed, workers=workers)
+            return load_clips(split, proxy.frames, resized, limit=limit, seed=seed, workers=workers)
 
         return cls(
             train=clips(data.train, proxy.train_clips),

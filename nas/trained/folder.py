@@ -1,0 +1,282 @@
+"""The folder of a trained network: `architecture.yaml`, `model.safetensors` and `model.json`.
+
+Nothing in it names a machine, a user or an absolute path, so that it may be handed on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nas.architecture import Architecture, load
+from nas.data.preprocessing import Preprocessing
+from nas.errors import NasError, brief, message_of
+from nas.models.network import Network, build
+from nas.weights.checkpoints import load_state
+
+SCHEMA = 1
+RECORD, ARCHITECTURE, WEIGHTS = "model.json", "architecture.yaml", "model.safetensors"
+FILES = (ARCHITECTURE, WEIGHTS, RECORD)
+_WRITING, _WRITTEN = ".model.writing", ".model.written"
+_IGNORE_NEW_FIELDS = ConfigDict(extra="ignore")
+_ALLOWED = "allowed: a folder that `nas train` wrote"
+
+
+@dataclass(frozen=True, config=_IGNORE_NEW_FIELDS)
+class Figure:
+    """A figure and what it was taken on.
+
+    Attributes:
+        value: Such as an accuracy, 0 to 1.
+        clips: Number of clips behind it.
+    """
+
+    value: float
+    clips: int
+
+
+@dataclass(frozen=True, config=_IGNORE_NEW_FIELDS)
+class Provenance:
+    """Where a network comes from; names, never paths.
+
+    Attributes:
+        architecture: Name of the architecture file or published network.
+        run: Name of the search's folder.
+        trial: Number of the trial in it.
+        data: Name of the data.
+        recipe: Name of the recipe.
+        init: Name of the weights that training began with.
+        epochs: Passes over the data until these weights.
+        seed: Of the training.
+    """
+
+    architecture: str | None = None
+    run: str | None = None
+    trial: int | None = None
+    data: str | None = None
+    recipe: str | None = None
+    init: str | None = None
+    epochs: float | None = None
+    seed: int | None = None
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of what decides a network's outputs: python, this package, torch, PyAV."""
+    found = {"python": platform.python_version()}
+    for package in ("video-nas", "torch", "av"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+@dataclass(frozen=True, config=_IGNORE_NEW_FIELDS)
+class ModelRecord:
+    """What `model.json` holds.
+
+    Attributes:
+        classes: Names, in the order of the network's outputs.
+        preprocessing: How a video becomes the network's input.
+        figures: By name, such as `validation accuracy`.
+        provenance: Where the network comes from.
+        versions: Of the packages that wrote it.
+        schema: Version of this form; a newer one is refused.
+    """
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    preprocessing: Preprocessing
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    provenance: Provenance = Provenance()
+    versions: Mapping[str, str] = field(default_factory=package_versions)
+    schema: int = SCHEMA
+
+
+_RECORD_TYPE = TypeAdapter(ModelRecord)
+
+
+class TrainedModel:
+    """A network with its weights, and all that is needed to use it.
+
+    Attributes:
+        network: In evaluation mode.
+        record: Classes, preprocessing, figures and provenance.
+        name: Of its folder, for messages and pictures.
+    """
+
+    def __init__(self, network: Network, record: ModelRecord, name: str = "model") -> None:
+        """Takes a network as it is.
+
+        Args:
+            network: Any network of this package; brought into evaluation mode.
+            record: What is said of it.
+            name: For messages and pictures.
+
+        Raises:
+            NasError: The network has another number of outputs than there are classes, or takes
+                other clips than the preprocessing gives.
+        """
+        architecture, preprocessing = network.architecture, record.preprocessing
+        if architecture.num_classes != len(record.classes):
+            raise NasError(
+                f"model {name!r} has {architecture.num_classes} outputs and {len(record.classes)} classes; "
+                "allowed: one output for each class"
+            )
+        given, taken = (preprocessing.frames, *preprocessing.size), architecture.input.shape.extent
+        if given != taken and not architecture.takes_any_clip:
+            raise NasError(
+                f"model {name!r} is given clips of {_product(given)} and takes {_product(taken)}; "
+                "allowed: frames, height and width of its architecture"
+            )
+        self.network, self.record, self.name = network.eval(), record, name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the network's outputs."""
+        return self.record.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the folder; see `save_model`."""
+        return save_model(folder, self.network.architecture, self.network.state_dict(), self.record)
+
+
+def save_model(
+    folder: str | Path, architecture: Architecture, state: Mapping[str, Tensor], record: ModelRecord
+) -> Path:
+    """Writes a trained network into a folder, whole or not at all; a network that is there already
+    is replaced, other files of the folder stay.
+
+    Args:
+        folder: Made if it does not exist.
+        architecture: What the network was built from.
+        state: The weights by name, from any device.
+        record: What `model.json` holds.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NasError: The folder cannot be written.
+    """
+    folder = Path(folder)
+    writing = folder / _WRITING
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _finish(folder)
+        shutil.rmtree(writing, ignore_errors=True)
+        writing.mkdir()
+        architecture.save(writing / ARCHITECTURE)
+        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, writing / WEIGHTS)
+        text = json.dumps(_RECORD_TYPE.dump_python(record, mode="json"), indent=2, ensure_ascii=False)
+        (writing / RECORD).write_text(text + "\n", encoding="utf-8")
+        # From this rename on the new network counts: `_file` finds its files wherever they are.
+        os.replace(writing, folder / _WRITTEN)
+        _finish(folder)
+    except OSError as error:
+        raise NasError(
+            f"model {str(folder)!r} cannot be written ({error.strerror}); allowed: a folder with room for it"
+        ) from None
+    return folder
+
+
+def _finish(folder: Path) -> None:
+    """Moves the files of a network that was written, and not yet moved, to their places."""
+    written = folder / _WRITTEN
+    if written.is_dir():
+        for name in FILES:
+            if (written / name).exists():
+                os.replace(written / name, folder / name)
+        written.rmdir()
+
+
+def _file(folder: Path, name: str) -> Path:
+    written = folder / _WRITTEN / name
+    return written if written.is_file() else folder / name
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
+    """Reads a trained network; nothing in its folder is executed.
+
+    Args:
+        path: A folder that `nas train` or `save_model` wrote.
+        device: Where the network is put.
+
+    Returns:
+        The network in evaluation mode, with its classes and preprocessing.
+
+    Raises:
+        NasError: No such folder, a file of it is missing, torn, or of a newer version, or the
+            weights are of another network.
+    """
+    folder = Path(path)
+    name = brief(str(path), 200)
+    if not os.path.isdir(folder):
+        raise NasError(f"model {name} is no folder; {_ALLOWED}")
+    for file in FILES:
+        if not _file(folder, file).is_file():
+            raise NasError(f"model {name} has no {file}; {_ALLOWED}")
+    record = _read_record(_file(folder, RECORD))
+    architecture = load(_file(folder, ARCHITECTURE))
+    network = build(architecture, device="cpu")
+    _fill(network, load_state(_file(folder, WEIGHTS)), name)
+    model = TrainedModel(network, record, folder.resolve().name)
+    try:
+        model.network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise NasError(f"device {str(device)!r} cannot be used ({message_of(error)}); allowed: cpu, cuda") from None
+    return model
+
+
+def _read_record(path: Path) -> ModelRecord:
+    where = f"model file {str(path)!r}"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise NasError(f"{where} cannot be read as JSON ({message_of(error)}); {_ALLOWED}") from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise NasError(f"{where} has the schema {schema}, of a newer nas; allowed: up to {SCHEMA}, or that nas")
+    try:
+        return _RECORD_TYPE.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field_name = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise NasError(
+            f"{where}: {field_name} is {brief(first['input'])} ({first['msg']}); allowed: what `nas train` writes"
+        ) from None
+
+
+def _fill(network: Network, state: Mapping[str, Tensor], name: str) -> None:
+    """Fills all of a network; raises NasError where names or shapes are not those of its own."""
+    own = network.state_dict()
+    other = [
+        key for key in {**own, **state} if key not in own or key not in state or own[key].shape != state[key].shape
+    ]
+    if other:
+        raise NasError(
+            f"model {name}: {len(other)} tensors of {WEIGHTS} and of the network in {ARCHITECTURE} differ "
+            f"(first {brief(other[0])}); allowed: the weights of that network"
+        )
+    network.load_state_dict(dict(state))
+
+
+def _product(numbers: tuple[int, ...]) -> str:
+    return "x".join(map(str, numbers))
