@@ -9,9 +9,14 @@ from typing import Annotated
 import typer
 
 from nas.errors import NasError
+from nas.runs.settings import DataSettings
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
+# Of every command that reads data.
+AllowOutside = Annotated[
+    bool, typer.Option("--allow-outside", help=DataSettings.model_fields["allow_outside"].description)
+]
 # How a network is measured.
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")]
 Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]

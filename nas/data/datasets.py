@@ -22,7 +22,7 @@ SOURCES: tuple[Source, ...] = (
 """The first that accepts what the user wrote opens it."""
 
 
-def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None) -> VideoData:
+def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None, allow_outside: bool = False) -> VideoData:
     """Opens a data set; no video is decoded.
 
     The first of these that applies says which clips go where: train/val/test folders, a `split`
@@ -38,15 +38,17 @@ def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None) -> V
         seed: Of the motion clips, or of a random split.
         flip: Whether clips may be mirrored; None is True for videos and False for `motion`. False
             suits data where left and right are classes.
+        allow_outside: Whether a list may name videos outside of its folder, by whole paths, `..` or
+            links. A list that somebody else wrote could name any video of this machine.
 
     Raises:
-        NasError: Unknown name, wrong file, missing videos, fewer than two classes, a class that
-            train lacks, or groups of which none can be held out.
+        NasError: Unknown name, wrong file, videos that are missing or lie outside, fewer than two
+            classes, a class that train lacks, or groups of which none can be held out.
     """
     text = str(spec)
     if seed < 0:
         raise NasError(f"seed {seed} is not allowed; allowed: whole numbers from 0")
     for source in SOURCES:
         if source.accepts(text):
-            return source.open(text, seed, flip)
+            return source.open(text, seed, flip, allow_outside)
     raise NasError(f"data {text!r} does not exist; allowed: {', '.join(source.forms for source in SOURCES)}")

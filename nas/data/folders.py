@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from nas.data.records import Record, video_data
+from nas.data.records import Record, outside, video_data
 from nas.data.source import VideoData, listed
 from nas.errors import NasError
 from nas.units import plural
@@ -34,8 +34,10 @@ def split_named(name: str) -> str | None:
 class FolderSource:
     """A folder of class folders, or of `train` and `val` (and `test`) folders of them.
 
-    A clip is a file with the ending of a video at any depth of a class folder; links are followed,
-    hidden files and folders are not looked at. Beside folders of splits, others are no classes.
+    A clip is a file with the ending of a video at any depth of a class folder. Links are followed,
+    those out of the folder too, since a link is made on this machine and not by what is read; they
+    are counted in a note. Hidden files and folders are not looked at. Beside folders of splits,
+    others are no classes.
     """
 
     forms: ClassVar[str] = "a folder with a folder per class"
@@ -43,7 +45,7 @@ class FolderSource:
     def accepts(self, spec: str) -> bool:
         return os.path.isdir(os.path.expanduser(spec))
 
-    def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
+    def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
         path = Path(spec).expanduser()
         records, notes = _read_folder(path)
         return video_data(path, records, seed, flip, notes)
@@ -76,6 +78,8 @@ def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
     unused = [folder.name for folder in others if next(_videos(folder, root), None)]
     notes = [f"{plural(loose, 'video')} outside of class folders left out"] * (loose > 0)
     notes += [f"{plural(lost, 'dead link')} left out"] * (lost > 0)
+    linked = len(outside(root, records))
+    notes += [f"{plural(linked, 'video')} outside of the folder, by links"] * (linked > 0)
     notes += [f"beside the splits, {listed(unused)} left out"] * bool(unused)
     return records, notes
 

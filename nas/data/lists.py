@@ -8,19 +8,24 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from nas.data.folders import VIDEO_SUFFIXES, split_named
-from nas.data.records import Record, video_data
+from nas.data.records import Record, outside, video_data
 from nas.data.source import VideoData
 from nas.errors import NasError, brief
 
 _DELIMITERS = ",\t;|"
 _SAMPLED = 50  # lines that tell how a list without a header separates its values
 _ENDING = re.compile(rf"({'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})\s+", re.IGNORECASE)
+# Of URLs, and those of FFmpeg's protocols that need no slashes.
+_PROTOCOL = re.compile(
+    r"\w[\w+.-]*://|(async|cache|concat|concatf|crypto|data|fd|ffrtmpcrypt|file|hls|ipfs|md5|pipe|subfile|tee|unix):",
+    re.IGNORECASE,
+)
 
 
 class ListSource:
@@ -29,7 +34,8 @@ class ListSource:
 
     Values are separated by commas, tabs, semicolons or bars, in a list without a head also by white
     space, whichever finds the videos. Text is UTF-8, UTF-16 with its mark or else Windows-1252.
-    Paths are of local files and start at the file's folder. A file whose name holds `train` and
+    Paths are of local files in the list's folder, at which they start, or, if that is allowed, of
+    any local file. A file whose name holds `train` and
     that has no column `split` is read with `val` and `test` files of otherwise the same name; where
     those have no labels, the folders of the training videos tell them, if each is of one class.
     """
@@ -39,9 +45,11 @@ class ListSource:
     def accepts(self, spec: str) -> bool:
         return os.path.isfile(os.path.expanduser(spec))
 
-    def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
+    def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
         path = Path(spec).expanduser()
         records, notes = _read_lists(path)
+        if not allow_outside:
+            _refuse_outside(path, records)
         return video_data(path, records, seed, flip, notes)
 
 
@@ -80,6 +88,18 @@ def _read_lists(path: Path) -> tuple[list[Record], list[str]]:
     return records + held_out, notes
 
 
+def _refuse_outside(path: Path, records: Sequence[Record]) -> None:
+    """Refuses videos that are not in a list's folder, links followed: who wrote the list may be
+    another than who reads it.
+    """
+    if found := outside(path.parent, records):
+        raise NasError(
+            f"data {str(path)!r}: {len(found)} of its {len(records)} videos lie outside of its folder (first "
+            f"{str(found[0])!r}); allowed: videos below {str(path.parent.resolve())!r}, or any with --allow-outside "
+            "(allow_outside=True), for a list that you trust"
+        )
+
+
 def _labels(path: Path, row: _Row, of_folder: dict[str, set[str]]) -> set[str]:
     return of_folder.get(_located(path.parent, row.file).parent.name, set())
 
@@ -101,7 +121,10 @@ def _siblings(path: Path) -> dict[str, Path]:
 def _record(path: Path, row: _Row, label: str | None, split: str | None) -> Record:
     if label is None:
         raise NasError(f"List {str(path)!r}, {row.line}: {brief(row.file)} is not a path and a label; allowed: both")
-    return Record(_located(path.parent, row.file), unicodedata.normalize("NFC", label), split, row.group)
+    file = _located(path.parent, row.file)
+    if _PROTOCOL.match(row.file.strip()) and not file.is_file():
+        raise NasError(f"List {str(path)!r}, {row.line}: {brief(row.file)} is a URL; allowed: paths of local files")
+    return Record(file, unicodedata.normalize("NFC", label), split, row.group)
 
 
 def _located(folder: Path, text: str) -> Path:

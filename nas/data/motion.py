@@ -72,7 +72,7 @@ class MotionSource:
     def accepts(self, spec: str) -> bool:
         return spec.partition(":")[0] == "motion"
 
-    def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
+    def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
         _, colon, value = spec.partition(":")
         try:
             difficulty = float(value) if colon else DEFAULT_DIFFICULTY

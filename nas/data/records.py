@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -126,6 +126,23 @@ def _distinct(where: str, records: Sequence[Record]) -> tuple[list[Record], list
         )
     notes = [f"{plural(count, 'file')} of {a} and {b} in {b} only" for (a, b), count in sorted(crossing.items())]
     return list(kept.values()), [f"{plural(repeated, 'repeated file')} left out"] * (repeated > 0) + notes
+
+
+def outside(folder: Path, records: Iterable[Record]) -> list[Path]:
+    """The videos that do not lie below a folder, links followed."""
+    below = os.path.join(os.path.realpath(folder), "")
+    real: dict[str, str] = {}  # of the folders of the videos, which are few
+    found = []
+    for record in records:
+        parent, name = os.path.split(record.path)
+        if parent not in real:
+            real[parent] = os.path.realpath(parent)
+        file = os.path.join(real[parent], name)
+        if os.path.islink(file):
+            file = os.path.realpath(file)
+        if not file.startswith(below):
+            found.append(record.path)
+    return found
 
 
 def _regular_file(path: Path) -> os.stat_result | None:

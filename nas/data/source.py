@@ -117,13 +117,15 @@ class Source(Protocol):
         and not read more than it needs to tell.
         """
 
-    def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
+    def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
         """Opens the data set without decoding a clip. Called once, if `accepts` said yes.
 
         Args:
             spec: What the user wrote.
             seed: Of all that is random: equal arguments must give equal splits, in any process.
             flip: Whether clips may be mirrored; None where the user did not say.
+            allow_outside: Whether a text that the user was handed, such as a list, may name files
+                outside of its folder.
 
         Raises:
             NasError: The data set cannot be used.

@@ -71,7 +71,7 @@ class Plan:
         else:
             space = SearchSpace.around(load(settings.around), settings.edits)
         device = resolve_device(settings.device)
-        data = open_data(settings.data, seed=settings.seed)
+        data = open_data(settings.data, seed=settings.seed, allow_outside=settings.allow_outside)
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
         check_budget(Gate(space, budget))
         on_gpu = device.type == "cuda"

@@ -22,7 +22,7 @@ from nas.errors import NasError, brief
 DEFAULT_SECONDS = 390.0  # of training, when neither trials nor time are given
 CONTROL_SHARE = 0.25  # of the trainings, or of the time, unless a control names its share
 # What may be changed when a run is resumed; all else stays as the run was started.
-CHANGEABLE = ("trials", "time", "measure_seconds", "confirm_seeds", "address", "storage")
+CHANGEABLE = ("trials", "time", "measure_seconds", "confirm_seeds", "address", "storage", "allow_outside")
 _PATHS = ("space", "around", "data", "storage")
 
 
@@ -80,6 +80,11 @@ class DataSettings(_Group):
         default="motion",
         description="motion or motion:DIFFICULTY (embedded task; 0 to 1, 0.2 by default), a folder per class, a CSV, "
         "or a list of `path label`.",
+    )
+    allow_outside: bool = Field(
+        default=False,
+        description="Read videos of a list that lie outside of its folder, by whole paths or links; for a list that "
+        "you trust.",
     )
     train_clips: int = _count(512, "Training clips per proxy at most.")
     val_clips: int = _count(256, "Clips to select on, and to test on, at most.")

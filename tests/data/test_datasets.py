@@ -198,7 +198,7 @@ def test_a_new_source_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> 
         def accepts(self, spec: str) -> bool:
             return spec == "greys"
 
-        def open(self, spec: str, seed: int, flip: bool | None) -> VideoData:
+        def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
             return VideoData(spec, ("dark", "light"), Grey([0, 1], []), Grey([1], []), None, bool(flip))
 
     monkeypatch.setattr(datasets, "SOURCES", (Greys(), *datasets.SOURCES))

@@ -69,9 +69,9 @@ def test_values_of_a_list_without_a_head(tmp_path: Path, text: str, labels: list
         ('path,label\n"a.mp4,x\nb.mp4,y\n', "unexpected end of data; allowed: CSV, quotes in pairs"),
         ("path,label,group\na.mp4,x,1\nb.mp4,y,\n", "data row 2: the group is empty"),
         ("a.mp4\nb.mp4\n", "line 1: 'a.mp4' is not a path and a label"),
-        ("http://host/a.mp4,x\nb.mp4,y\n", "1 of its 2 videos do not exist .*; allowed: local files"),
-        ("concat:a.mp4|b.mp4,x\nb.mp4,y\n", "1 of its 2 videos do not exist .*; allowed: local files"),
-        ("file:a.mp4,x\nb.mp4,y\n", "1 of its 2 videos do not exist .*; allowed: local files"),
+        ("http://host/a.mp4,x\nb.mp4,y\n", "line 1: 'http://host/a.mp4' is a URL; allowed: paths of local files"),
+        ("concat:a.mp4|b.mp4,x\nb.mp4,y\n", r"line 1: 'concat:a.mp4\|b.mp4' is a URL; allowed: paths of local files"),
+        ("file:a.mp4,x\nb.mp4,y\n", "line 1: 'file:a.mp4' is a URL; allowed: paths of local files"),
         ("", "fewer than two classes: none"),
     ],
 )

@@ -213,9 +213,9 @@ def test_a_run_goes_on_from_any_folder(
 ) -> None:
     opened: list[str] = []
 
-    def open_data(path: str, seed: int) -> Any:
+    def open_data(path: str, seed: int, allow_outside: bool) -> Any:
         opened.append(path)
-        return motion("motion", seed=seed)
+        return motion("motion", seed=seed, allow_outside=allow_outside)
 
     motion = plan.open_data
     monkeypatch.setattr(plan, "open_data", open_data)
@@ -300,3 +300,27 @@ def test_a_run_without_a_limit_of_latency_predicts_none(
     run = search(tmp_path / "run", trials=3)
     assert (run.front["latency_ms"] == 3.0).all() and run.front["latency_ms_predicted"].isna().all()
     assert run.trials["latency_ms_predicted"].isna().all()
+
+
+def test_a_resumed_run_keeps_whether_a_list_may_name_videos_outside(
+    tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed: list[bool] = []
+
+    def open_data(path: str, seed: int, allow_outside: bool) -> Any:
+        allowed.append(allow_outside)
+        return motion("motion", seed=seed)
+
+    motion = plan.open_data
+    monkeypatch.setattr(plan, "open_data", open_data)
+    folder = search(tmp_path / "run", trials=1, allow_outside=True).path
+    resume(folder, trials=2, quiet=True)
+    assert allowed == [True, True]
+
+    # A run of before that choice can go on with a list whose videos are elsewhere.
+    document = json.loads((folder / "run.json").read_text())
+    del document["settings"]["allow_outside"]
+    (folder / "run.json").write_text(json.dumps(document))
+    resume(folder, trials=3, quiet=True)
+    resume(folder, trials=4, quiet=True, allow_outside=True)
+    assert allowed[2:] == [False, True]
