@@ -31,7 +31,8 @@ from nas.models.network import build
 from nas.profiler.measured.device import environment
 from nas.resources import replacing
 from nas.space import Label, SearchSpace
-from nas.training.loop import Recipe, Training, accuracy
+from nas.training.loop import Training, accuracy
+from nas.training.recipe import Recipe
 
 SPACE, CLASSES = "tiny", 7
 DRAWN, BINS, DRAW_SEED = 1000, 8, 0
@@ -125,8 +126,8 @@ def clips() -> tuple[Clips, Clips]:
 
 def recipe(epochs: int) -> dict[str, Any]:
     """Every number that decides a training; the machine is what decides its seconds."""
-    training = asdict(Recipe(epochs=epochs))
-    del training["seed"]
+    every = asdict(Recipe(epochs=epochs))
+    training = {name: every[name] for name in ("epochs", "batch_size", "lr", "weight_decay", "clip_norm")}
     return {
         "space": SPACE,
         "classes": CLASSES,

@@ -23,7 +23,7 @@ from nas.runs.confirm import TIME_SHARE
 from nas.runs.record import OBJECTIVES, ClipShape, ProxyRecord, RunRecord
 from nas.runs.settings import Settings, split
 from nas.space import SearchSpace
-from nas.training.loop import Recipe
+from nas.training.recipe import Recipe
 from nas.trials.cluster import Node, cpus_per_trial, is_of_type, joined_nodes, resources, slots
 from nas.trials.samplers import find_sampler
 from nas.trials.scheduler import rungs

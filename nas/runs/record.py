@@ -52,12 +52,12 @@ class ProxyRecord(ClipShape):
     Attributes:
         epochs: Of a training that is not stopped.
         rungs: Epochs after which a training is judged.
-        recipe: `nas.training.loop.Recipe`, by field.
+        recipe: `nas.training.recipe.Recipe`, by field.
     """
 
     epochs: int
     rungs: tuple[int, ...] = ()
-    recipe: Mapping[str, int | float] = field(default_factory=dict)
+    recipe: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=_KEEP_WHAT_IS_KNOWN)

@@ -1,1 +1,10 @@
-"""Training and evaluation of one network."""
+"""Training and evaluation of one network, from tensors to tensors.
+
+    recipe        how a network is trained, as plain values
+    augmentation  whole clips varied, on their device
+    mixing        mixup and CutMix
+    optimizer     parameter groups, learning rate, moving average
+    loop          the steps, and accuracy
+
+What knows of folders of users, the command line or several trainings does not belong here.
+"""

@@ -2,54 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.data.clips import Clips
-from nas.data.transforms import augment, centre_crop, normalise
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    Attributes:
-        epochs: Passes over the training clips.
-        batch_size: Clips per step.
-        lr: Peak learning rate of AdamW; a linear warm-up over the first tenth of the steps, then a
-            cosine to zero.
-        weight_decay: Not on biases, norms and other one-dimensional parameters.
-        clip_norm: Largest norm of the gradient.
-        seed: Of the order of clips and of the augmentation.
-    """
-
-    epochs: int
-    batch_size: int = 16
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    clip_norm: float = 1.0
-    seed: int = 0
+from nas.data.transforms import centre_crop, normalise
+from nas.training.augmentation import augment, middle
+from nas.training.mixing import draw_mixing
+from nas.training.optimizer import averaged_model, make_optimizer, rate
+from nas.training.recipe import Recipe
 
 
 class Training:
-    """One network in training; `epoch` runs the next epoch.
+    """One network in training; `epoch` runs to the end of an epoch, `step` a single step.
 
-    Args:
-        model: Takes (B, 3, T, H, W).
-        clips: The training clips, at least as large as the model's input; larger ones are cropped
-            at random.
-        size: (height, width) of the model's input.
-        recipe: How to train.
-        flip: Whether clips may be mirrored.
-        device: Where to train; mixed precision in bfloat16 on CUDA, float32 elsewhere.
-        micro_batch: At most so many clips pass the network at a time; the gradients of a batch add
-            up. They are those of the whole batch, unless the network normalises over clips: batch
-            statistics are of the micro-batch.
+    Attributes:
+        model: The network that is trained.
+        average: Moving average of its weights, or None.
+        steps: Steps of an epoch.
+        total_steps: Steps of the schedule; training ends when `position` gets there.
+        position: Where the schedule is, in its steps.
+        pace: Steps of the schedule for each step; not 1 where the schedule was stretched.
+        steps_done: Steps that were taken.
+        step_in_epoch: Those of the epoch that is under way.
+        epochs_done: Whole epochs.
+        epoch_loss: Sum of the losses of the epoch's steps so far, a tensor on the device.
+        order: Clips of the epoch that is under way.
+        generator: Of all that is random about clips, on the CPU.
     """
 
     def __init__(
@@ -61,66 +43,166 @@ class Training:
         flip: bool,
         device: torch.device,
         micro_batch: int | None = None,
+        *,
+        frames: int | None = None,
+        new: Collection[str] = (),
+        compiled: bool = False,
     ) -> None:
+        """Makes optimizer and schedule.
+
+        Args:
+            model: Takes (B, 3, T, H, W).
+            clips: The training clips, at least as large and as long as the model's input; of more
+                pixels or frames a part is drawn at random.
+            size: (height, width) of the model's input.
+            recipe: How to train.
+            flip: Whether clips may be mirrored.
+            device: Where to train; mixed precision in bfloat16 on CUDA, float32 elsewhere.
+            micro_batch: At most so many clips pass the network at a time; the gradients of a batch
+                add up. They are those of the whole batch, unless the network normalises over clips:
+                batch statistics are of the micro-batch.
+            frames: Of the model's input; those of the clips unless given.
+            new: Names of parameters that a checkpoint left new, for the recipe's factor.
+            compiled: Run the network through `torch.compile`.
+        """
         self.model, self.clips, self.size = model, clips, size
         self.recipe, self.flip, self.device = recipe, flip, device
         self.micro_batch = micro_batch or recipe.batch_size
-        decayed = [p for p in model.parameters() if p.ndim > 1]
-        others = [p for p in model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
+        self.frames = frames or clips.pixels.shape[1]
+        self.optimizer = make_optimizer(model, recipe, new)
+        self.average = averaged_model(model, recipe.ema) if recipe.ema else None
+        self._forward = torch.compile(model) if compiled else model
         # A last batch of one clip would leave batch normalisation nothing to normalise.
         self.steps = max(1, len(clips.labels) // recipe.batch_size)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.total_steps = self.steps * recipe.epochs
+        self.position, self.pace = 0.0, 1.0
+        self.steps_done = self.step_in_epoch = self.epochs_done = 0
+        self.epoch_loss = torch.zeros((), device=device)
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.epochs_done = 0
+        self.order = torch.empty(0, dtype=torch.int64)
+        self._weights = balanced_weights(clips) if recipe.class_weights == "balanced" else None
 
-    def _rate(self, step: int) -> float:
-        total = self.steps * self.recipe.epochs
-        warm_up = max(1, total // 10)
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, total - warm_up)))
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to evaluate and to keep: the moving average where there is one."""
+        if self.average is None:
+            return self.model
+        module: nn.Module = self.average.module
+        return module
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.recipe.lr * rate(self.position, self.total_steps, self.recipe.warm_up)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the schedule has come to its end."""
+        return self.position > self.total_steps - 0.5 * self.pace
+
+    def stretch(self, steps_left: int) -> None:
+        """Lets the schedule end after so many further steps, from the learning rate that it has."""
+        self.pace = (self.total_steps - self.position) / max(1, steps_left)
 
     def epoch(self) -> float:
-        """Trains one epoch and returns its mean loss."""
+        """Trains to the end of the epoch and returns its mean loss."""
+        while True:
+            mean = self.step()
+            if mean is not None:
+                return mean
+
+    def step(self) -> float | None:
+        """Takes a step; returns the mean loss of the epoch if it was the epoch's last, or the
+        schedule's.
+        """
         self.model.train()
-        order = torch.randperm(len(self.clips.labels), generator=self.generator)
-        total = torch.zeros((), device=self.device)
-        for chosen in order[: self.steps * self.recipe.batch_size].chunk(self.steps):
-            pixels = torch.from_numpy(self.clips.pixels[chosen.numpy()])
-            labels = torch.from_numpy(self.clips.labels[chosen.numpy()])
-            total += self._gradients(augment(pixels, self.size, self.flip, self.generator), labels)
+        if self.step_in_epoch == 0:
+            self.order = torch.randperm(len(self.clips.labels), generator=self.generator)
+            self.epoch_loss = torch.zeros((), device=self.device)
+        first = self.step_in_epoch * self.recipe.batch_size
+        chosen = self.order[first : first + self.recipe.batch_size].numpy()
+        pixels = torch.from_numpy(self.clips.pixels[chosen]).to(self.device)
+        labels = torch.from_numpy(self.clips.labels[chosen]).to(self.device)
+        varied = augment(pixels, self.frames, self.size, self.flip, self.recipe.augmentation, self.generator)
+        self.epoch_loss = self.epoch_loss + self._gradients(varied, labels)
+        if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-            self.optimizer.step()
-            self.schedule.step()
+        share = rate(self.position, self.total_steps, self.recipe.warm_up)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * group["factor"] * share
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.position += self.pace
+        self.steps_done += 1
+        self.step_in_epoch += 1
+        if self.step_in_epoch < self.steps and not self.ended:
+            return None
+        mean = self.epoch_loss.item() / self.step_in_epoch
         self.epochs_done += 1
-        return total.item() / self.steps
+        self.step_in_epoch = 0
+        return mean
 
     def _gradients(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """Leaves the gradients of a batch's mean loss, which it returns."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        starts = range(0, len(pixels), self.micro_batch)
-        for part, targets in ((pixels[i : i + self.micro_batch], labels[i : i + self.micro_batch]) for i in starts):
+        mixing = draw_mixing(self.recipe, len(pixels), self.size, self.generator)
+        targets = labels
+        for start in range(0, len(pixels), self.micro_batch):
+            part = slice(start, start + self.micro_batch)
+            clips = normalise(pixels[part])
+            if mixing is not None:
+                clips = mixing.clips(clips, normalise(pixels[mixing.partner[part]]), part)
             with _mixed_precision(self.device):
-                loss = F.cross_entropy(self.model(normalise(part.to(self.device))), targets.to(self.device))
-            loss = loss * (len(part) / len(pixels))
+                logits = self._forward(clips)
+                if start == 0 and (mixing is not None or self._weights is not None):
+                    exact = torch.promote_types(logits.dtype, torch.float32)
+                    targets = F.one_hot(labels, logits.shape[1]).to(exact)
+                    targets = targets if mixing is None else mixing.targets(targets)
+                loss = self._loss(logits, targets[part])
+            loss = loss * (len(clips) / len(pixels))
             loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            total = total + loss.detach()
         return total
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean over clips: with targets of class shares, torch does not divide by the weights."""
+        weights = self._weights
+        if weights is not None:
+            weights = F.pad(weights, (0, logits.shape[1] - len(weights)), value=1.0).to(logits)
+        return F.cross_entropy(logits, targets, weights, label_smoothing=self.recipe.label_smoothing)
+
+
+def balanced_weights(clips: Clips) -> Tensor:
+    """Weight of each class: clips / (classes that are there x clips of the class), (K,), 1 in the
+    mean over clips; 0 for a class that is not there.
+    """
+    counts = torch.bincount(torch.from_numpy(clips.labels)).double()
+    return torch.where(counts > 0, counts.sum() / (counts > 0).sum() / counts.clamp(min=1), 0.0)
 
 
 def _mixed_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
-def logits(model: nn.Module, clips: Clips, size: tuple[int, int], device: torch.device, batch: int = 32) -> Tensor:
-    """Class logits of the centre crop of every clip, (N, classes), on the CPU."""
+def logits(
+    model: nn.Module,
+    clips: Clips,
+    size: tuple[int, int],
+    device: torch.device,
+    batch: int = 32,
+    frames: int | None = None,
+) -> Tensor:
+    """Class logits of the centre crop of every clip, of evenly spread frames where it has more than
+    asked for, (N, classes), on the CPU.
+    """
     was_training = model.training
     model.eval()
+    frames = frames or clips.pixels.shape[1]
     with torch.inference_mode(), _mixed_precision(device):
-        rows = [model(normalise(centre_crop(part, size).to(device))).float().cpu() for part in _batches(clips, batch)]
+        crops = (centre_crop(middle(part, frames), size) for part in _batches(clips, batch))
+        rows = [model(normalise(crop.to(device))).float().cpu() for crop in crops]
     model.train(was_training)
     return torch.cat(rows)
 
@@ -130,7 +212,14 @@ def _batches(clips: Clips, batch: int) -> Iterator[Tensor]:
         yield torch.from_numpy(clips.pixels[start : start + batch])
 
 
-def accuracy(model: nn.Module, clips: Clips, size: tuple[int, int], device: torch.device, batch: int = 32) -> float:
+def accuracy(
+    model: nn.Module,
+    clips: Clips,
+    size: tuple[int, int],
+    device: torch.device,
+    batch: int = 32,
+    frames: int | None = None,
+) -> float:
     """Share of clips whose highest logit is their label."""
-    predicted = logits(model, clips, size, device, batch).argmax(dim=1)
+    predicted = logits(model, clips, size, device, batch, frames).argmax(dim=1)
     return (predicted == torch.from_numpy(clips.labels)).float().mean().item()

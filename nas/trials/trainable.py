@@ -20,7 +20,8 @@ from nas.errors import message_of
 from nas.limits.memory import fitting_micro_batch, training_step_memory
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
-from nas.training.loop import Recipe, Training, accuracy
+from nas.training.loop import Training, accuracy
+from nas.training.recipe import Recipe
 from nas.trials.results import Assignment, Report
 from nas.trials.scheduler import SPACING
 

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from nas.data.datasets import Clips
-from nas.training.loop import Recipe, Training, accuracy, logits
+from nas.training.loop import Training, accuracy, balanced_weights, logits
+from nas.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 
@@ -40,11 +41,31 @@ def test_learns_what_can_be_learnt_and_repeats_by_seed() -> None:
     assert trained()[1] == losses != trained(seed=1)[1]
 
 
-def test_rate_warms_up_and_ends_near_zero() -> None:
+def test_the_rate_follows_the_steps_and_ends_near_zero() -> None:
     training = Training(Mean(), clips(), (4, 4), Recipe(4, batch_size=8), False, CPU)
     assert training.steps == 5  # 20 steps in all, 2 of them warm-up
-    assert [training._rate(step) for step in (0, 1, 2)] == [0.5, 1, 1]
-    assert training._rate(11) == pytest.approx(0.5) and training._rate(20) == pytest.approx(0)
+    rates = []
+    for _ in range(20):
+        rates.append(training.rate / training.recipe.lr)
+        training.step()
+    assert rates[:3] == [0.5, 1, 1] and rates[11] == pytest.approx(0.5)
+    assert training.ended and training.epochs_done == 4 and training.rate == pytest.approx(0)
+
+
+def test_a_stretched_schedule_ends_where_it_is_told_to_without_a_jump() -> None:
+    """After 10 of 20 steps, 4 further ones: the positions are 10, 12.5, 15, 17.5, and the epoch
+    that is under way ends with the schedule.
+    """
+    training = Training(Mean(), clips(), (4, 4), Recipe(4, batch_size=8), False, CPU)
+    for _ in range(10):
+        training.step()
+    training.stretch(4)
+    positions, means = [], []
+    while not training.ended:
+        positions.append(training.position)
+        means.append(training.step())
+    assert positions == [10, 12.5, 15, 17.5] and training.epochs_done == 3
+    assert means[:3] == [None] * 3 and means[3] is not None
 
 
 def test_one_dimensional_parameters_are_not_decayed() -> None:
@@ -145,3 +166,63 @@ def test_a_micro_batch_is_all_that_passes_at_once() -> None:
 
     Training(Watched(), clips(16), (4, 4), Recipe(1, batch_size=8), False, CPU, 4).epoch()
     assert seen == [4, 4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(1, batch_size=32, clip_norm=0.0, weight_decay=0.0, class_weights="balanced", label_smoothing=0.1),
+        Recipe(1, batch_size=32, clip_norm=0.0, weight_decay=0.0, mixup=0.8, cutmix=1.0),
+    ],
+)
+def test_four_times_eight_is_a_batch_of_32(recipe: Recipe) -> None:
+    """In float64, also with weights of unequal classes, smoothed and mixed targets."""
+    data = clips(32)
+    data = Clips(data.pixels, np.minimum(data.labels, np.arange(32) % 5 % 2))
+    found = []
+    for size in (32, 8):
+        torch.manual_seed(0)
+        model = Mean()
+        model.double()
+        model.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+        training = Training(model, data, (3, 3), recipe, True, CPU, size)
+        loss = training.epoch()
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        found.append(torch.tensor([loss]).double())
+    assert found[0].norm() > 0.01
+    torch.testing.assert_close(found[2:], found[:2], rtol=1e-6, atol=1e-9)
+
+
+def test_balanced_weights_count_each_class_the_same() -> None:
+    data = Clips(np.zeros((5, 1, 1, 1, 3), np.uint8), np.array([0, 0, 0, 2, 2]))
+    weights = balanced_weights(data)
+    assert weights.tolist() == pytest.approx([5 / 6, 0, 5 / 4])
+    assert weights[torch.from_numpy(data.labels)].mean() == pytest.approx(1)
+
+
+def test_weights_and_smoothing_make_the_loss_of_the_formula() -> None:
+    """Clip by clip: -sum over classes k of w_k (0.9 [k is its class] + 0.1 / 2) log p_k."""
+    data = clips(4)
+    data = Clips(data.pixels, np.array([0, 0, 0, 1]))
+    torch.manual_seed(0)
+    model = Mean()
+    rows = logits(model, data, (4, 4), CPU).double().log_softmax(1)
+    smooth = 0.9 * torch.eye(2)[data.labels] + 0.05
+    expected = -(torch.tensor([4 / 6, 4 / 2]) * smooth * rows).sum(1).mean().item()
+    recipe = Recipe(1, batch_size=4, class_weights="balanced", label_smoothing=0.1)
+    assert Training(model, data, (4, 4), recipe, False, CPU).epoch() == pytest.approx(expected, rel=1e-6)
+
+
+def test_longer_clips_are_shown_in_part() -> None:
+    data = Clips(np.repeat(clips(8).pixels, 4, axis=1), clips(8).labels)
+    seen = []
+
+    class Watched(Mean):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x.shape[2])
+            return super().forward(x)
+
+    model = Watched()
+    Training(model, data, (4, 4), Recipe(1, batch_size=8), False, CPU, frames=2).epoch()
+    accuracy(model, data, (4, 4), CPU, frames=2)
+    assert seen == [2, 2]

@@ -1,0 +1,71 @@
+"""Optimizer, learning rate and moving average: pure functions of a recipe and a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nas.training.recipe import Recipe
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+POSITIONS = ("position", "positions", "bias_table", "token", "query")  # parts of names
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, new: Collection[str] = ()) -> torch.optim.Optimizer:
+    """Groups the parameters that are trained by weight decay and by factor on the learning rate.
+
+    Each group carries its factor as `factor`. Parameters of the head are those under `parts.head`.
+
+    Args:
+        model: The network.
+        recipe: How it is trained.
+        new: Names of parameters that a checkpoint did not fill; empty where there was none.
+    """
+    groups: dict[tuple[float, float], list[Tensor]] = {(recipe.weight_decay, 1.0): [], (0.0, 1.0): []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        kept = not recipe.decay_positions and not set(POSITIONS).isdisjoint(name.split("."))
+        decay = recipe.weight_decay if parameter.ndim > 1 and not kept else 0.0
+        factor = recipe.new_lr if name in new else 1.0
+        if name.startswith("parts.head"):
+            factor = max(factor, recipe.head_lr) if recipe.head_lr >= 1 else factor * recipe.head_lr
+        groups.setdefault((decay, factor), []).append(parameter)
+    options: list[dict[str, Any]] = [
+        {"params": members, "weight_decay": decay, "lr": recipe.lr * factor, "factor": factor}
+        for (decay, factor), members in groups.items()
+        if members
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+    return torch.optim.AdamW(options, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2))
+
+
+def rate(position: float, total: int, warm_up: float) -> float:
+    """The learning rate at a step, as a share of its peak.
+
+    Args:
+        position: Of the step, from 0; no whole number where a schedule was stretched.
+        total: Steps of the whole schedule.
+        warm_up: Share of them, in which the rate rises linearly; at least one step.
+    """
+    rising = max(1, int(total * warm_up))
+    if position < rising:
+        return (position + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (position - rising) / max(1, total - rising)))
+
+
+def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
+    """A moving average of a network's weights and buffers, to be updated after each step."""
+
+    def average(averages: Tensors, values: Tensors, updates: Tensor | int) -> None:
+        count = float(updates)
+        multi = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))  # type: ignore[no-untyped-call]
+        multi(averages, values, updates)
+
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)

@@ -1,0 +1,57 @@
+from dataclasses import asdict
+
+import pytest
+
+from nas.errors import NasError
+from nas.resources import resource_folder, resource_names
+from nas.training.recipe import Augmentation, Recipe, parse_recipe
+
+
+def test_a_recipe_is_read_from_yaml() -> None:
+    text = "epochs: 3\nlr: 0.1\noptimizer: sgd\naugmentation: {scale: 0.5, operations: 2}"
+    read = parse_recipe(text, "mine.yaml")
+    assert read == Recipe(3, lr=0.1, optimizer="sgd", augmentation=Augmentation(scale=0.5, operations=2))
+
+
+@pytest.mark.parametrize("name", resource_names("recipes"))
+def test_every_shipped_recipe_is_one(name: str) -> None:
+    assert parse_recipe((resource_folder("recipes") / f"{name}.yaml").read_text(), name).epochs >= 1
+
+
+def test_published_numbers_of_the_recipe_of_t2d() -> None:
+    recipe = parse_recipe((resource_folder("recipes") / "t2d.yaml").read_text(), "t2d")
+    assert (recipe.momentum, recipe.beta2, recipe.weight_decay, recipe.lr) == (0.9, 0.98, 1e-3, 1e-5)
+    assert (recipe.new_lr, recipe.epochs, recipe.label_smoothing, recipe.mixup, recipe.cutmix) == (125, 30, 0.1, 0.8, 1)
+    assert round(recipe.epochs * recipe.warm_up) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 0", "recipe 'r': epochs 0 is not allowed; allowed: greater than or equal to 1"),
+        ("{}", "recipe 'r': epochs"),
+        ("epochs: 1\nleanring: 2", "recipe 'r': leanring is no field; allowed: epochs, batch_size, lr"),
+        ("epochs: 1\naugmentation: {scael: 2}", "recipe 'r': augmentation.scael is no field; allowed: scale, time"),
+        ("epochs: 1\noptimizer: lion", "allowed: 'adamw' or 'sgd'"),
+        ("epochs: 1\nlr: .nan", "recipe 'r': lr nan is not allowed"),
+        ("- 1", "recipe 'r': document [1] is not allowed; allowed: a mapping of fields"),
+        ("a: [", "recipe 'r' is no YAML"),
+        ("epochs: !!python/object:os.system {}", "recipe 'r' is no YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, message: str) -> None:
+    with pytest.raises(NasError) as raised:
+        parse_recipe(text, "r")
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_changes_are_checked() -> None:
+    assert Recipe(2).changed(epochs=5).epochs == 5
+    with pytest.raises(NasError, match="recipe: epochs -1 is not allowed"):
+        Recipe(2).changed(epochs=-1)
+
+
+def test_defaults_are_those_that_proxies_have_had() -> None:
+    old = {"epochs": 3, "batch_size": 16, "lr": 2e-3, "weight_decay": 0.05, "clip_norm": 1.0, "seed": 0}
+    assert {name: asdict(Recipe(3))[name] for name in old} == old
+    assert Recipe(3).augmentation == Augmentation() and not Recipe(3).ema and Recipe(3).decay_positions
