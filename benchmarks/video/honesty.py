@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import nas
-from nas.data.datasets import Clips, Split, VideoData
+from nas.data.datasets import MIDDLE, Clips, Sampling, Split, VideoData, View
 from nas.runs import plan
 from nas.runs.settings import Settings
 from nas.trials.results import Assignment
@@ -57,12 +57,12 @@ class ClipSplit(Split):
     def of(cls, clips: Clips) -> ClipSplit:
         return cls(clips.labels.tolist(), [], clips.pixels)
 
-    def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> NDArray[np.uint8]:
+    def clip(self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None) -> NDArray[np.uint8]:
         clip = self.pixels[index]
-        taken = clip[((np.arange(frames) + 0.5) * len(clip) / frames).astype(int)]
+        taken = clip[((np.arange(sampling.frames) + 0.5) * len(clip) / sampling.frames).astype(int)]
         squares = taken.repeat(VIDEO_SIDE // clip.shape[1], 1).repeat(VIDEO_SIDE // clip.shape[2], 2)
         images = torch.from_numpy(squares).permute(0, 3, 1, 2).float()
-        resized = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+        resized = F.interpolate(images, sampling.size, mode="bilinear", antialias=True, align_corners=False)
         return resized.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 

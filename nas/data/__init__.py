@@ -1,5 +1,6 @@
 """Labelled clips: where they come from, which split they are in, and how they become pixels.
 
+    sampling    which frames, at which size, make a clip: the request that a split answers
     source      what a data source implements, and the data set that it gives
     motion      source: the embedded task, drawn by formula
     folders     source: a folder per class, or `train` and `val` folders of them

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import Split
 from nas.errors import NasError
 
@@ -25,9 +26,9 @@ class Clips:
 
 def load_clips(
     split: Split,
-    frames: int,
-    size: tuple[int, int],
+    sampling: Sampling,
     *,
+    view: View = MIDDLE,
     limit: int | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -37,8 +38,8 @@ def load_clips(
 
     Args:
         split: what to read.
-        frames: T, frames per clip.
-        size: (height, width) of the clips.
+        sampling: frames, size, and how the clips are cut out of what was recorded.
+        view: which part of each is read.
         limit: at most so many clips, one of each class first; a smaller limit reads a subset of a
             larger one's. None is all.
         seed: decides which clips a limit keeps.
@@ -60,11 +61,11 @@ def load_clips(
 
     def read(index: int) -> npt.NDArray[np.uint8] | NasError:
         try:
-            return split.clip(index, frames, size)
+            return split.clip(index, sampling, view)
         except NasError as error:
             return error
 
-    pixels = np.empty((len(chosen), frames, *size, 3), np.uint8)
+    pixels = np.empty((len(chosen), sampling.frames, *sampling.size, 3), np.uint8)
     kept: list[int] = []
     failures: list[NasError] = []
     for done, (index, clip) in enumerate(zip(chosen, _map(read, chosen, workers), strict=True), 1):

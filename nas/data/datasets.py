@@ -9,10 +9,24 @@ from nas.data.folders import FolderSource
 from nas.data.lists import ListSource
 from nas.data.motion import MotionSource, MotionSplit
 from nas.data.records import VideoSplit
+from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import Source, Split, VideoData
 from nas.errors import NasError
 
-__all__ = ["SOURCES", "Clips", "MotionSplit", "Source", "Split", "VideoData", "VideoSplit", "load_clips", "open_data"]
+__all__ = [
+    "MIDDLE",
+    "SOURCES",
+    "Clips",
+    "MotionSplit",
+    "Sampling",
+    "Source",
+    "Split",
+    "VideoData",
+    "VideoSplit",
+    "View",
+    "load_clips",
+    "open_data",
+]
 
 SOURCES: tuple[Source, ...] = (
     MotionSource(),

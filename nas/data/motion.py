@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import SPLITS, Split, VideoData
 from nas.errors import NasError
 
@@ -46,7 +47,8 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MotionSplit(Split):
-    """Clips of the motion task. A seed draws a new clip of the same class.
+    """Clips of the motion task, drawn at the length and size asked for: views of one differ in
+    their crops only. A seed draws a new clip of the same class.
 
     Attributes:
         difficulty: Of every clip, 0 to 1.
@@ -56,10 +58,13 @@ class MotionSplit(Split):
     difficulty: float
     stream: int
 
-    def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> npt.NDArray[np.uint8]:
+    def clip(
+        self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None
+    ) -> npt.NDArray[np.uint8]:
         draw = 0 if seed is None else seed + 1
         clip_seed = (draw << 96) + (self.stream << 32) + index
-        return motion_clip(clip_seed, self.labels[index], frames, size, self.difficulty)
+        clip = motion_clip(clip_seed, self.labels[index], sampling.frames, sampling.covered, self.difficulty)
+        return clip[:, *sampling.window(sampling.covered, view.place)]
 
 
 class MotionSource:

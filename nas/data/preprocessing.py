@@ -12,27 +12,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from nas.data.sampling import Sampling, View
 from nas.data.transforms import MEAN, STD, centre_crop
 from nas.errors import NasError
 
 MARGIN = 8 / 7  # by how much clips are kept larger than the network's input, for random crops
 
 Channels = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class View:
-    """Which part of a video one pass of the network sees.
-
-    Attributes:
-        start: Where in time, 0 (first) to 1 (last): with a stride the place of the clip in the room
-            that the video leaves; in equal parts the place of the frame in each part.
-        place: Where the crop lies along the side of the resized frame that leaves more room, 0
-            (left or top) to 1; across it the crop is in the middle.
-    """
-
-    start: float = 0.5
-    place: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,6 +74,16 @@ class Preprocessing:
     def resized(self) -> tuple[int, int]:
         """(height, width) of the clips that are read, before the crop."""
         return self.resized_height, self.resized_width
+
+    @property
+    def training(self) -> Sampling:
+        """How clips are read that are cropped afterwards."""
+        return Sampling(self.frames, self.resized, self.stride)
+
+    @property
+    def evaluation(self) -> Sampling:
+        """How clips are read that the network takes as they are, any view of a video."""
+        return Sampling(self.frames, self.size, self.stride, self.resized)
 
     def views(self, clips: int, crops: int) -> tuple[View, ...]:
         """The views of one video over which probabilities are averaged: every clip in every crop.

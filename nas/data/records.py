@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.data.assignment import assign_clips, assign_groups
+from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import SPLITS, Split, VideoData
 from nas.errors import NasError
 from nas.units import plural
@@ -33,15 +34,18 @@ class Record:
 
 @dataclass(frozen=True)
 class VideoSplit(Split):
-    """Clips of video files, spread over the whole of each. A seed shifts which frames they are."""
+    """Clips of video files. A seed shifts which frames they are."""
 
     paths: list[Path]
 
-    def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> npt.NDArray[np.uint8]:
+    def clip(
+        self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None
+    ) -> npt.NDArray[np.uint8]:
         from nas.data.video import read_clip
 
-        start = None if seed is None else float(np.random.default_rng([seed, index]).random())
-        return read_clip(self.paths[index], frames, None, start, size)
+        if seed is not None:
+            view = replace(view, start=float(np.random.default_rng([seed, index]).random()))
+        return read_clip(self.paths[index], sampling, view)
 
 
 def video_data(

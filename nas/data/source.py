@@ -15,6 +15,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nas.data.sampling import MIDDLE, Sampling, View
+
 SPLITS = ("train", "val", "test")
 
 
@@ -35,15 +37,17 @@ class Split(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> npt.NDArray[np.uint8]:
+    def clip(
+        self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None
+    ) -> npt.NDArray[np.uint8]:
         """Reads one clip. Called by `load_clips`, from several threads at a time; equal arguments
         must give equal pixels.
 
         Args:
             index: Which, from 0.
-            frames: T, frames in it.
-            size: (height, width).
-            seed: None is the clip that evaluation uses, any other a random one of the same kind.
+            sampling: Frames, size, and how the clip is cut out of what was recorded.
+            view: Which part of it.
+            seed: None is the clip of that view, any other one that starts at random.
 
         Returns:
             uint8 (T, H, W, 3), RGB.

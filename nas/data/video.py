@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from nas.data.sampling import MIDDLE, Sampling, View
 from nas.errors import NasError
 
 # Only a file itself is opened: no protocol, and no playlist, picture series or other format that
@@ -64,20 +65,13 @@ def probe(path: str | Path) -> VideoInfo:
     return VideoInfo(count, fps, duration, width, height)
 
 
-def read_clip(
-    path: str | Path, frames: int, stride: int | None, start: float | None, size: tuple[int, int]
-) -> npt.NDArray[np.uint8]:
-    """Decodes a clip, turned upright, resized to cover `size` and cropped at the centre.
+def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> npt.NDArray[np.uint8]:
+    """Decodes a clip, turned upright.
 
     Args:
         path: video file.
-        frames: T, frames in the clip.
-        stride: distance between them in frames of the file; None cuts the whole video into T equal
-            parts and takes a frame from each. A video too short for the stride is read as with
-            None; frames repeat below T.
-        start: where the clip lies in the room that the video leaves, 0 (first) to 1 (last); with
-            stride None, where in each part the frame is taken. None is the centre.
-        size: (height, width).
+        sampling: frames, size, and how the clip is cut out of the video.
+        view: which part of it.
 
     Returns:
         uint8 (T, H, W, 3), RGB. A damaged file gives a clip of the frames that decode.
@@ -85,26 +79,27 @@ def read_clip(
     Raises:
         NasError: the file cannot be read, holds no video, or no frame of it decodes.
     """
-    count = _frame_count(path)
-    indices = _indices(count, frames, stride, start)
-    pictures, decoded = _decode(path, set(indices), size)
+    indices = _indices(_frame_count(path), sampling, view.start)
+    pictures, decoded = _decode(path, set(indices), sampling, view.place)
     if len(pictures) < len(set(indices)):
-        indices = _indices(decoded, frames, stride, start)
-        pictures, _ = _decode(path, set(indices), size)
+        indices = _indices(decoded, sampling, view.start)
+        pictures, _ = _decode(path, set(indices), sampling, view.place)
     return np.stack([pictures[i] for i in indices])
 
 
-def _indices(count: int, frames: int, stride: int | None, start: float | None) -> list[int]:
-    place = 0.5 if start is None else start
+def _indices(count: int, sampling: Sampling, start: float) -> list[int]:
+    frames, stride = sampling.frames, sampling.stride
     if stride is not None:
         room = count - ((frames - 1) * stride + 1)
         if room >= 0:
-            first = int(place * room + 0.5)
+            first = int(start * room + 0.5)
             return [first + i * stride for i in range(frames)]
-    return [min(int((i + place) * count / frames), count - 1) for i in range(frames)]
+    return [min(int((i + start) * count / frames), count - 1) for i in range(frames)]
 
 
-def _decode(path: str | Path, wanted: set[int], size: tuple[int, int]) -> tuple[dict[int, npt.NDArray[np.uint8]], int]:
+def _decode(
+    path: str | Path, wanted: set[int], sampling: Sampling, place: float
+) -> tuple[dict[int, npt.NDArray[np.uint8]], int]:
     """The wanted frames by index, and how many were decoded on the way to the last of them."""
     pictures = {}
     decoded = 0
@@ -117,7 +112,7 @@ def _decode(path: str | Path, wanted: set[int], size: tuple[int, int]) -> tuple[
             decoded += 1
             if index in wanted:
                 try:
-                    pictures[index] = _picture(frame, reformatter, size)
+                    pictures[index] = _picture(frame, reformatter, sampling, place)
                 except (av.error.FFmpegError, ValueError) as error:
                     raise _unreadable(path, error) from error
             if index == last:
@@ -125,17 +120,20 @@ def _decode(path: str | Path, wanted: set[int], size: tuple[int, int]) -> tuple[
     return pictures, decoded
 
 
-def _picture(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _picture(
+    frame: VideoFrame, reformatter: VideoReformatter, sampling: Sampling, place: float
+) -> npt.NDArray[np.uint8]:
+    """The frame upright, resized to cover what the sampling says, and cropped."""
     turns = _quarter_turns(frame)
-    height, width = size if turns % 2 == 0 else size[::-1]
+    height, width = sampling.covered if turns % 2 == 0 else sampling.covered[::-1]
     scale = max(height / frame.height, width / frame.width)
     full_height, full_width = max(height, round(frame.height * scale)), max(width, round(frame.width * scale))
     scaled = reformatter.reformat(
         frame, full_width, full_height, format="rgb24", interpolation="BILINEAR", threads=1
     ).to_ndarray()
-    top, left = (full_height - height) // 2, (full_width - width) // 2
-    picture: npt.NDArray[np.uint8] = np.rot90(scaled[top : top + height, left : left + width], turns)
-    return picture
+    upright: npt.NDArray[np.uint8] = np.rot90(scaled, turns)
+    rows, columns = sampling.window(upright.shape[:2], place)
+    return upright[rows, columns]
 
 
 def _quarter_turns(frame: VideoFrame) -> int:

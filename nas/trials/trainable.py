@@ -40,10 +40,10 @@ class ProxyData:
     @classmethod
     def read(cls, data: VideoData, proxy: Proxy, seed: int, workers: int) -> ProxyData:
         """Decodes the clips of the proxies once, a little larger than their input."""
-        resized = Preprocessing.of_input(proxy.frames, proxy.size).resized
+        sampling = Preprocessing.of_input(proxy.frames, proxy.size).training
 
         def clips(split: Split, limit: int) -> Clips:
-            return load_clips(split, proxy.frames, resized, limit=limit, seed=seed, workers=workers)
+            return load_clips(split, sampling, limit=limit, seed=seed, workers=workers)
 
         return cls(
             train=clips(data.train, proxy.train_clips),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from nas.data import datasets
-from nas.data.datasets import Split, VideoData, VideoSplit, load_clips, open_data
+from nas.data.datasets import MIDDLE, Sampling, Split, VideoData, VideoSplit, View, load_clips, open_data
 from nas.data.motion import CLASSES
 from nas.errors import NasError
 
@@ -55,14 +55,14 @@ def test_motion() -> None:
 
 def test_motion_clips_differ_between_splits_seeds_and_draws() -> None:
     clips = [
-        split.clip(0, 4, (16, 16), draw).tobytes()
+        split.clip(0, Sampling(4, (16, 16)), seed=draw).tobytes()
         for data in (open_data("motion"), open_data("motion", seed=1), open_data("motion:0.9"))
         for split in (data.train, data.val, data.test)
         for draw in (None, 0, 1)
         if split is not None
     ]
     assert len(set(clips)) == 27
-    assert open_data("motion").train.clip(0, 4, (16, 16)).tobytes() == clips[0]
+    assert open_data("motion").train.clip(0, Sampling(4, (16, 16))).tobytes() == clips[0]
 
 
 def test_data_can_be_sent_to_another_process() -> None:
@@ -189,8 +189,8 @@ def test_a_random_split_does_not_hang_on_the_order_of_a_list(tmp_path: Path) -> 
 
 def test_a_new_source_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     class Grey(Split):
-        def clip(self, index: int, frames: int, size: tuple[int, int], seed: int | None = None) -> Pixels:
-            return np.full((frames, *size, 3), self.labels[index], np.uint8)
+        def clip(self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None) -> Pixels:
+            return np.full((sampling.frames, *sampling.size, 3), self.labels[index], np.uint8)
 
     class Greys:
         forms = "`greys`"
@@ -204,7 +204,7 @@ def test_a_new_source_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(datasets, "SOURCES", (Greys(), *datasets.SOURCES))
     data = open_data("greys")
     assert data.describe() == "greys: 2 classes, 2 train, 1 val clips; val lacks dark"
-    assert load_clips(data.train, 2, (4, 4)).pixels[:, 0, 0, 0, 0].tolist() == [0, 1]
+    assert load_clips(data.train, Sampling(2, (4, 4))).pixels[:, 0, 0, 0, 0].tolist() == [0, 1]
     with pytest.raises(NasError, match="allowed: `greys`, `motion`"):
         open_data("grey")
 
@@ -290,25 +290,27 @@ def test_other_bad_input(tmp_path: Path) -> None:
 def test_load_clips(workers: int) -> None:
     split = open_data("motion").val
     calls: list[tuple[int, int]] = []
-    clips = load_clips(split, 4, (16, 20), limit=100, workers=workers, progress=lambda *call: calls.append(call))
+    clips = load_clips(
+        split, Sampling(4, (16, 20)), limit=100, workers=workers, progress=lambda *call: calls.append(call)
+    )
     assert clips.pixels.shape == (100, 4, 16, 20, 3)
     assert clips.pixels.dtype == np.uint8 and clips.labels.dtype == np.int64
     assert calls == [(i, 100) for i in range(1, 101)]
     assert set(np.bincount(clips.labels)) == {8, 9}  # 100 = 12 * 8 + 4
-    again = load_clips(split, 4, (16, 20), limit=100)
+    again = load_clips(split, Sampling(4, (16, 20)), limit=100)
     assert np.array_equal(clips.pixels, again.pixels)
 
 
 def test_a_smaller_limit_reads_a_subset() -> None:
     split = open_data("motion").val
-    few, more = (load_clips(split, 2, (8, 8), limit=limit, seed=5) for limit in (20, 60))
+    few, more = (load_clips(split, Sampling(2, (8, 8)), limit=limit, seed=5) for limit in (20, 60))
     assert {clip.tobytes() for clip in few.pixels} < {clip.tobytes() for clip in more.pixels}
     assert set(few.labels.tolist()) == set(range(12))
 
 
 def test_a_limit_of_none_is_refused() -> None:
     with pytest.raises(NasError, match=r"^limit 0 leaves none of the \d+ clips of the split; allowed: at least one"):
-        load_clips(open_data("motion").val, 2, (8, 8), limit=0)
+        load_clips(open_data("motion").val, Sampling(2, (8, 8)), limit=0)
 
 
 def test_unreadable_videos_are_dropped_with_one_warning(tmp_path: Path) -> None:
@@ -317,7 +319,7 @@ def test_unreadable_videos_are_dropped_with_one_warning(tmp_path: Path) -> None:
     (tmp_path / "1.avi").write_bytes(b"")
     (tmp_path / "4.avi").write_bytes(b"no video")
     with pytest.warns(UserWarning, match=r"2 of 6 videos cannot be read; the first: .*1\.avi.*empty") as caught:
-        clips = load_clips(open_data(path).train, 2, (16, 16))
+        clips = load_clips(open_data(path).train, Sampling(2, (16, 16)))
     assert len(caught) == 1
     assert clips.labels.tolist() == [0, 0, 1, 1]
     assert len(clips.pixels) == 4
@@ -329,7 +331,7 @@ def test_mostly_unreadable_videos_are_an_error(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.avi").touch()
     with pytest.raises(NasError, match=r"2 of 2 videos cannot be read; the first: .*a\.avi.*empty"):
-        load_clips(open_data(path).train, 2, (16, 16))
+        load_clips(open_data(path).train, Sampling(2, (16, 16)))
 
 
 def test_nagoya(data_folder: Path) -> None:
@@ -341,7 +343,7 @@ def test_nagoya(data_folder: Path) -> None:
     assert data.describe() == (
         "mp4: 7 classes, 168 train, 84 val, 126 test clips; val holds out 20170209; test holds out 20170210"
     )
-    clips = load_clips(data.val, 8, (32, 32), workers=2)
+    clips = load_clips(data.val, Sampling(8, (32, 32)), workers=2)
     assert clips.pixels.shape == (84, 8, 32, 32, 3)
     assert np.bincount(clips.labels).tolist() == [12] * 7
     # A clip moves: its frames are not all alike.

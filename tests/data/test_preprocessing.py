@@ -5,7 +5,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from nas.data.preprocessing import Preprocessing, View
+from nas.data.preprocessing import Preprocessing
+from nas.data.sampling import Sampling, View
 from nas.data.transforms import centre_crop, normalise
 from nas.errors import NasError
 
@@ -13,6 +14,8 @@ from nas.errors import NasError
 def test_of_input_resizes_to_eight_sevenths() -> None:
     made = Preprocessing.of_input(16, (112, 56))
     assert (made.frames, made.size, made.resized, made.stride) == (16, (112, 56), (128, 64), None)
+    assert made.training == Sampling(16, (128, 64))
+    assert made.evaluation == Sampling(16, (112, 56), None, (128, 64))
 
 
 def test_network_input_is_the_middle_crop_on_the_scale_of_the_proxies() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from nas.data.sampling import Sampling, View
 from nas.data.video import _decode, probe, read_clip
 from nas.errors import NasError
 
@@ -25,7 +26,7 @@ def write_video(path: Path, count: int, height: int = 32, width: int = 48) -> Pa
 
 
 def shown(path: Path, frames: int, stride: int | None, start: float | None) -> list[int]:
-    clip = read_clip(path, frames, stride, start, (16, 16))
+    clip = read_clip(path, Sampling(frames, (16, 16), stride), View(0.5 if start is None else start))
     return [round(value / 10) for value in clip.mean((1, 2, 3))]
 
 
@@ -66,7 +67,7 @@ def test_resize_covers_then_crops_the_centre(tmp_path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 64, 32, "gray"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
         container.mux(stream.encode())
-    clip = read_clip(tmp_path / "v.mkv", 1, None, None, (16, 16))
+    clip = read_clip(tmp_path / "v.mkv", Sampling(1, (16, 16)))
     assert clip.shape == (1, 16, 16, 3)
     assert (np.abs(clip[0, :, 1:-1].astype(int) - 200) <= 2).all()
 
@@ -107,7 +108,7 @@ def test_a_file_that_names_others_is_refused(tmp_path: Path, text: str) -> None:
     for name in ("list.m3u8", "list.mp4"):
         (tmp_path / name).write_text(text)
         with pytest.raises(NasError, match=r"no format of video|Invalid data"):
-            read_clip(tmp_path / name, 2, None, None, (8, 8))
+            read_clip(tmp_path / name, Sampling(2, (8, 8)))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_a_file_that_names_others_is_refused(tmp_path: Path, text: str) -> None:
 )
 def test_only_local_files_are_opened(name: str) -> None:
     with pytest.raises(NasError, match="the file does not exist"):
-        read_clip(name, 2, None, None, (8, 8))
+        read_clip(name, Sampling(2, (8, 8)))
 
 
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
@@ -157,21 +158,21 @@ def test_every_file_of_the_zoo_that_decodes(data_folder: Path) -> None:
         width, height = (row["h"], row["w"]) if turned else (row["w"], row["h"])
         assert (info.width, info.height) == (int(width), int(height)), path
         assert info.fps == pytest.approx(float(row["avg_fps"]), abs=0.01), path
-        assert _decode(path, {10**6}, (24, 32))[1] == decoded, path
-        assert read_clip(path, 8, None, None, (24, 32)).shape == (8, 24, 32, 3), path
+        assert _decode(path, {10**6}, Sampling(8, (24, 32)), 0.5)[1] == decoded, path
+        assert read_clip(path, Sampling(8, (24, 32))).shape == (8, 24, 32, 3), path
     assert seen == 35
 
 
 def test_a_damaged_file_gives_the_frames_that_decode(data_folder: Path) -> None:
     path = data_folder / "decode_zoo" / "decord" / "corrupted.mp4"  # 28 of 50 frames
-    every = read_clip(path, 28, 1, 0.0, (18, 32))
-    spread = read_clip(path, 7, None, 0.0, (18, 32))
+    every = read_clip(path, Sampling(28, (18, 32), 1), View(0.0))
+    spread = read_clip(path, Sampling(7, (18, 32)), View(0.0))
     assert np.array_equal(spread, every[::4])
 
 
 def test_rotation_is_undone(data_folder: Path) -> None:
     path = data_folder / "decode_zoo" / "decord" / "video_90.mov"  # stored on its side
-    upright = read_clip(path, 1, 1, 0.0, (568, 320))[0]
+    upright = read_clip(path, Sampling(1, (568, 320), 1), View(0.0))[0]
     with av.open(str(path)) as container:
         stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
     difference = np.abs(upright.astype(int) - np.rot90(stored, -1))
@@ -195,7 +196,7 @@ def test_rotation_is_undone(data_folder: Path) -> None:
 def test_files_that_cannot_be_read(data_folder: Path, file: str, reason: str) -> None:
     path = data_folder / "decode_zoo" / file
     with pytest.raises(NasError, match=reason) as caught:
-        read_clip(path, 8, None, None, (16, 16))
+        read_clip(path, Sampling(8, (16, 16)))
     assert str(path) in str(caught.value)
     with pytest.raises(NasError, match=reason):
         probe(path)
@@ -203,3 +204,31 @@ def test_files_that_cannot_be_read(data_folder: Path, file: str, reason: str) ->
 
 def test_the_zoo_holds_no_other_broken_file(data_folder: Path) -> None:
     assert sum(not row["decoded"] for _, row in zoo(data_folder)) == 7
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 32), (32, 96)])
+def test_three_crops_lie_along_the_longer_side(tmp_path: Path, width: int, height: int) -> None:
+    """Thirds of grey 40, 120 and 200."""
+    picture = np.repeat(np.array([40, 120, 200], np.uint8), 32)[None].repeat(32, 0)
+    with av.open(str(tmp_path / "v.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "gray"
+        upright = np.ascontiguousarray(picture if width > height else picture.T)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(upright, format="gray")))
+        container.mux(stream.encode())
+    views = [View(place=place) for place in (0, 0.5, 1)]
+    for sampling in (Sampling(1, (32, 32)), Sampling(1, (24, 24), cover=(32, 32))):
+        clips = [read_clip(tmp_path / "v.mkv", sampling, view)[0] for view in views]
+        assert clips[0].shape == (*sampling.size, 3)
+        assert [clip.mean().round() for clip in clips] == [40, 120, 200]
+
+
+def test_views_take_other_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mkv", 20)
+
+    def views(sampling: Sampling, *starts: float) -> list[list[int]]:
+        clips = [read_clip(path, sampling, View(start)) for start in starts]
+        return [[round(value / 10) for value in clip.mean((1, 2, 3))] for clip in clips]
+
+    assert views(Sampling(2, (8, 8), stride=4), 0, 0.5, 1) == [[0, 4], [8, 12], [15, 19]]
+    assert views(Sampling(2, (8, 8)), 0.25, 0.75) == [[2, 12], [7, 17]]
