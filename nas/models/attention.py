@@ -56,8 +56,8 @@ def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: T
         (S, Lq, C).
     """
     q, k, v = (torch.unflatten(x, -1, (heads, -1)).transpose(1, 2) for x in (q_SLC, k_SLC, v_SLC))
-    if bias_GhLL is not None and len(bias_GhLL) > 1:
-        clips = len(q) // len(bias_GhLL)
+    if bias_GhLL is not None and bias_GhLL.shape[0] > 1:
+        clips = q.shape[0] // bias_GhLL.shape[0]  # `len` would fix the batch of an export
         bias_GhLL = bias_GhLL.expand(clips, *bias_GhLL.shape).flatten(0, 1)
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL).transpose(1, 2)
     if bias_GhLL is not None and torch.compiler.is_exporting():

@@ -6,6 +6,7 @@ permuted to (B, C, T, H, W) is a `channels_last_3d` tensor, so convolution copie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -59,7 +60,7 @@ def convolve(
         y = F.conv2d(x, weight.squeeze(4), bias, (stride[0], 1), (padding[0], 0), 1, groups)
         return torch.unflatten(y.permute(0, 2, 3, 1).contiguous(), 2, (h, w))
     x = x_BTHWC.permute(0, 4, 1, 2, 3)
-    if x.device.type != "cuda" and weight.numel() > LARGE_KERNEL * x.numel():
+    if x.device.type != "cuda" and not torch.compiler.is_exporting() and weight.numel() > LARGE_KERNEL * x.numel():
         # On CPU a channels-last convolution reorders its kernel on every call: on small maps half
         # of its time.
         x = x.contiguous()
@@ -116,7 +117,7 @@ class BatchNorm(nn.BatchNorm3d):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         x = x_BTHWC.permute(0, 4, 1, 2, 3)
-        if x_BTHWC.shape[:-1].numel() > 1:
+        if not self.training or math.prod(x_BTHWC.shape[:-1]) > 1:
             y = super().forward(x)
         else:
             y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

@@ -56,7 +56,7 @@ class AttentionPool(nn.Module):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         tokens = self.norm(x_BTHWC).flatten(1, 3)
-        query = self.query.expand(len(tokens), -1, -1)
+        query = self.query.expand(tokens.shape[0], -1, -1)
         logits: Tensor = self.classifier(self.dropout(attend(query, tokens, tokens, heads=1)[:, 0]))
         return logits
 

@@ -32,7 +32,7 @@ def check_operator(kind: type[LayerConfig]) -> None:
     On the maps of `example_parts`, and resized to single cells: a file keeps the config; the module
     gives the map that it should, contiguous; every parameter and the input get finite gradients;
     bfloat16 stays near float32; it is built on the meta device, comes to life from there by its
-    state, and goes through `torch.export`.
+    state, and goes through `torch.export` for any batch.
 
     Raises:
         AssertionError: One of these is not so; the message says which.
@@ -75,5 +75,10 @@ def _check_part(part: Part) -> None:
     with torch.no_grad():
         y = module(*inputs)
         assert torch.equal(again(*inputs), y), "from the meta device, its state does not bring all of it back"
-        exported = torch.export.export(module, inputs).module()
+        shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
+        exported = torch.export.export(module, inputs, dynamic_shapes=shapes).module()
         assert torch.allclose(exported(*inputs), y, atol=1e-5), "what torch.export makes of it differs"
+        given = tuple(x[[1, 0, 1]] for x in inputs)
+        assert torch.allclose(exported(*given), y[[1, 0, 1]], atol=1e-5), (
+            "what torch.export makes of it fixes the batch"
+        )

@@ -28,7 +28,7 @@ class ClassToken(nn.Module):
         frames, _, length = self.stored
         token = self.value if self.position is None else self.value + self.position
         x = x_BTHWC.reshape(-1, frames, 1, length - 1, x_BTHWC.shape[-1])
-        return torch.cat((token.expand(len(x), frames, -1, -1, -1), x), dim=3)
+        return torch.cat((token.expand(x.shape[0], frames, -1, -1, -1), x), dim=3)
 
 
 def tube_centres(tube: Tube, shape: Shape) -> Tensor:

@@ -106,9 +106,11 @@ def test_full_size_runs_on_the_meta_device(name: str) -> None:
 @every_structure
 @pytest.mark.usefixtures("fresh_compiler")
 def test_it_exports(architecture: Architecture) -> None:
-    clip = clips_of(architecture, 1, "meta")
-    exported = torch.export.export(build(architecture, device="meta").eval(), (clip,))
-    assert exported.module()(clip).shape == (1, 7)
+    """For any number of clips."""
+    clips, network = clips_of(architecture, 2, "meta"), build(architecture, device="meta").eval()
+    exported = torch.export.export(network, (clips,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    for count in (1, 2, 5):
+        assert exported(clips_of(architecture, count, "meta")).shape == (count, 7)
 
 
 @every_reduced

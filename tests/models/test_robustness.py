@@ -204,9 +204,24 @@ def test_it_compiles_with_inductor(case: Case) -> None:
 @every_case
 @pytest.mark.usefixtures("fresh_compiler")
 def test_it_exports(case: Case) -> None:
-    module = case.build().eval()
-    exported = torch.export.export(module, case.inputs()).module()
-    assert torch.allclose(exported(*case.inputs()), module(*case.inputs()), atol=1e-6)
+    """Of two clips, for any number of them: it gives the same of one, two and five.
+
+    In double precision, because other kernels may run in an export than in `convolve`.
+    """
+    module, inputs = case.build().eval().double(), tuple(x.double() for x in case.inputs())
+    clips = torch.export.Dim("batch")
+    exported = torch.export.export(module, inputs, dynamic_shapes=tuple({0: clips} for _ in inputs)).module()
+    for places in ([1], [0, 1], [1, 0, 0, 1, 1]):
+        given = tuple(x[places] for x in inputs)
+        assert torch.allclose(exported(*given), module(*given), atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("case", {type(case.config): case for case in reversed(CASES)}.values(), ids=str)
+def test_what_was_traced_with_one_clip_runs_on_two(case: Case) -> None:
+    module, inputs = case.build().eval(), case.inputs()
+    traced: Any = torch.jit.trace(module, tuple(x[:1] for x in inputs), check_trace=False)
+    assert torch.allclose(traced(*inputs), module(*inputs), atol=1e-5)
 
 
 class CountCopies(TorchDispatchMode):

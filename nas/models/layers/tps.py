@@ -169,7 +169,9 @@ class TPSBlock(Derived):
         x = permute_tokens(pad_to_windows(self.norm1(x_BTHWC), self.window), self.index, self.inverse)
         if self.shift == "channel":
             x = channel_shift(x, self.heads)
-        q, k, v = self.qkv(x).view(-1, math.prod(self.window), 3 * x.shape[-1]).chunk(3, dim=-1)
+        # Clips and windows are merged in a step of their own, or an export guards their product.
+        windows = self.qkv(x).flatten(1, 3).unflatten(1, (-1, math.prod(self.window)))
+        q, k, v = windows.flatten(0, 1).chunk(3, dim=-1)
         y = permute_tokens(attend(q, k, v, self.heads, self.bias()).view_as(x), self.inverse, self.index)
         x = x_BTHWC + self.proj(y[:, :t, :h, :w])
         out: Tensor = x + self.mlp(self.norm2(x))
