@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import nas
-from nas.cli import export, listing, profile, report, search, space
+from nas.cli import evaluate, export, listing, predict, profile, report, search, show, space
 from nas.cli.latency import latency
 from nas.errors import Interrupted, NasError
 
@@ -29,6 +29,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search_command,
     "space": space.space_command,
     "profile": profile.profile_command,
+    "evaluate": evaluate.evaluate_command,
+    "predict": predict.predict_command,
+    "show": show.show_command,
     "report": report.report_command,
     "export": export.export_command,
     "list": listing.list_command,

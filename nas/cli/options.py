@@ -72,6 +72,18 @@ def clip_shape(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def views(text: str) -> tuple[int, int]:
+    """Reads clips in time and crops in space, such as `3x3`.
+
+    Raises:
+        NasError: Not two whole numbers above zero.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text.lower())
+    if not match:
+        raise NasError(f"views {text!r} are none; allowed: clips x crops, such as 3x3")
+    return int(match[1]), int(match[2])
+
+
 def option_name(name: str) -> str:
     """A setting as the command line spells it: `--train-clips`, or `SPACE` for the argument."""
     return name.upper() if name == "space" else f"--{name.replace('_', '-')}"

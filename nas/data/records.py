@@ -38,6 +38,10 @@ class VideoSplit(Split):
 
     paths: list[Path]
 
+    def clip_name(self, index: int) -> str:
+        path = self.paths[index]
+        return f"{path.parent.name}/{path.name}"
+
     def clip(
         self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None
     ) -> npt.NDArray[np.uint8]:

@@ -36,6 +36,10 @@ class Split(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def clip_name(self, index: int) -> str:
+        """What a clip is called where people read of it."""
+        return f"clip {index}"
+
     @abstractmethod
     def clip(
         self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.error
@@ -30,6 +31,8 @@ _OPEN_OPTIONS = {
     "format_whitelist": "asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mjpeg,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,"
     "rm,vc1,wtv,yuv4mpegpipe,apng,aac,aiff,flac,mp3,wav",
 }
+
+_UNKNOWN_RATE = 25.0  # frames per second, where neither file nor decoder says
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,54 @@ def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> npt.
         indices = _indices(decoded, sampling, view.start)
         pictures, _ = _decode(path, set(indices), sampling, view.place)
     return np.stack([pictures[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """A video that is being read from its beginning to its end.
+
+    Attributes:
+        rate: Frames per second, as the file says.
+        frames: The second from which each is shown, counted as the file counts, and the frame,
+            uint8 (H, W, 3), RGB.
+    """
+
+    rate: float
+    frames: Iterator[tuple[float, npt.NDArray[np.uint8]]]
+
+
+@contextmanager
+def open_video(video: str | Path | BinaryIO, sampling: Sampling | None = None) -> Iterator[OpenVideo]:
+    """Opens a video whose frames are all read, one after the other.
+
+    Args:
+        video: a file, or a stream of one in a format that needs no going back, such as Matroska or
+            MPEG-TS.
+        sampling: how frames are resized and cropped, in the middle; None leaves them as they are,
+            turned upright.
+
+    Raises:
+        NasError: it cannot be read, holds no video, or no frame of it decodes.
+    """
+    with _open(video) as (container, stream):
+        rate = float(stream.average_rate or stream.guessed_rate or _UNKNOWN_RATE)
+        yield OpenVideo(rate, _timed(video, container, stream, sampling, rate))
+
+
+def _timed(
+    video: str | Path | BinaryIO, container: InputContainer, stream: VideoStream, sampling: Sampling | None, rate: float
+) -> Iterator[tuple[float, npt.NDArray[np.uint8]]]:
+    reformatter = VideoReformatter()
+    last = 0.0
+    for number, frame in enumerate(_frames(video, container, stream)):
+        last = max(last, number / rate if frame.time is None else frame.time)
+        try:
+            if sampling is None:
+                yield last, np.rot90(frame.to_ndarray(format="rgb24"), _quarter_turns(frame))
+            else:
+                yield last, _picture(frame, reformatter, sampling, MIDDLE.place)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise _unreadable(video, error) from error
 
 
 def _indices(count: int, sampling: Sampling, start: float) -> list[int]:
@@ -159,7 +210,7 @@ def _frame_count(path: str | Path) -> int:
         return sum(1 for _ in _frames(path, container, stream))
 
 
-def _frames(path: str | Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _frames(path: str | Path | BinaryIO, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Frames in the order shown, up to the first that is damaged beyond decoding; at least one."""
     decoded = False
     failure: av.error.FFmpegError | None = None
@@ -174,10 +225,11 @@ def _frames(path: str | Path, container: InputContainer, stream: VideoStream) ->
 
 
 @contextmanager
-def _open(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _open(path: str | Path | BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         # Without the prefix, what stands before a colon in the name would be a protocol.
-        container = av.open(f"file:{path}", options=_OPEN_OPTIONS)
+        source = f"file:{path}" if isinstance(path, str | Path) else path
+        container = av.open(source, "r", options=_OPEN_OPTIONS)
     except (av.error.FFmpegError, ValueError) as error:
         raise _unreadable(path, error) from error
     with container:
@@ -191,7 +243,10 @@ def _open(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def _unreadable(path: str | Path, error: Exception | None) -> NasError:
+def _unreadable(path: str | Path | BinaryIO, error: Exception | None) -> NasError:
+    if not isinstance(path, str | Path):
+        reason = getattr(error, "strerror", None) or (str(error) if error else "no frame of it decodes")
+        return NasError(f"Cannot read a video from {path.name!r}: {reason}; {ALLOWED}, in a format that streams")
     file = Path(path)
     if not file.exists():
         reason = "the file does not exist"

@@ -5,8 +5,8 @@ it ends.
 from __future__ import annotations
 
 import csv
-import io
 import math
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
-from nas.resources import append_line, whole_lines
 
 CONFIRMATIONS = "confirm.csv"
 
@@ -49,9 +48,17 @@ def append_confirmation(folder: Path, confirmation: Confirmation) -> None:
     """Writes down one further training, safely on the disk when this returns; what is cut off
     before is not read.
     """
-    row = io.StringIO()
-    csv.writer(row, lineterminator="").writerow(asdict(confirmation).values())
-    append_line(folder / CONFIRMATIONS, row.getvalue(), header=",".join(_COLUMNS))
+    path = folder / CONFIRMATIONS
+    whole = path.read_bytes() if path.exists() else b""
+    with path.open("r+" if whole else "w", newline="", encoding="utf-8") as file:
+        file.seek(whole.rfind(b"\n") + 1)
+        file.truncate()
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        if b"\n" not in whole:
+            writer.writeheader()
+        writer.writerow(asdict(confirmation))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_confirmations(folder: Path) -> pd.DataFrame:
@@ -61,7 +68,8 @@ def read_confirmations(folder: Path) -> pd.DataFrame:
         NasError: The file has other columns, or something that is no number.
     """
     path = folder / CONFIRMATIONS
-    header, *rows = whole_lines(path) or [",".join(_COLUMNS)]
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    header, *rows = lines or [",".join(_COLUMNS)]
     if header != ",".join(_COLUMNS):
         raise NasError(f"{str(path)!r} has columns {header!r}; allowed: {','.join(_COLUMNS)}")
     try:

@@ -1,6 +1,15 @@
 """Trained networks: the folder that one lives in, and what is done with it.
 
     folder      the folder: architecture, weights, classes, preprocessing, provenance
+    passes      from the pixels of one video to its class probabilities
+    scores      what probabilities say against labels (arrays in, figures out)
+    evaluation  a test on labelled clips, and the files that it writes
+    windows     a window that slides over a video (frames in, windows out)
+    prediction  what a network says of a video, or of windows of it
+    overlay     a video with its predictions in its frames
+    pictures    confusion, worst clips, timeline
+    attribution which frames and places moved a prediction
+    show        pictures of kernels and of attributions
 
 What trains a network step by step is `nas.training`; what searches for one is `nas.runs`; neither
 options nor printing of a command belong here.

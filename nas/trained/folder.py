@@ -9,11 +9,11 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -25,7 +25,11 @@ from nas.architecture import Architecture, load
 from nas.data.preprocessing import Preprocessing
 from nas.errors import NasError, brief, message_of
 from nas.models.network import Network, build
+from nas.profiler.measured.device import resolve_device
 from nas.weights.checkpoints import load_state
+
+if TYPE_CHECKING:
+    from nas.trained.prediction import Prediction
 
 SCHEMA = 1
 RECORD, ARCHITECTURE, WEIGHTS = "model.json", "architecture.yaml", "model.safetensors"
@@ -61,6 +65,7 @@ class Provenance:
         init: Name of the weights that training began with.
         epochs: Passes over the data until these weights.
         seed: Of the training.
+        split_seed: Of a random split of the data, so that it can be split again in the same way.
     """
 
     architecture: str | None = None
@@ -71,6 +76,7 @@ class Provenance:
     init: str | None = None
     epochs: float | None = None
     seed: int | None = None
+    split_seed: int = 0
 
 
 def package_versions() -> dict[str, str]:
@@ -94,6 +100,7 @@ class ModelRecord:
         figures: By name, such as `validation accuracy`.
         provenance: Where the network comes from.
         versions: Of the packages that wrote it.
+        clip_seconds: Median length of the videos that it was trained on; None where unknown.
         schema: Version of this form; a newer one is refused.
     """
 
@@ -102,6 +109,7 @@ class ModelRecord:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     provenance: Provenance = Provenance()
     versions: Mapping[str, str] = field(default_factory=package_versions)
+    clip_seconds: float | None = None
     schema: int = SCHEMA
 
 
@@ -152,6 +160,22 @@ class TrainedModel:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.network.parameters()).device
+
+    def predict(self, video: str | Path, views: tuple[int, int] = (1, 1)) -> Prediction:
+        """Predicts the class of a whole video; see `nas.trained.prediction.predict`."""
+        from nas.trained.prediction import predict
+
+        return predict(self, video, views)
+
+    def predict_windows(
+        self, video: str | Path | BinaryIO, length: float | None = None, step: float | None = None
+    ) -> Iterator[Prediction]:
+        """Predicts the class of windows that slide over a video; see
+        `nas.trained.prediction.predict_windows`.
+        """
+        from nas.trained.prediction import predict_windows
+
+        return predict_windows(self, video, length, step)
 
     def save(self, folder: str | Path) -> Path:
         """Writes the folder; see `save_model`."""
@@ -212,12 +236,12 @@ def _file(folder: Path, name: str) -> Path:
     return written if written.is_file() else folder / name
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
+def load_model(path: str | Path, device: str = "auto") -> TrainedModel:
     """Reads a trained network; nothing in its folder is executed.
 
     Args:
         path: A folder that `nas train` or `save_model` wrote.
-        device: Where the network is put.
+        device: Where the network is put: auto, cpu, cuda or cuda:0.
 
     Returns:
         The network in evaluation mode, with its classes and preprocessing.
@@ -237,12 +261,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
     architecture = load(_file(folder, ARCHITECTURE))
     network = build(architecture, device="cpu")
     _fill(network, load_state(_file(folder, WEIGHTS)), name)
-    model = TrainedModel(network, record, folder.resolve().name)
-    try:
-        model.network.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise NasError(f"device {str(device)!r} cannot be used ({message_of(error)}); allowed: cpu, cuda") from None
-    return model
+    return TrainedModel(network.to(resolve_device(device)), record, folder.resolve().name)
 
 
 def _read_record(path: Path) -> ModelRecord:

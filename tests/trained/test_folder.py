@@ -180,7 +180,7 @@ def test_torn_weights(tmp_path: Path) -> None:
 
 def test_unknown_device(tmp_path: Path) -> None:
     model().save(tmp_path)
-    with pytest.raises(NasError, match="device 'abacus' cannot be used"):
+    with pytest.raises(NasError, match="device 'abacus'"):
         load_model(tmp_path, device="abacus")
 
 

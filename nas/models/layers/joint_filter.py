@@ -132,6 +132,13 @@ class JointFilterConv(nn.Module):
         time = torch.einsum("oiab,at->oitb", self.coefficients, self.temporal_atoms)
         return torch.einsum("oitb,bhw->oithw", time, self.spatial_atoms)
 
+    def kernels(self) -> dict[str, Tensor]:
+        """What is drawn of it: its atoms."""
+        return {
+            "temporal atoms": self.temporal_atoms[:, None, :, None, None],
+            "spatial atoms": self.spatial_atoms[:, None, None],
+        }
+
     def fitted_state(self, name: str, value: Tensor) -> Tensor | None:
         """Swapped atoms, which are loaded with their size; see `nas.models.image_weights`."""
         return value if name in ATOMS and may_replace(value, getattr(self, name)) else None

@@ -32,6 +32,10 @@ class Conv3DStem(nn.Module):
             nn.Sequential(BatchNorm(width), nn.ReLU()) if config.norm == "batch" else nn.LayerNorm(width, eps=1e-5)
         )
 
+    def kernels(self) -> dict[str, Tensor]:
+        """What is drawn of it: its first convolution."""
+        return {"kernels": self.conv.weight}
+
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         y: Tensor = self.norm(self.time(self.conv(x_BTHWC.contiguous())))
         return y

@@ -42,6 +42,10 @@ class PatchEmbed(nn.Module):
         position = self.get_parameter(name)
         return with_shape(resize_positions(precise(value), position.shape), position)
 
+    def kernels(self) -> dict[str, Tensor]:
+        """What is drawn of it: the projection of a patch."""
+        return {"patches": self.proj.weight}
+
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         y: Tensor = self.proj(x_BTHWC.contiguous())
         for position in self.positions:

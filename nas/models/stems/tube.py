@@ -50,9 +50,12 @@ class InterpolatedTubes(nn.Module):
         self.tubes = tubes
         self.conv = tube_conv(in_channels, width, (8, 8, 8), (8, 8, 8))
 
+    def kernel(self, i: int) -> Tensor:
+        """The shared kernel at the size of a tube, (width, C, kt, kh, kw)."""
+        return F.interpolate(self.conv.weight, size=self.tubes[i].kernel, mode="trilinear", align_corners=False)
+
     def __getitem__(self, i: int) -> Callable[[Tensor], Tensor]:
-        tube = self.tubes[i]
-        kernel = F.interpolate(self.conv.weight, size=tube.kernel, mode="trilinear", align_corners=False)
+        tube, kernel = self.tubes[i], self.kernel(i)
         ot, oh, ow = tube.offset
         return lambda x: convolve(x[:, ot:, oh:, ow:], kernel, self.conv.bias, tube.stride, padding=(0, 0, 0)).flatten(
             1, 3
@@ -87,6 +90,14 @@ class TubeEmbed(Derived):
         if self.image_tubes:
             embeddings["image_embedding"] = tube_embedding([tubes[i] for i in self.image_tubes], image, self.width)
         return {**embeddings}
+
+    def kernels(self) -> dict[str, Tensor]:
+        """What is drawn of it: the kernel of every tube."""
+        if isinstance(self.tubes, InterpolatedTubes):
+            weights = [self.tubes.kernel(i) for i in range(len(self.config.tubes))]
+        else:
+            weights = [tube.get_parameter("conv.weight") for tube in self.tubes]
+        return {f"tube {i}": weight for i, weight in enumerate(weights)}
 
     def forward(self, x_BTHWC: Tensor, raw: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """The embedded tokens; with `raw` also the tokens alone, which gates take."""

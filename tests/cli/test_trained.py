@@ -1,0 +1,123 @@
+"""Commands on a trained network, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest import mock
+
+import av
+import pytest
+from PIL import Image
+
+from nas.cli.app import main
+from nas.cli.options import views
+from nas.errors import NasError
+
+
+def nas(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, standard output and errors of a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.object(sys, "argv", ["nas", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as ended:
+            return int(ended.code or 0), out.getvalue(), err.getvalue()
+    return 0, out.getvalue(), err.getvalue()
+
+
+def test_views() -> None:
+    assert views("3x10") == (3, 10)
+    for text in ("3", "0x1", "3x", "axb", "-1x3"):
+        with pytest.raises(NasError, match="allowed: clips x crops, such as 3x3"):
+            views(text)
+
+
+def test_evaluate(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
+    code, out, err = nas(
+        "evaluate", model_folder, "--data", clips_folder, "--views", "2x1", "--no-measure", "--out", tmp_path / "e"
+    )
+    assert (code, err) == (0, "")
+    assert "12 clips of val" in out and "2x1" in out
+    document = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+    assert document["results"][0]["top1"]["clips"] == 12
+
+
+def test_evaluate_refuses_in_one_sentence(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        ((tmp_path / "none", "--data", clips_folder), "is no folder"),
+        ((model_folder, "--data", clips_folder, "--split", "all"), "split 'all'"),
+        ((model_folder, "--data", clips_folder, "--views", "3"), "views '3' are none"),
+        ((model_folder, "--data", "motion"), "whose classes are not those of model"),
+    ):
+        code, _, err = nas("evaluate", *arguments, "--no-measure")
+        assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_predict_a_clip_and_a_folder(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
+    code, out, _ = nas("predict", model_folder, clips_folder / "test", "--csv", tmp_path / "p.csv", "--top", 1)
+    assert code == 0 and out.count("\n") == 3
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert [Path(row["video"]).parent.name for row in rows] == ["left", "right", "up"]
+    for row in rows:
+        shares = {name: float(row[f"p({name})"]) for name in ("left", "right", "up")}
+        assert max(shares, key=shares.__getitem__) == row["class"]
+        assert float(row["probability"]) == max(shares.values())
+        assert (row["start_s"], row["end_s"]) == ("", "")
+
+
+def test_predict_a_long_video(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
+    clip = clips_folder / "test" / "up" / "0.mp4"
+    code, out, _ = nas(
+        *("predict", model_folder, clip, "--window", "1s", "--csv", tmp_path / "p.csv"),
+        *("--timeline", tmp_path / "t.png", "--overlay", tmp_path / "o.mp4"),
+    )
+    assert code == 0 and "0.5 to 1.5 s" in out
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert [float(row["start_s"]) for row in rows] == [0, 0.5, 1]
+    assert Image.open(tmp_path / "t.png").size[0] > 1000
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 20
+
+
+def test_predictions_that_are_printed_as_csv(model_folder: Path, clips_folder: Path) -> None:
+    code, out, err = nas("predict", model_folder, clips_folder / "test" / "up" / "0.mp4", "--csv", "-")
+    assert code == 0 and len(list(csv.reader(io.StringIO(out)))) == 2
+    assert "0.mp4: " in err
+
+
+def test_predict_goes_on_after_a_broken_video(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    code, out, err = nas("predict", model_folder, tmp_path / "a.mp4", clips_folder / "test" / "up" / "0.mp4")
+    assert code == 2 and out.count("\n") == 1
+    assert "1 videos cannot be read" in err and "a.mp4" in err
+
+
+def test_predict_refuses_in_one_sentence(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
+    clip = clips_folder / "test" / "up" / "0.mp4"
+    for arguments, message in (
+        (("none.mp4",), "the file does not exist"),
+        ((tmp_path,), "holds no videos"),
+        ((clip, clip, "--overlay", tmp_path / "o.mp4"), "is of one video"),
+        (("-", "--timeline", tmp_path / "t.png"), "is of one video"),
+        ((clip, "--overlay", tmp_path / "none" / "o.mp4"), "cannot be written"),
+        ((clip, "--window", "1s", "--views", "3x3"), "views 3x3 are of whole videos"),
+        ((clip, "--window", "1"), "is not a time"),
+    ):
+        code, _, err = nas("predict", model_folder, *arguments)
+        assert code == 2 and message in err and err.count("\n") == 1, err
+
+
+def test_show(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
+    clip = clips_folder / "test" / "up" / "0.mp4"
+    code, out, _ = nas("show", model_folder, "--video", clip, "--class", "left", "--out", tmp_path)
+    assert code == 0
+    files = [Path(line) for line in out.split()]
+    assert {"kernels_stem.png", "moved_0.png"} <= {file.name for file in files}
+    assert all(file.is_file() for file in files)
+    code, _, err = nas("show", model_folder, "--video", clip, "--class", "wave")
+    assert code == 2 and "class 'wave' is not one to show; allowed" in err
