@@ -2,18 +2,26 @@
 
 The driver, which proposes and measures, is this machine either way: with GPUs it has one of the
 type that trials use.
+
+Who reaches a Ray can run code in it. So one that is started here listens on this machine alone,
+without a dashboard, and its processes ask each other for a token, which other users of the machine
+do not have. A cluster is joined with the token that its nodes share.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # its stub lacks them
+from ray.exceptions import RayError
 
 from nas.architecture.registry import ENVIRONMENT
 from nas.errors import NasError
@@ -30,6 +38,7 @@ _ENVIRONMENT = {
 # A socket's name has at most 107 bytes, of which Ray takes 64 for a session's own folder and file.
 _LONGEST = 43
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+_MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs a node has
 
 
@@ -98,44 +107,93 @@ def session() -> Iterator[None]:
     stays.
     """
     before = ray.is_initialized()
+    variables = {name: os.environ.get(name) for name in (_MODE, _TOKEN)}
     try:
         yield
     finally:
         if not before:
             ray.shutdown()
+            # The next session may join a cluster, which has another token.
+            _set(variables)
 
 
 def connect(address: str | None, cpus: int | None = None) -> None:
     """Joins the cluster of an address, or starts Ray here with so many CPUs; neither if Ray is
     there already.
 
+    Ray asks for a token unless `RAY_AUTH_MODE` is `disabled` in the environment.
+
     Raises:
-        NasError: There is no cluster to join.
+        NasError: There is no cluster to join, or no token for it.
     """
     if ray.is_initialized():
         return
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is None:
-        ray.init(
-            "local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=session_folder(),
-        )
+        with _loopback():
+            _require_token(secrets.token_hex(32))
+            ray.init(
+                "local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=session_folder(),
+            )
         return
     # The driver keeps the journal, so it runs here and not, as with Ray's client, on the head of
     # the cluster.
-    allowed = "auto, or HOST:PORT of a running Ray cluster that this machine is a node of"
+    allowed = (
+        "auto, or HOST:PORT of a running Ray cluster that this machine is a node of, with its token in "
+        f"~/.ray/auth_token, {_TOKEN_FILE} or {_TOKEN}, or with {_MODE}=disabled where it has none"
+    )
     if address == "local" or "://" in address:
         raise NasError(f"address {address!r} is not allowed; allowed: {allowed}")
     try:
+        _require_token()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_operators())
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        reason = str(error).split("\n")[0].rstrip(". ")
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, RayError) as error:
+        reason = str(getattr(error, "message", error)).split("\n")[0].rstrip(". ")
         raise NasError(f"address {address!r} cannot be joined ({reason}); allowed: {allowed}") from None
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Has a Ray that is started within listen on 127.0.0.1 alone, as it does of itself on macOS;
+    `ray.init` has no argument for it, as it takes that address for the one on the network.
+    """
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _require_token(new: str | None = None) -> None:
+    """Has the next Ray of this process ask for a token, unless the user has turned that off.
+
+    Args:
+        new: The token where the environment names none; None for the one that Ray finds.
+    """
+    if os.environ.get(_MODE, "token") != "token":
+        return
+    if new is not None and _TOKEN_FILE not in os.environ:
+        os.environ.setdefault(_TOKEN, new)
+    _set({_MODE: "token"})
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    """Sets variables of the environment, and has Ray, which read them when it was imported, read
+    them again.
+    """
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def session_folder() -> str | None:

@@ -1,5 +1,6 @@
 """A whole search, small, on real processes."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import ray
 import yaml
+from ray._private.authentication.authentication_utils import AuthenticationMode, get_authentication_mode
 
 import nas
 from nas.runs import measuring, plan
@@ -53,6 +56,17 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
         latency_ms=latency, peak_memory_bytes=1000, flags=[], to_dict=lambda: {"latency_ms": {"median": 3.0}}
     )
     monkeypatch.setattr(measuring, "_measured", lambda *_: measurement)
+
+
+def test_ray_listens_on_this_machine_alone_and_asks_for_a_token(one_ray: None) -> None:
+    """What listens on every address of the machine takes connections to 127.0.0.2 too."""
+    node = ray.nodes()[0]
+    ports = [node["NodeManagerPort"], node["ObjectManagerPort"], ray.get_runtime_context().gcs_address.split(":")[1]]
+    for port in map(int, ports):
+        socket.create_connection(("127.0.0.1", port), 5).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), 5)
+    assert get_authentication_mode() == AuthenticationMode.TOKEN
 
 
 def test_a_search_ends_with_a_front_that_builds(tmp_path: Path) -> None:

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 import yaml
+from ray._private import ray_constants, services
 from ray.cluster_utils import Cluster
 from ray.util.accelerators import accelerators
 
 import nas
 from nas.limits.budget import GPU_TYPES, Budget
-from nas.trials.cluster import Node, cpus_per_trial, is_of_type, resources, session_folder, slots
+from nas.trials import cluster as cluster_module
+from nas.trials.cluster import (
+    Node,
+    connect,
+    cpus_per_trial,
+    is_of_type,
+    joined_nodes,
+    resources,
+    session,
+    session_folder,
+    slots,
+)
 from nas.trials.tuning import checked_storage
 
+VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 CPU = Node(cpus=4, gpus=0, memory_bytes=8e9)
 H100 = Node(cpus=16, gpus=8, memory_bytes=1e12, gpu_type="H100")
 SPACE = {
@@ -127,7 +143,53 @@ def test_a_cluster_that_is_not_there_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_search_trains_on_both_nodes_of_a_cluster(tmp_path: Path) -> None:
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The token that the nodes of a cluster share."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+    cluster_module._set({})
+    yield
+    monkeypatch.undo()
+    cluster_module._set({})
+
+
+def test_ray_is_started_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, Any]] = []
+
+    def init(address: str, **options: Any) -> None:
+        at = services.get_node_ip_address()
+        started.append({"address": address, "at": at, **options, **{k: os.environ.get(k) for k in VARIABLES}})
+
+    monkeypatch.setattr(ray, "init", init)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with session():
+        connect(None, 1)
+    assert all(name not in os.environ for name in VARIABLES)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/of/the/user")
+    connect(None, 1)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    connect(None, 1)
+    own, of_user, without = started
+    assert (own["address"], own["at"], own["include_dashboard"]) == ("local", "127.0.0.1", False)
+    assert own["RAY_AUTH_MODE"] == "token" and len(own["RAY_AUTH_TOKEN"]) == 64
+    assert (of_user["RAY_AUTH_MODE"], of_user["RAY_AUTH_TOKEN"]) == ("token", None)
+    assert (without["RAY_AUTH_MODE"], without["RAY_AUTH_TOKEN"]) == ("disabled", None)
+    assert ray_constants.ENABLE_RAY_CLUSTER  # as it was
+
+
+def test_a_cluster_is_not_joined_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(
+        nas.NasError, match=r"joined \(Token authentication is enabled but no .*; allowed: .* its token in"
+    ):
+        joined_nodes("127.0.0.1:6379")
+
+
+def test_a_search_trains_on_both_nodes_of_a_cluster(tmp_path: Path, token: None) -> None:
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
