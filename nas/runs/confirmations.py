@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nas.errors import NasError
+from nas.errors import NasError, brief
 
 CONFIRMATIONS = "confirm.csv"
 
@@ -68,10 +68,13 @@ def read_confirmations(folder: Path) -> pd.DataFrame:
         NasError: The file has other columns, or something that is no number.
     """
     path = folder / CONFIRMATIONS
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    except UnicodeDecodeError as error:
+        raise NasError(f"{str(path)!r} is not text ({error.reason}); allowed: CSV in UTF-8") from None
     header, *rows = lines or [",".join(_COLUMNS)]
     if header != ",".join(_COLUMNS):
-        raise NasError(f"{str(path)!r} has columns {header!r}; allowed: {','.join(_COLUMNS)}")
+        raise NasError(f"{str(path)!r} has columns {brief(header)}; allowed: {','.join(_COLUMNS)}")
     try:
         values = [[float(cell) if cell else math.nan for cell in row.split(",")] for row in rows]
         table = pd.DataFrame(np.reshape(values, (len(rows), len(_COLUMNS))), columns=list(_COLUMNS))

@@ -14,7 +14,7 @@ import pandas as pd
 from rich.progress import track
 
 from nas.architecture import Architecture
-from nas.errors import NasError
+from nas.errors import NasError, one_line
 from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.measured.measure import Measurement, measure
 from nas.profiler.tables.growth import grow
@@ -97,10 +97,18 @@ def _measured(plan: Plan, architecture: Architecture) -> Measurement:
 def measured_latencies(folder: Path) -> dict[int, float]:
     """The milliseconds that the networks of a run took when they were last measured, by number;
     none before.
+
+    Raises:
+        NasError: The file holds something else.
     """
     path = folder / MEASUREMENTS
-    taken = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {int(i): float(measurement["latency_ms"]["median"]) for i, measurement in taken.items()}
+    try:
+        taken = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return {int(i): float(measurement["latency_ms"]["median"]) for i, measurement in taken.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise NasError(
+            f"{str(path)!r} holds no measurements ({one_line(error)}); allowed: the {MEASUREMENTS} of `nas search`"
+        ) from None
 
 
 def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predictor | None) -> None:

@@ -28,6 +28,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.architecture import Architecture, ArchitectureError
+from nas.errors import NasError, one_line
 from nas.limits.gate import Gate
 from nas.profiler.computed.cost import Cost, cost
 from nas.trials.results import Assignment, Report, TrialResult
@@ -68,6 +69,9 @@ class Proposer:
         sampler: A name in `nas.trials.samplers`.
         lag: How many candidates may be in training when the next is proposed, at least 1; None for
             any number.
+
+    Raises:
+        NasError: The journal that is there cannot be read.
     """
 
     def __init__(self, gate: Gate, folder: Path, *, seed: int, sampler: str = "pareto", lag: int | None = 1) -> None:
@@ -77,7 +81,7 @@ class Proposer:
         path = str(folder / STUDY)
         _cut_to_whole_lines(folder / STUDY)
         lock = JournalFileOpenLock(path, grace_period=GRACE)
-        with _quiet_optuna():
+        with _quiet_optuna(), _naming_journal(path):
             self.study = optuna.create_study(
                 study_name="nas",
                 storage=JournalStorage(JournalFileBackend(path, lock_obj=lock)),
@@ -94,7 +98,8 @@ class Proposer:
         self._unfinished: list[int] = []
         self._fruitful = 0  # proposals before the last that was new and inside the budget
         self._undecided: FrozenTrial | None = None
-        self._restore()
+        with _naming_journal(path):
+            self._restore()
 
     def _restore(self) -> None:
         """Takes up what the journal knows."""
@@ -251,6 +256,21 @@ def _cut_to_whole_lines(path: Path) -> None:
     whole = written.rfind(b"\n") + 1
     if whole < len(written):
         os.truncate(path, whole)
+
+
+@contextmanager
+def _naming_journal(path: str) -> Iterator[None]:
+    """Turns what a journal raises that another program wrote, or that was changed, into a
+    NasError.
+    """
+    try:
+        yield
+    except NasError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise NasError(
+            f"journal {path!r} cannot be read ({one_line(error)}); allowed: the {STUDY} of `nas search`, as it wrote it"
+        ) from None
 
 
 @contextmanager
