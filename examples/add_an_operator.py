@@ -56,4 +56,6 @@ def main(folder: Path, **settings: Any) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: add_an_operator.py FOLDER, which is made and holds the space, the run and the network")
     main(Path(sys.argv[1]), trials=4, train_clips=48, val_clips=24)

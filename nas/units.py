@@ -1,13 +1,18 @@
-"""Figures as tables print them: with SI prefixes, so that the work of a small module has digits
-too.
+"""Figures as tables print them, with SI prefixes, so that the work of a small module has digits
+too; and times as people write them.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Self
 
+from nas.errors import NasError, brief
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST = 1000 * 86400  # seconds that anything may be told to take
 _PREFIXES = (("G", 9), ("M", 6), ("k", 3), ("", 0))
 MISSING = "\N{EN DASH}"
 _DIGITS = 4  # after the point, in a column with a prefix
@@ -31,6 +36,23 @@ def number(value: float, digits: int = 3) -> str:
         return MISSING
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
+
+
+def seconds(text: str) -> float:
+    """Reads a time such as `90s`, `30m`, `1.5h` or `1h30m`.
+
+    Raises:
+        NasError: No number with a unit, not above zero, or longer than a thousand days.
+    """
+    plain = "".join(text.lower().split())
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([smhd])", plain)
+    total = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if not 0 < total <= LONGEST or "".join(number + unit for number, unit in parts) != plain:
+        raise NasError(
+            f"time {brief(text)} is not a time; allowed: numbers with s, m, h or d, such as 90s, 30m or 1h30m, up to "
+            "1000d"
+        )
+    return total
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,7 +6,7 @@ find them, the document and its edits. Nothing here builds, prices or searches a
 
 from __future__ import annotations
 
-from nas.architecture.document import Architecture, Input, Part, Stage, check_layer, load, read_yaml
+from nas.architecture.document import Architecture, Input, Part, Stage, check_layer, load
 from nas.architecture.downsamples import (
     DOWNSAMPLES,
     ConvDownsample,
@@ -80,6 +80,5 @@ __all__ = [
     "TubeStem",
     "check_layer",
     "load",
-    "read_yaml",
     "register_operator",
 ]

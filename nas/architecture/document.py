@@ -25,7 +25,8 @@ from nas.architecture.layers import LAYERS, Layer, LayerConfig
 from nas.architecture.messages import ArchitectureError, as_sentence
 from nas.architecture.shape import UNIT_STRIDE, Shape
 from nas.architecture.stems import Stem
-from nas.errors import NasError, message_of
+from nas.documents import read_yaml
+from nas.errors import NasError, brief
 from nas.resources import find_resource
 
 
@@ -252,23 +253,19 @@ class Architecture(Config):
         return counts
 
     def save(self, path: str | Path) -> None:
-        """Writes the architecture as YAML."""
-        Path(path).write_text(yaml.safe_dump(self.document(), sort_keys=False, default_flow_style=None, width=120))
+        """Writes the architecture as YAML.
 
-
-def read_yaml(what: str, path: Path) -> Any:
-    """Returns the document in a YAML file.
-
-    Raises:
-        NasError: The file cannot be read, or is not YAML, with the line where reading stopped.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NasError(f"{what} {str(path)!r} cannot be read ({error.strerror}); allowed: a readable file") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: text, dates and numbers that are none
-        reason = message_of(error)
-        raise NasError(f"{what} {str(path)!r} is not YAML ({reason}); allowed: a YAML document") from None
+        Raises:
+            NasError: The file cannot be written.
+        """
+        text = yaml.safe_dump(self.document(), sort_keys=False, default_flow_style=None, width=120)
+        try:
+            Path(path).write_text(text, encoding="utf-8")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise NasError(
+                f"architecture {brief(str(path))} cannot be written ({reason}); allowed: a file in an existing folder"
+            ) from error
 
 
 def load(name: str | Path) -> Architecture:

@@ -12,9 +12,10 @@ from nas.architecture.messages import ArchitectureError
 from nas.architecture.shape import Shape
 from nas.errors import brief
 
+LARGEST = 1_000_000  # of a size in a file: products of a few still are numbers that torch can hold
 # A text, a truth value or a fraction is no number of frames, in a file and in a call.
-PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST, strict=True)]
 
 
 def _odd(value: int) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.markup import escape
 import nas
 from nas.cli import evaluate, export, listing, predict, profile, report, search, show, space
 from nas.cli.latency import latency
-from nas.errors import Interrupted, NasError
+from nas.errors import Interrupted, NasError, message_of
 
 app = typer.Typer(
     help="Architecture search for video networks, with costs that are measured.",
@@ -59,10 +59,39 @@ def _options(
 def main() -> None:
     """Entry point of the `nas` command."""
     try:
-        app()
+        # Typer's own way to end would print a box around its message.
+        sys.exit(app(standalone_mode=False) or 0)
     except NasError as error:
-        message = f"[bold red]error:[/] {escape(str(error))}"
-        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+        _print_error(str(error))
         sys.exit(130 if isinstance(error, Interrupted) else 2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:  # of a file that no command looked at before
+        what = repr(error.filename) if error.filename else "a file"
+        _print_error(f"{what} cannot be read or written ({error.strerror}); allowed: files with rights and room")
+        sys.exit(2)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _print_usage_error(error)
+        sys.exit(2)
+
+
+def _print_error(message: str) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def _print_usage_error(error: Any) -> None:
+    """Prints in one line what Typer refuses: an option that there is not, or a value of another
+    type; a command alone prints its help.
+    """
+    message, context = message_of(ValueError(error.format_message())), getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        path = context.command_path if context else "nas"
+        _print_error(f"{message.rstrip('.')}; allowed: what {path} --help lists")
+
+
+if __name__ == "__main__":
+    main()

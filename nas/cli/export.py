@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas.errors import NasError
+from nas.errors import NasError, brief
 
 
 def export_command(
@@ -19,11 +20,12 @@ def export_command(
 
     Example: `nas export runs/hybrid-motion-1 --pick knee --out best.yaml`
     """
+    if os.path.isdir(out) or not os.path.isdir(out.parent):
+        found = "a folder" if os.path.isdir(out) else "in a folder that does not exist"
+        raise NasError(f"out {brief(str(out))} is {found}; allowed: a file in an existing folder")
     from nas.runs.folder import Run
 
     searched = Run(run)
     architecture = searched.pick(pick)
-    if not out.parent.is_dir():
-        raise NasError(f"out {str(out)!r} is in a folder that does not exist; allowed: a file in an existing folder")
     architecture.save(out)
     typer.echo(f"trial {searched.pick_trial(pick)} of {run} is in {out}")

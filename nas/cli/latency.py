@@ -26,10 +26,10 @@ from nas.cli.options import (
     Threads,
     Train,
     batch_sizes,
-    seconds,
 )
 from nas.errors import Interrupted, NasError
 from nas.space import SearchSpace
+from nas.units import seconds
 
 if TYPE_CHECKING:
     from nas.profiler.measured.device import Conditions

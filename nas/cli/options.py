@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.runs.settings import DataSettings
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 # Of every command that reads data.
 AllowOutside = Annotated[
@@ -42,22 +40,9 @@ def batch_sizes(texts: Sequence[str] | None) -> list[int]:
     """
     numbers = [number.strip() for text in texts or () for number in text.split(",")]
     for number in numbers:
-        if not (number.isascii() and number.isdigit() and int(number)):
-            raise NasError(f"batch {number!r} is not allowed; allowed: whole numbers from 1, separated by commas")
+        if not re.fullmatch("0*[1-9][0-9]{0,6}", number):
+            raise NasError(f"batch {brief(number)} is not allowed; allowed: whole numbers from 1, separated by commas")
     return [int(number) for number in numbers]
-
-
-def seconds(text: str) -> float:
-    """Reads a time such as `90s`, `30m`, `1.5h` or `1h30m`.
-
-    Raises:
-        NasError: No number with a unit, or not above zero.
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.lower())
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if total <= 0 or "".join(number + unit for number, unit in parts) != text.lower():
-        raise NasError(f"time {text!r} is not a time; allowed: numbers with s, m, h or d, such as 90s, 30m or 1h30m")
-    return total
 
 
 def clip_shape(text: str) -> tuple[int, int]:
@@ -66,9 +51,9 @@ def clip_shape(text: str) -> tuple[int, int]:
     Raises:
         NasError: Not two whole numbers above zero.
     """
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
+    match = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text.lower())
     if not match:
-        raise NasError(f"proxy {text!r} is no clip shape; allowed: frames x size, such as 8x32")
+        raise NasError(f"proxy {brief(text)} is no clip shape; allowed: frames x size, such as 8x32")
     return int(match[1]), int(match[2])
 
 

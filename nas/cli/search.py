@@ -11,10 +11,11 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 import typer
 from rich.console import Console
 
-from nas.cli.options import clip_shape, option_name, refuse_two_regions, seconds
+from nas.cli.options import clip_shape, option_name, refuse_two_regions
 from nas.cli.space import SAMPLES, survey_table
 from nas.errors import NasError
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
+from nas.units import seconds
 
 
 class TextOption(NamedTuple):

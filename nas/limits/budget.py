@@ -1,5 +1,5 @@
 """Budgets: hard limits such as `100gflops`, `80..100gflops`, `30ms`, `4gb` or `30mparams`,
-comma-separated.
+comma-separated. Spaces and capitals make no difference, and multiply-adds may be called `gmacs`.
 
 A limit may name the type of GPU that it is for, as Ray names them, such as `30ms@H100`: trials run
 on those only. `nas.limits.metrics` has the units, and what each of them limits.
@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas.errors import NasError
-from nas.limits.metrics import budget_units, computed_figures
+from nas.errors import NasError, brief
+from nas.limits.metrics import METRICS, budget_units, computed_figures
 
 if TYPE_CHECKING:
     from nas.profiler.computed.cost import Cost
@@ -41,10 +41,19 @@ GPU_TYPES = (
     "T4",
     "V100",
 )
-_NUMBER = r"\d+(?:\.\d+)?"
+# The end of a range may touch its dots: `.5..1gflops`.
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _LIMIT = re.compile(
-    rf"(?:(?P<low>{_NUMBER})\.\.)?(?P<high>{_NUMBER})(?P<unit>[a-z]+(?:-[a-z]+)?)(?:@(?P<gpu>.+))?", re.IGNORECASE
+    rf"(?:(?P<low>{_NUMBER})\s*\.\.\s*)?(?P<high>{_NUMBER})\s*"
+    r"(?P<unit>[a-z]+(?:-[a-z]+)?|m params)\s*(?:@\s*(?P<gpu>.+))?",
+    re.IGNORECASE,
 )
+# What people write for a unit of the table, in lower case.
+_SPELLINGS = {
+    **{f"{prefix}{word}": f"{prefix}flops" for prefix in "gm" for word in ("mac", "macs", "flop")},
+    **dict.fromkeys(("mparam", "m params", "mparameters"), "mparams"),
+}
+_MOST = 1e30  # of any unit: what is larger is no limit
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Limit:
     """One limit on one metric, both ends included.
 
     Attributes:
-        text: As it was written, such as `80..100gflops`.
+        text: In the table's own words, such as `80..100gflops`.
         metric: Name of the metric in `nas.limits.metrics`.
         low, high: The ends, in the unit in which the metric is stored.
         gpu_type: The type of GPU that it is for, as Ray names it, or None for any.
@@ -84,12 +93,23 @@ class Budget:
         """Reads a budget.
 
         Raises:
-            NasError: A part is no number with a known unit, a range is empty, or a limit is zero.
+            NasError: A part is no number with a known unit, a range is empty, a limit is zero, or
+                two parts limit the same.
         """
         limits = tuple(_parse_limit(part.strip()) for part in text.split(","))
+        first: dict[str, Limit] = {}
+        for limit in limits:
+            other = first.setdefault(limit.metric, limit)
+            if other is not limit:
+                raise NasError(
+                    f"budget {brief(text)} limits {METRICS[limit.metric].title} twice, by {other.text} and "
+                    f"{limit.text}; allowed: one limit of each, such as 80..100gflops for a range"
+                )
         types = sorted({limit.gpu_type for limit in limits if limit.gpu_type})
         if len(types) > 1:
-            raise NasError(f"budget {text!r} names the GPU types {' and '.join(types)}; allowed: one for all limits")
+            raise NasError(
+                f"budget {brief(text)} names the GPU types {' and '.join(types)}; allowed: one for all limits"
+            )
         return cls(limits)
 
     def __str__(self) -> str:
@@ -117,18 +137,25 @@ def _parse_limit(text: str) -> Limit:
     units = budget_units()
     allowed = f"a number or range with a unit of {', '.join(units)}, such as 100gflops, 80..100gflops, 30ms or 4gb"
     match = _LIMIT.fullmatch(text)
-    if not match or match["unit"].lower() not in units:
+    written = match["unit"].lower() if match else ""
+    unit = _SPELLINGS.get(written, written)
+    if not match or unit not in units:
         problem = "has no unit" if re.fullmatch(_NUMBER, text) else "is not a limit"
-        raise NasError(f"budget {text!r} {problem}; allowed: {allowed}")
-    metric, scale = units[match["unit"].lower()]
+        raise NasError(f"budget {brief(text)} {problem}; allowed: {allowed}")
+    metric, scale = units[unit]
     low, high = float(match["low"] or 0) * scale, float(match["high"]) * scale
     if high <= 0 or low > high:
-        raise NasError(f"budget {text!r} is an empty range; allowed: {allowed}")
-    return Limit(text, metric.name, low, high, _gpu_type(match["gpu"], text) if match["gpu"] else None)
+        raise NasError(f"budget {brief(text)} is an empty range; allowed: {allowed}")
+    if high > _MOST:
+        raise NasError(f"budget {brief(text)} is no limit of anything; allowed: {allowed}")
+    gpu = _gpu_type(match["gpu"].strip(), text) if match["gpu"] else None
+    # A number that begins with its point gets a zero before it.
+    ends = (end if end[0] != "." else f"0{end}" for end in (match["low"], match["high"]) if end)
+    return Limit(f"{'..'.join(ends)}{unit}{f'@{gpu}' if gpu else ''}", metric.name, low, high, gpu)
 
 
 def _gpu_type(name: str, text: str) -> str:
     found = [known for known in GPU_TYPES if known.lower() == name.lower()]
     if not found:
-        raise NasError(f"budget {text!r} names an unknown GPU type; allowed after @: {', '.join(GPU_TYPES)}")
+        raise NasError(f"budget {brief(text)} names an unknown GPU type; allowed after @: {', '.join(GPU_TYPES)}")
     return found[0]

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from nas.documents import read_json
 from nas.errors import NasError, brief
 from nas.resources import replacing
 from nas.runs.settings import Settings
@@ -168,10 +169,7 @@ def read_record(folder: Path) -> RunRecord:
     path = folder / RECORD
     if not path.is_file():
         raise NasError(f"{str(folder)!r} is not a run: it has no run.json; allowed: a folder of `nas search`")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NasError(f"{str(path)!r} is not JSON ({error}); allowed: the run.json of `nas search`") from None
+    document = read_json("record", path)
     if not isinstance(document, dict):
         raise NasError(f"{str(path)!r} holds a {type(document).__name__}; allowed: an object of settings")
     try:

@@ -18,7 +18,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from nas.architecture.edits import DEFAULT_EDITS
 from nas.errors import NasError, brief
+from nas.units import LONGEST, seconds
 
+MOST = 1_000_000  # of anything that is counted
+LARGEST_SEED = 2**32 - 1  # that numpy, torch and Optuna all take
 DEFAULT_SECONDS = 390.0  # of training, when neither trials nor time are given
 CONTROL_SHARE = 0.25  # of the trainings, or of the time, unless a control names its share
 # What may be changed when a run is resumed; all else stays as the run was started.
@@ -34,12 +37,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 PathText = Annotated[str, BeforeValidator(_text)]  # a path object is taken too
 
 
-def _positive(default: float | None, description: str) -> Any:
-    return Field(default=default, gt=0, allow_inf_nan=False, description=description)
+def _seconds(default: float | None, description: str) -> Any:
+    return Field(default=default, gt=0, le=LONGEST, allow_inf_nan=False, description=description)
 
 
-def _count(default: int | None, description: str, least: int = 1) -> Any:
-    return Field(default=default, ge=least, description=description)
+def _count(default: int | None, description: str, least: int = 1, most: int = MOST) -> Any:
+    return Field(default=default, ge=least, le=most, description=description)
 
 
 class _Group(BaseModel):
@@ -100,7 +103,7 @@ class ProxySettings(_Group):
         "Epochs of a proxy that is never stopped; by default 3 to 30, the fewer the costlier the space: as many as "
         "train its median candidate for 300 giga multiply-adds (15000 on a GPU).",
     )
-    rung_seconds: float | None = _positive(
+    rung_seconds: float | None = _seconds(
         None, "Judge proxies after so many seconds of training and every doubling; by default after epochs."
     )
     proxy_frames: int | None = _count(None, "Frames of a proxy's clips; by default at most 8.")
@@ -116,12 +119,12 @@ class EffortSettings(_Group):
     title: ClassVar[str] = "Effort"
 
     trials: int | None = _count(None, "Networks to train; with `time` too, the search ends at whichever comes first.")
-    time: float | None = _positive(
+    time: float | None = _seconds(
         None,
         "Seconds to train, confirmation and control included; without `trials` and `time` 390, with `trials` alone no "
         "limit.",
     )
-    measure_seconds: float = _positive(5.0, "Time to measure each network of the front.")
+    measure_seconds: float = _seconds(5.0, "Time to measure each network of the front.")
     confirm_seeds: int = _count(
         2,
         "Train the front again with so many further seeds. A quarter of `time` is kept for it; what does not "
@@ -140,7 +143,7 @@ class ProposalSettings(_Group):
 
     title: ClassVar[str] = "Proposals"
 
-    seed: int = _count(0, "Of proposals, data and training.", least=0)
+    seed: int = _count(0, "Of proposals, data and training.", least=0, most=LARGEST_SEED)
     sampler: str = Field(default="pareto", description="pareto, which knows cost, or tpe, nsga2, gp, random.")
     reproducible: bool = Field(
         default=False,
@@ -228,6 +231,12 @@ class Settings(PlacementSettings, ProposalSettings, EffortSettings, ProxySetting
         if not isinstance(given, dict) or given.get("trials") is not None or given.get("time") is not None:
             return given
         return {**given, "time": DEFAULT_SECONDS}
+
+    @field_validator("time", "rung_seconds", "measure_seconds", mode="before")
+    @classmethod
+    def _time(cls, value: Any) -> Any:
+        """Times may be written as on the command line."""
+        return seconds(value) if isinstance(value, str) else value
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -345,10 +354,9 @@ def _allowed(name: str) -> str:
     field = Settings.model_fields[name]
     words = str(field.annotation)
     least = next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), None)
+    most = next((f", up to {limit.le:,}" for limit in field.metadata if hasattr(limit, "le")), "")
     if "float" in words:
-        return "numbers above 0"
+        return f"numbers above 0{most}, or a time such as 30m"
     if "int" in words:
-        return (
-            "whole numbers above 0" if least == 1 else f"whole numbers from {least}" if least == 0 else "whole numbers"
-        )
+        return {1: "whole numbers above 0", 0: "whole numbers from 0"}.get(least, "whole numbers") + most
     return "True or False" if "bool" in words else "text"

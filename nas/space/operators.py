@@ -25,7 +25,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from nas.architecture import LAYERS, read_yaml
+from nas.architecture import LAYERS
+from nas.documents import read_yaml
 from nas.errors import brief
 from nas.resources import find_resource
 from nas.space.holes import error, join

@@ -32,7 +32,8 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from nas.architecture import Architecture, ArchitectureError, read_yaml
+from nas.architecture import Architecture, ArchitectureError
+from nas.documents import read_yaml
 from nas.resources import find_resource
 from nas.space.compile import compile_document
 from nas.space.holes import Hole, Label, Params, SpaceError, error, listed

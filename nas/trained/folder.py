@@ -23,6 +23,7 @@ from torch import Tensor
 
 from nas.architecture import Architecture, load
 from nas.data.preprocessing import Preprocessing
+from nas.documents import read_json
 from nas.errors import NasError, brief, message_of
 from nas.models.network import Network, build
 from nas.profiler.measured.device import resolve_device
@@ -266,10 +267,7 @@ def load_model(path: str | Path, device: str = "auto") -> TrainedModel:
 
 def _read_record(path: Path) -> ModelRecord:
     where = f"model file {str(path)!r}"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise NasError(f"{where} cannot be read as JSON ({message_of(error)}); {_ALLOWED}") from None
+    data = read_json("model file", path)
     schema = data.get("schema") if isinstance(data, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise NasError(f"{where} has the schema {schema}, of a newer nas; allowed: up to {SCHEMA}, or that nas")

@@ -17,9 +17,10 @@ from typer.models import CommandInfo
 
 import nas as nas_package
 from nas.cli.app import app, main
-from nas.cli.options import clip_shape, seconds
+from nas.cli.options import clip_shape
 from nas.errors import Interrupted, NasError
 from nas.runs.settings import Settings
+from nas.units import seconds
 
 
 def commands(instance: Typer, *words: str) -> dict[tuple[str, ...], CommandInfo]:
@@ -121,6 +122,15 @@ def test_help_of_search_says_when_it_ends() -> None:
             "space 'tiny' stands beside --around vov3d_l; allowed: one of them",
         ),
         (["search", "--edits", "3"], "edits 3 are of no network; allowed: --edits beside --around"),
+        (["search", "--trials", "1.5"], "Invalid value for '--trials': "),
+        (["search", "--budgt", "1ms"], "No such option: --budgt"),
+        (["serch"], "No such command 'serch'"),
+        (["export", "runs/a", "--out", "."], "out '.' is a folder; allowed: a file in an existing folder"),
+        (
+            ["search", "--seed", str(2**64)],
+            f"seed {2**64} is not allowed; allowed: whole numbers from 0, up to 4,294,967",
+        ),
+        (["search", "--budget", "1ms,2ms"], "budget '1ms,2ms' limits latency twice"),
         (["search", "--gpus-per-trial", "much"], "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or"),
         (["search", "--around", "tiny"], "or the search space in nas search tiny and nas latency grow tiny"),
     ],
@@ -175,10 +185,24 @@ def test_interrupted_commands_exit_with_130(
 
 
 def test_bad_input_of_a_process_of_its_own() -> None:
-    code = "from nas.cli.app import main; main()"
-    command = [sys.executable, "-c", code, "search", "--time", "5"]
+    command = [sys.executable, "-m", "nas.cli.app", "search", "--time", "5"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_file_that_cannot_be_written_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "layers.csv")
+
+    monkeypatch.setattr("nas.cli.listing.resource_names", full)
+    assert nas("list") == (
+        2,
+        "search spaces\n",
+        "error: 'layers.csv' cannot be read or written (No space left on device); "
+        "allowed: files with rights and room\n",
+    )
 
 
 def test_space_prints_its_cost_and_list_its_names() -> None:

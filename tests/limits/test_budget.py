@@ -20,6 +20,15 @@ from nas.space import SearchSpace
         ("2gb-inference", "inference_memory_bytes", 0, 2e9),
         ("50..100MB-inference", "inference_memory_bytes", 50e6, 100e6),
         ("2.5mparams", "params", 0, 2.5e6),
+        ("100 GFLOPs", "macs", 0, 100e9),
+        ("80 .. 100 gmacs", "macs", 80e9, 100e9),
+        (".5 gflops", "macs", 0, 0.5e9),
+        ("500 MMACs", "macs", 0, 500e6),
+        ("1 GFLOP", "macs", 0, 1e9),
+        ("30 ms", "latency_ms", 0, 30),
+        ("4 GB", "memory_bytes", 0, 4e9),
+        ("30 M params", "params", 0, 30e6),
+        ("3 mparameters", "params", 0, 3e6),
     ],
 )
 def test_units(text: str, metric: str, low: float, high: float) -> None:
@@ -38,11 +47,34 @@ def test_violations_add_up_and_unknown_figures_do_not_count() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["100", "", "100xyz", "gflops", "-5gflops", "5..2gflops", "0gflops", "1gflops,,2ms", "1gb-", "1ms-inference"],
+    [
+        "100",
+        "",
+        "100xyz",
+        "gflops",
+        "-5gflops",
+        "5..2gflops",
+        "0gflops",
+        "1gflops,,2ms",
+        "1gb-",
+        "1ms-inference",
+        "1" * 400 + "ms",
+        "\u0663ms",
+    ],
 )
 def test_bad_budgets_are_named(text: str) -> None:
     with pytest.raises(NasError, match=r"budget '.*'.*allowed: .*100gflops"):
         Budget.parse(text)
+
+
+@pytest.mark.parametrize("text", ["10gflops,20gflops", "80..100 GFLOPs, 500 mmacs", "1gb,2mb"])
+def test_two_limits_of_one_thing_are_refused(text: str) -> None:
+    with pytest.raises(NasError, match=r"budget '.*' limits .* twice, by .* and .*; allowed: one limit of each"):
+        Budget.parse(text)
+
+
+def test_a_budget_is_shown_in_one_spelling() -> None:
+    assert str(Budget.parse(".5 .. 2 GMACs, 30 MS @ h100")) == "0.5..2gflops,30ms@H100"
 
 
 def test_memory_of_inference_and_of_training_are_limits_of_their_own() -> None:

@@ -24,7 +24,10 @@ from nas.runs.settings import CHANGEABLE, Settings, control_share, split
         ({"trials": 0}, "trials 0 is not allowed; allowed: whole numbers above 0"),
         ({"time": float("nan")}, "time nan is not allowed; allowed: numbers above 0"),
         ({"time": float("inf")}, "time inf is not allowed; allowed: numbers above 0"),
-        ({"time": "30m"}, "time '30m' is not allowed; allowed: numbers above 0"),
+        ({"time": "30"}, "time '30' is not a time; allowed: numbers with s, m, h or d, such as 90s, 30m or 1h30m"),
+        ({"time": 1e9}, "time 1000000000.0 is not allowed; allowed: numbers above 0, up to 86,400,000, or a time"),
+        ({"trials": 10**20}, "trials 100000000000000000000 is not allowed; allowed: whole numbers above 0, up to 1,0"),
+        ({"seed": 2**64}, "seed 18446744073709551616 is not allowed; allowed: whole numbers from 0, up to 4,294,967,2"),
         ({"seed": -1}, "seed -1 is not allowed; allowed: whole numbers from 0"),
         ({"confirm_seeds": -1}, "confirm_seeds -1 is not allowed; allowed: whole numbers from 0"),
         ({"gpus_per_trial": "much"}, "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or auto"),
@@ -47,6 +50,8 @@ def test_what_is_allowed_is_taken() -> None:
     assert (settings.data, settings.time, settings.gpus_per_trial, settings.trials) == ("a/b.csv", 60.0, "auto", 2)
     assert Settings().time == 390 and Settings(trials=3).time is None
     assert settings.changed(trials=None, time=None).time == 390
+    assert Settings.of(time="10m").time == 600 and Settings.of(rung_seconds="20s").rung_seconds == 20
+    assert Settings.of(seed=2**32 - 1).seed == 2**32 - 1
 
 
 def test_paths_become_whole_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

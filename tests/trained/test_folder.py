@@ -156,7 +156,7 @@ def test_torn_json(tmp_path: Path) -> None:
     model().save(tmp_path)
     text = (tmp_path / "model.json").read_text()
     (tmp_path / "model.json").write_text(text[: len(text) // 2])
-    with pytest.raises(NasError, match=r"model\.json' cannot be read as JSON.*allowed: "):
+    with pytest.raises(NasError, match=r"model\.json' is not JSON .*allowed: "):
         load_model(tmp_path)
 
 

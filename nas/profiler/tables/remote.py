@@ -11,6 +11,7 @@ fitted overhead and an interval that is known, so export about thirty of them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from nas.architecture import Architecture, Part
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.models.network import build, build_part, part_inputs
 from nas.profiler.measured.execution import write_onnx
 from nas.profiler.tables.growth import NETWORKS
@@ -158,8 +159,10 @@ def import_latency(path: str | Path, device: str) -> Table:
             two different lines, nothing is filled in, or the device's name does not suit a file
             name.
     """
-    if not device or not all(char.isalnum() or char in ".-_" for char in device) or device[0] == ".":
-        raise NasError(f"device {device!r} is not allowed; allowed: a name of letters, digits, dots, - and _")
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", device):
+        raise NasError(
+            f"device {brief(device)} is not allowed; allowed: a name of up to 100 letters, digits, dots, - and _"
+        )
     where = f"list {str(path)!r}"
     table = Table(device)
     lines: dict[str, int] = {}

@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from nas.architecture import Architecture, Config, LayerConfig, Part, Shape
-from nas.errors import NasError
+from nas.documents import read_text
+from nas.errors import NasError, brief
 from nas.profiler.computed.cost import LayerCost, PartsCost, Record, cost
 
 NETWORK = "network"  # in place of an operator
+MAX_FILE = 20_000_000  # bytes of a table
+MAX_LINE = 100_000  # characters of a line
+LARGEST = 10**18  # of a count
 ROW_COLUMNS = ("key", "op", "input", "output", "stride", "config", "macs", "params", "ms", "error", "runs")
 
 
@@ -134,12 +138,9 @@ def read_lines(path: str | Path) -> list[str]:
     """Returns the lines of a text file.
 
     Raises:
-        NasError: It cannot be read.
+        NasError: It cannot be read, or is too large.
     """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NasError(f"file {str(path)!r} cannot be read ({error}); allowed: a CSV file in UTF-8") from None
+    return read_text("file", path, MAX_FILE).splitlines()
 
 
 def read_rows(lines: Sequence[str], where: str) -> Iterator[tuple[int, Row]]:
@@ -151,16 +152,28 @@ def read_rows(lines: Sequence[str], where: str) -> Iterator[tuple[int, Row]]:
         NasError: A line is not right, with its number.
     """
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    header = next(csv.reader([numbered[0][1]])) if numbered else []
+    header = _cells(numbered[0][1], f"{where}, line {numbered[0][0]}") if numbered else []
     if sorted(header) != sorted(ROW_COLUMNS):
-        raise NasError(f"{where} has columns {', '.join(header) or 'none'}; allowed: {', '.join(ROW_COLUMNS)}")
+        raise NasError(
+            f"{where} has columns {brief(', '.join(header), 200) if header else 'none'}; allowed: {', '.join(ROW_COLUMNS)}"
+        )
     for i, line in numbered[1:]:
-        cells = next(csv.reader([line]))
+        cells = _cells(line, f"{where}, line {i}")
         if len(cells) != len(header):
             raise NasError(f"{where}, line {i}, has {len(cells)} cells; allowed: {len(header)}")
         values = dict(zip(header, cells, strict=True))
         if values["ms"].strip():
             yield i, _row(values, f"{where}, line {i}")
+
+
+def _cells(line: str, where: str) -> list[str]:
+    """The cells of one line, which quotes do not make longer."""
+    if len(line) > MAX_LINE:
+        raise NasError(f"{where}, has {len(line):,} characters; allowed: up to {MAX_LINE:,}")
+    try:
+        return next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        raise NasError(f"{where}, is no CSV ({error}); allowed: values between commas, quotes in pairs") from None
 
 
 def _row(values: Mapping[str, str], where: str) -> Row:
@@ -169,18 +182,18 @@ def _row(values: Mapping[str, str], where: str) -> Row:
     workload = Workload(op, before, after, stride, config, macs, params)
     if workload.key != values["key"]:
         raise NasError(
-            f"{where}: key {values['key']!r} is not that of the layer that the line describes; "
+            f"{where}: key {brief(values['key'])} is not that of the layer that the line describes; "
             f"allowed: {workload.key!r}"
         )
     try:
         if workload.op == NETWORK:
             list(workload.layers())
-        elif len(workload.numbers) != 10:
+        elif len(workload.numbers) != 10 or max(workload.numbers) > LARGEST:
             raise ValueError
     except ValueError:
         raise NasError(
-            f"{where}: {workload.op!r} from {workload.input!r} to {workload.output!r} is not understood; "
-            f"allowed: shapes such as 8x14x14x96, and the keys of its layers for a network"
+            f"{where}: {brief(workload.op)} from {brief(workload.input)} to {brief(workload.output)} is not "
+            f"understood; allowed: shapes such as 8x14x14x96, and the keys of its layers for a network"
         ) from None
     numbers = {}
     for name, least in (("ms", "above 0"), ("error", "from 0")):
@@ -190,15 +203,15 @@ def _row(values: Mapping[str, str], where: str) -> Row:
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or number < 0 or (name == "ms" and number == 0):
-            raise NasError(f"{where}: {name} {text!r} is not allowed; allowed: a number {least}")
+            raise NasError(f"{where}: {name} {brief(text)} is not allowed; allowed: a number {least}")
         numbers[name] = number
     return Row(workload, numbers["ms"], numbers["error"], _count(values, "runs", where))
 
 
 def _count(values: Mapping[str, str], name: str, where: str) -> int:
     text = values[name].strip() or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise NasError(f"{where}: {name} {text!r} is not allowed; allowed: whole numbers from 0")
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise NasError(f"{where}: {name} {brief(text)} is not allowed; allowed: whole numbers from 0 to 10^18")
     return int(text)
 
 

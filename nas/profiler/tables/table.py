@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from nas.documents import parse_json
 from nas.errors import NasError
 from nas.profiler.measured.device import Conditions, environment
 from nas.profiler.tables.rows import NETWORK, Row, read_lines, read_rows, write_rows
@@ -87,11 +89,15 @@ class Table:
         header = dict(line.split(": ", 1) for line in comments if ": " in line)
         where = f"latency table {str(path)!r}"
         try:
-            found = json.loads(header.get("environment", "{}"))
+            found = parse_json(f"{where}, environment", header.get("environment", "{}"))
             reference = float(header["reference_ms"]) if "reference_ms" in header else None
         except ValueError:
             found = None
-        if not isinstance(found, dict) or not header.get("device") or (reference is not None and not reference > 0):
+        if (
+            not isinstance(found, dict)
+            or not header.get("device")
+            or not (reference is None or 0 < reference < math.inf)
+        ):
             raise NasError(
                 f"{where} does not say what it was measured on; allowed: comment lines '# device: NAME' and, where "
                 f"known, '# environment: {{JSON}}' and '# reference_ms: NUMBER'"

@@ -51,9 +51,9 @@ def test_two_different_lines_about_one_layer_are_refused(tmp_path: Path, archite
         import_latency(tmp_path / "parts.csv", "phone")
 
 
-@pytest.mark.parametrize("device", ["", "../phone", "my phone", ".phone"])
+@pytest.mark.parametrize("device", ["", "../phone", "my phone", ".phone", "p" * 101, "tel\u00e9phone"])
 def test_device_name_must_suit_a_file_name(tmp_path: Path, device: str) -> None:
-    with pytest.raises(NasError, match="allowed: a name of letters"):
+    with pytest.raises(NasError, match="allowed: a name of up to 100 letters"):
         import_latency(tmp_path / "parts.csv", device)
 
 

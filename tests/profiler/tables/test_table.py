@@ -115,7 +115,7 @@ def broken(old: str, new: str) -> str:
         (",30\n", ",x\n", "line 3: runs 'x' is not allowed; allowed: whole numbers from 0"),
         (",30\n", "\n", "line 3, has 10 cells; allowed: 11"),
         ("heads=2", "heads=4", "line 3: key '[0-9a-f]{12}' is not that of the layer"),
-        ("key,op", "op", "has columns op, input"),
+        ("key,op", "op", "has columns 'op, input"),
         ("# device: box\n", "", "does not say what it was measured on"),
         ("# device: box\n", "# device: box\n# environment: {\n", "does not say what it was measured on"),
     ],
