@@ -24,7 +24,7 @@ from torch import Tensor
 from nas.architecture import Architecture, load
 from nas.data.preprocessing import Preprocessing
 from nas.documents import read_json
-from nas.errors import NasError, brief, message_of
+from nas.errors import NasError, brief
 from nas.models.network import Network, build
 from nas.profiler.measured.device import resolve_device
 from nas.weights.checkpoints import load_state

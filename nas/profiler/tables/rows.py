@@ -154,9 +154,8 @@ def read_rows(lines: Sequence[str], where: str) -> Iterator[tuple[int, Row]]:
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     header = _cells(numbered[0][1], f"{where}, line {numbered[0][0]}") if numbered else []
     if sorted(header) != sorted(ROW_COLUMNS):
-        raise NasError(
-            f"{where} has columns {brief(', '.join(header), 200) if header else 'none'}; allowed: {', '.join(ROW_COLUMNS)}"
-        )
+        found = brief(", ".join(header), 200) if header else "none"
+        raise NasError(f"{where} has columns {found}; allowed: {', '.join(ROW_COLUMNS)}")
     for i, line in numbered[1:]:
         cells = _cells(line, f"{where}, line {i}")
         if len(cells) != len(header):
