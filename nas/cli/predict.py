@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from nas.cli.options import Device, seconds
+from nas.cli.options import Device
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
 from nas.errors import NasError, brief
 from nas.resources import replacing
+from nas.units import seconds
 
 if TYPE_CHECKING:
     from nas.trained.folder import TrainedModel

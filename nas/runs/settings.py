@@ -358,5 +358,5 @@ def _allowed(name: str) -> str:
     if "float" in words:
         return f"numbers above 0{most}, or a time such as 30m"
     if "int" in words:
-        return {1: "whole numbers above 0", 0: "whole numbers from 0"}.get(least, "whole numbers") + most
+        return f"whole numbers{'' if least is None else ' above 0' if least == 1 else f' from {least}'}{most}"
     return "True or False" if "bool" in words else "text"
