@@ -37,6 +37,19 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
+def context_lost(error: BaseException) -> bool:
+    """Whether an error of torch says that the device failed and not what ran on it, told without
+    importing torch.
+
+    An illegal access, a failed assertion or a device that is gone leaves a CUDA context in which
+    every later call fails too: whoever holds it has to end. Running out of memory is not of that
+    kind.
+    """
+    if out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    return any(kind.__name__ == "AcceleratorError" for kind in type(error).__mro__) or "CUDA error" in str(error)
+
+
 def brief(value: object, length: int = 60) -> str:
     """A value as messages show it: of a long one the beginning and the end."""
     _REPR.maxstring = _REPR.maxother = length

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nas.errors import one_line, out_of_memory
+from nas.errors import context_lost, one_line, out_of_memory
 
 
 def test_an_error_becomes_one_line_with_its_type() -> None:
@@ -20,3 +20,10 @@ def test_memory_that_runs_out_is_told_from_other_errors() -> None:
         torch.empty(2**60)
     assert out_of_memory(caught.value)
     assert not out_of_memory(RuntimeError("shapes differ")) and not out_of_memory(ValueError("DefaultCPUAllocator"))
+
+
+def test_a_failed_device_is_told_from_memory_that_ran_out() -> None:
+    assert context_lost(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    assert context_lost(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not context_lost(torch.OutOfMemoryError("CUDA out of memory")) and not context_lost(ValueError("CUDA error"))
+    assert not context_lost(RuntimeError("shapes differ"))

@@ -33,7 +33,7 @@ from nas.units import seconds
 
 if TYPE_CHECKING:
     from nas.profiler.measured.device import Conditions
-    from nas.profiler.tables.rows import Row
+    from nas.profiler.tables.rows import Row, Workload
 
 FOLDER = Path("profiles")
 SAMPLES = 1000  # of a space at another input
@@ -185,8 +185,11 @@ def _grow(what: SearchSpace | Iterable[Architecture], conditions: Conditions, li
             words = f"{len(table.layers)} layers, {len(table.networks)} networks, last: {row.workload.op}"
             bar.update(task, completed=min(limit, monotonic() - begin), description=words)
 
+        def tell(workload: Workload, reason: str) -> None:
+            bar.console.print(f"skipped {workload.op} {workload.input} {workload.config}: {reason}", highlight=False)
+
         try:
-            new = grow(what, table, path, conditions, max_seconds=limit, progress=show)
+            new = grow(what, table, path, conditions, max_seconds=limit, progress=show, skipped=tell)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted; what was timed is in {path}; allowed: the same command again, which goes on"

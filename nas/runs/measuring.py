@@ -57,7 +57,18 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
             table = Table.load(draft) if draft.exists() else Table.under(conditions)
             seconds = GROWTH_TIMES * plan.settings.measure_seconds
             with plan.console.status("measuring layers"):
-                grow(plan.space, table, draft, conditions, max_seconds=seconds, networks=WHOLE_NETWORKS)
+                reasons: dict[str, str] = {}
+                grow(
+                    plan.space,
+                    table,
+                    draft,
+                    conditions,
+                    max_seconds=seconds,
+                    networks=WHOLE_NETWORKS,
+                    skipped=lambda workload, reason: reasons.update({workload.op: reason}),
+                )
+            for op, reason in reasons.items():
+                plan.console.print(f"layers of {op} that do not run here are interpolated: {reason}", highlight=False)
         table.save(draft)
         os.replace(draft, stored)
     table = Table.load(stored)

@@ -158,6 +158,14 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(wanted)
 
 
+def use_device(device: torch.device) -> None:
+    """Makes a GPU the one that this process means where no device is named: events and graphs are
+    of the current device, whatever the tensors' is.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def resolve_dtype(name: str) -> torch.dtype:
     """Returns the torch dtype called `name`.
 

@@ -31,6 +31,8 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, Self
 
+from pydantic import TypeAdapter
+
 from nas.architecture import Architecture
 from nas.errors import NasError
 from nas.profiler.measured.device import Conditions, device_name
@@ -205,7 +207,7 @@ def _in_fresh_process(request: PhasesRequest, doing: str) -> PhasesAnswer:
     slow_start = request.conditions.compile or request.conditions.runtime == "onnx"
     limit = START_SECONDS * (COMPILING if slow_start else 1) + 6 * request.max_seconds
     with MeasuringProcess("nas.profiler.measured.phases", doing, variables) as process:
-        (answer,) = process.ask(request, PhasesAnswer, limit)
+        (answer,) = process.ask(request, TypeAdapter(PhasesAnswer), limit)
     return answer
 
 

@@ -15,7 +15,7 @@ import torch
 
 from nas.errors import NasError, one_line, out_of_memory
 from nas.profiler.measured.calibration import reference_run
-from nas.profiler.measured.device import Conditions, environment, pin
+from nas.profiler.measured.device import Conditions, environment, pin, use_device
 from nas.profiler.measured.disturbance import Watch, gpu_state
 from nas.profiler.measured.execution import export, load_code, prepare
 from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, time_pairs
@@ -81,6 +81,7 @@ def measured_phases(request: PhasesRequest) -> Iterator[PhasesAnswer]:
     """
     target, conditions, phases = Target.from_dict(request.target), request.conditions, request.phases
     device, graph = conditions.resolved, Path(request.graph) if request.graph is not None else None
+    use_device(device)
     target.import_code()  # before memory is looked at: code is no part of a network's memory
     # Both ask for the cores of this process, which are fewer once it is bound to some.
     found, name = environment(device) | {"threads": conditions.threads}, conditions.name

@@ -67,12 +67,12 @@ class MeasuringProcess:
         self._process.communicate()
         self._stderr.close()
 
-    def ask(self, request: object, answer: type[Answer], limit: float | None = None) -> Iterator[Answer]:
+    def ask(self, request: object, answer: TypeAdapter[Answer], limit: float | None = None) -> Iterator[Answer]:
         """Hands over a request and yields its answers as they come; leaving early ends the process.
 
         Args:
             request: A dataclass, of the type that the process serves.
-            answer: The type of the answers.
+            answer: Reads the type of the answers.
             limit: Seconds for all of them; none unless given.
 
         Raises:
@@ -101,12 +101,12 @@ class MeasuringProcess:
             if not complete:
                 self._kill()
 
-    def _read(self, line: str, answer: type[Answer]) -> Answer | None:
+    def _read(self, line: str, answer: TypeAdapter[Answer]) -> Answer | None:
         try:
             found = json.loads(line)
             if isinstance(found, dict) and found.keys() == {"error"}:
                 raise NasError(found["error"])
-            return None if found is None else TypeAdapter(answer).validate_python(found)
+            return None if found is None else answer.validate_python(found)
         except (json.JSONDecodeError, ValidationError):
             raise NasError(
                 f"{self.doing} gave no measurement but {line[:80]!r}: {self._last_words()}; "

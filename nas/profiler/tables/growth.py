@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Self
+
+from pydantic import TypeAdapter
 
 from nas.architecture import Architecture
 from nas.errors import NasError
@@ -18,14 +21,18 @@ from nas.profiler.measured.device import Conditions
 from nas.profiler.measured.process import MeasuringProcess
 from nas.profiler.tables.rows import Row, Workload, joined, part_workload, part_workloads
 from nas.profiler.tables.table import Table
-from nas.profiler.tables.turns import Timed, TurnsRequest
+from nas.profiler.tables.turns import Answer, Skipped, Timed, TurnsRequest
 from nas.space import SearchSpace
 
 NETWORKS = 30  # whole networks that a table should hold: the fit of the overhead has two numbers and an interval
+MODULE = "nas.profiler.tables.turns"  # of the process that times
 SEEDS = 10_000  # samples of a space at most
 IDLE = 300  # samples in a row without a new layer that end the growth
 BATCH = 8  # architectures whose missing layers are handed over together
 SAVE_SECONDS = 2.0
+DEATHS = 3  # measuring processes that may die in a growth: one layer can take a device's context with it
+
+_ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
 def grow(
@@ -37,6 +44,7 @@ def grow(
     max_seconds: float = 600.0,
     networks: int = NETWORKS,
     progress: Callable[[Row], None] | None = None,
+    skipped: Callable[[Workload, str], None] | None = None,
 ) -> int:
     """Times what the table does not know yet, and writes the file as it goes: whatever ends it,
     nothing is lost.
@@ -51,32 +59,93 @@ def grow(
         networks: Whole networks that the table should hold in the end, taken from the first
             architectures.
         progress: Called with every new line.
+        skipped: Called with every layer or network that does not run here, and the reason. It is
+            not asked for again in this growth.
 
     Returns:
         Number of new lines.
 
     Raises:
-        NasError: The table belongs to another device or environment, or the measuring process
-            failed.
+        NasError: The table belongs to another device or environment, or measuring processes failed
+            again and again.
     """
     table.check(Table.under(conditions))
     if not max_seconds > 0:
         raise NasError(f"max_seconds {max_seconds} is not allowed; allowed: positive seconds")
     begin = perf_counter()
     architectures = _sampled(what, table) if isinstance(what, SearchSpace) else iter(what)
-    session = _Session(table, Path(path), progress)
+    session = _Session(table, Path(path), progress, skipped)
     try:
-        with MeasuringProcess("nas.profiler.tables.turns", f"timing layers on {table.device}") as process:
+        with _Turns(f"timing layers on {table.device}") as turns:
             while (left := max_seconds - (perf_counter() - begin)) > 0:
                 batch = list(itertools.islice(architectures, BATCH))
                 if not batch:
                     break
-                request, wanted = _missing(batch, table, networks, conditions, left)
-                for timed in process.ask(request, Timed) if wanted else ():
-                    session.add(wanted[timed.index], timed)
+                request, wanted = _missing(batch, table, networks, conditions, left, session.reasons)
+                for answer in turns.ask(request) if wanted else ():
+                    if isinstance(answer, Timed):
+                        session.add(wanted[answer.index], answer)
+                    else:
+                        session.skip(wanted[answer.index], answer.reason)
     finally:
         session.save()
     return len(session.shares)
+
+
+class _Turns:
+    """A measuring process, and another in its place when it dies.
+
+    What was not answered by then is asked again one by one, so that the process that dies next
+    tells which layer or network it died of. That one is skipped.
+    """
+
+    def __init__(self, doing: str) -> None:
+        self.doing = doing
+        self.deaths = 0
+        self._process = MeasuringProcess(MODULE, doing)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.end()
+
+    def ask(self, request: TurnsRequest) -> Iterator[Answer]:
+        """Yields an answer for each layer and network, as far as the time goes.
+
+        Raises:
+            NasError: More than `DEATHS` processes died.
+        """
+        places = list(range(len(request.layers) + len(request.networks)))  # of what is still to be answered
+        while places:
+            left, answered = _only(request, places), set[int]()
+            try:
+                for answer in self._process.ask(left, _ANSWER):
+                    answered.add(answer.index)
+                    yield replace(answer, index=places[answer.index])
+                return
+            except NasError as error:
+                self.deaths += 1
+                if self.deaths > DEATHS:
+                    raise
+                first = next(i for i in range(len(places)) if i not in answered)
+                if request.together == 1:
+                    answered.add(first)
+                    yield Skipped(places[first], str(error))
+            self._process.end()
+            self._process = MeasuringProcess(MODULE, self.doing)
+            request = replace(request, together=1)
+            places = [place for i, place in enumerate(places) if i not in answered]
+
+
+def _only(request: TurnsRequest, places: Sequence[int]) -> TurnsRequest:
+    """A request for some of its layers and networks, by their places among all."""
+    count = len(request.layers)
+    return replace(
+        request,
+        layers=[request.layers[i] for i in places if i < count],
+        networks=[request.networks[i - count] for i in places if i >= count],
+    )
 
 
 def _sampled(space: SearchSpace, table: Table) -> Iterator[Architecture]:
@@ -96,19 +165,26 @@ def _sampled(space: SearchSpace, table: Table) -> Iterator[Architecture]:
 
 
 def _missing(
-    batch: Sequence[Architecture], table: Table, networks: int, conditions: Conditions, seconds: float
+    batch: Sequence[Architecture],
+    table: Table,
+    networks: int,
+    conditions: Conditions,
+    seconds: float,
+    skipped: Container[str],
 ) -> tuple[TurnsRequest, list[Workload]]:
-    """What to ask for, and the workloads that the indices of the answers stand for."""
+    """What to ask for, and the workloads that the indices of the answers stand for; nothing whose
+    key was skipped.
+    """
     layers: dict[str, tuple[Workload, tuple[int, int]]] = {}
     wholes: dict[str, tuple[Workload, int]] = {}
     room = networks - len(table.networks)
     for a, architecture in enumerate(batch):
         parts = part_workloads(architecture)
         for p, part in enumerate(parts):
-            if part.key not in table.rows:
+            if part.key not in table.rows and part.key not in skipped:
                 layers.setdefault(part.key, (part, (a, p)))
         network = joined(parts)
-        if len(wholes) < room and network.key not in table.rows:
+        if len(wholes) < room and network.key not in table.rows and network.key not in skipped:
             wholes[network.key] = network, a
     # Neighbours of one network are alike; shuffled, every turn has layers of all sizes.
     order = random.Random(0).sample(list(layers.values()), len(layers))
@@ -127,8 +203,15 @@ class _Session:
     has none yet.
     """
 
-    def __init__(self, table: Table, path: Path, progress: Callable[[Row], None] | None) -> None:
-        self.table, self.path, self.progress = table, path, progress
+    def __init__(
+        self,
+        table: Table,
+        path: Path,
+        progress: Callable[[Row], None] | None,
+        skipped: Callable[[Workload, str], None] | None,
+    ) -> None:
+        self.table, self.path, self.progress, self.skipped = table, path, progress, skipped
+        self.reasons: dict[str, str] = {}
         self.fixed = table.reference_ms
         self.references: list[float] = []
         self.shares: dict[str, float] = {}
@@ -143,6 +226,11 @@ class _Session:
             self.progress(row)
         if perf_counter() - self.saved > SAVE_SECONDS:
             self.save()
+
+    def skip(self, workload: Workload, reason: str) -> None:
+        self.reasons[workload.key] = reason
+        if self.skipped:
+            self.skipped(workload, reason)
 
     def save(self) -> None:
         if self.shares:

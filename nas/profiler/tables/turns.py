@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from nas.architecture import Architecture, Part
-from nas.errors import NasError, out_of_memory
+from nas.errors import context_lost, message_of
 from nas.models.network import build, build_part, part_inputs
 from nas.profiler.measured.calibration import reference_block
-from nas.profiler.measured.device import Conditions, pin
+from nas.profiler.measured.device import Conditions, pin, use_device
 from nas.profiler.measured.latency import cache_flush, cpu_timed
 from nas.profiler.measured.process import serve
 from nas.profiler.target import Target
@@ -49,6 +49,7 @@ class TurnsRequest:
         layers: Indices of an architecture and of one of its parts.
         networks: Indices of architectures, each timed as a whole after all layers.
         seconds: What has not begun by then is left out.
+        together: So many layers are timed in turn.
     """
 
     conditions: Conditions
@@ -56,6 +57,7 @@ class TurnsRequest:
     layers: list[tuple[int, int]]
     networks: list[int]
     seconds: float
+    together: int = TOGETHER
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,22 @@ class Timed:
     reference_ms: float
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """A layer or network that does not run here.
+
+    Attributes:
+        index: As that of `Timed`.
+        reason: The message of its error.
+    """
+
+    index: int
+    reason: str
+
+
+Answer = Timed | Skipped
+
+
 class Bench:
     """A pinned process that makes layers and networks and times them beside the reference."""
 
@@ -84,6 +102,7 @@ class Bench:
         pin(conditions.threads)
         torch.set_num_threads(conditions.threads)
         self.device, self.dtype, self.batch = conditions.resolved, conditions.torch_dtype, conditions.batch
+        use_device(self.device)
         self.reference: Job = tuple, reference_block(self.device, self.dtype)
         if self.device.type == "cuda":
             self.flush = cache_flush(self.device)
@@ -116,6 +135,11 @@ class Bench:
             return clips
 
         return prepare, model
+
+    @torch.inference_mode()
+    def check(self, job: Job) -> None:
+        """Runs a job once, to its end."""
+        self._timed([job])
 
     @torch.inference_mode()
     def run(self, jobs: Sequence[Job], seconds: float) -> list[list[float]]:
@@ -181,36 +205,41 @@ def _error(times: Sequence[float]) -> float:
     return third / shortest - 1
 
 
-def timed(bench: Bench, request: TurnsRequest) -> Iterator[Timed]:
+def timed(bench: Bench, request: TurnsRequest) -> Iterator[Answer]:
     """Times what is asked for, layers first, and yields each as soon as it is known.
 
+    What does not run here, for want of memory or of a kernel, is skipped with its reason.
+
     Raises:
-        NasError: A layer or network does not fit into memory.
+        RuntimeError: The device failed, so that nothing more runs in this process.
     """
     end = perf_counter() + request.seconds
     architectures = [Architecture.parse(document) for document in request.architectures]
     parts = [architectures[a].parts()[p] for a, p in request.layers]
-    groups: list[Sequence[Part | Architecture]] = [parts[i : i + TOGETHER] for i in range(0, len(parts), TOGETHER)]
-    groups += [[architectures[a]] for a in request.networks]
-    index = 0
+    everything: list[Part | Architecture] = [*parts, *(architectures[a] for a in request.networks)]
+    groups = [range(i, min(i + request.together, len(parts))) for i in range(0, len(parts), request.together)]
+    groups += [range(i, i + 1) for i in range(len(parts), len(everything))]
     for group in groups:
         if perf_counter() > end:
             return
-        try:
-            jobs = [bench.layer(each) if isinstance(each, Part) else bench.network(each) for each in group]
-            seconds = LAYER_SECONDS if isinstance(group[0], Part) else NETWORK_SECONDS
-            references, *times = bench.run(jobs, seconds * len(jobs))
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            raise NasError(
-                f"a layer or network at batch {bench.batch} does not fit into memory; "
-                f"allowed: a smaller batch, input or network"
-            ) from None
+        jobs: dict[int, Job] = {}
+        for index in group:
+            try:
+                each = everything[index]
+                job = bench.layer(each) if isinstance(each, Part) else bench.network(each)
+                bench.check(job)
+                jobs[index] = job
+            except (RuntimeError, ValueError) as error:
+                if context_lost(error):
+                    raise
+                yield Skipped(index, message_of(error))
+        if not jobs:
+            continue
+        seconds = LAYER_SECONDS if isinstance(everything[group[0]], Part) else NETWORK_SECONDS
+        references, *times = bench.run(list(jobs.values()), seconds * len(jobs))
         reference = min(references)
-        for own in times:
+        for index, own in zip(jobs, times, strict=True):
             yield Timed(index, min(own) / reference, _error(own), len(own), reference)
-            index += 1
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from nas.profiler.tables import growth, turns
 from nas.profiler.tables.growth import grow
 from nas.profiler.tables.rows import Row, joined, part_workloads
 from nas.profiler.tables.table import Table
-from nas.profiler.tables.turns import Timed, TurnsRequest
+from nas.profiler.tables.turns import Answer, Skipped, Timed, TurnsRequest
 from nas.space import SearchSpace
 
 HERE = Conditions("cpu", "fp32", 1, 1)
@@ -58,13 +58,10 @@ class Fake:
         assert module == turns.__name__
         self.count = 0
 
-    def __enter__(self) -> Fake:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         pass
 
-    def ask(self, request: TurnsRequest, answer: type[Timed]) -> Iterator[Timed]:
+    def ask(self, request: TurnsRequest, answer: object) -> Iterator[Answer]:
         self.requests.append(request)
         for index in range(len(request.layers) + len(request.networks)):
             if self.count == self.fails_after:
@@ -117,7 +114,7 @@ def test_time_limit_ends_growth_between_batches(
     now = 0.0
     ask = Fake.ask
 
-    def slow(self: Fake, request: TurnsRequest, answer: type[Timed]) -> Iterator[Timed]:
+    def slow(self: Fake, request: TurnsRequest, answer: object) -> Iterator[Answer]:
         nonlocal now
         now += 4.0
         return ask(self, request, answer)
@@ -205,12 +202,93 @@ def test_table_of_another_device_does_not_grow(tmp_path: Path, architecture: Mak
         grow([architecture()], Table("phone"), tmp_path / "here.csv", HERE)
 
 
-def test_process_that_dies_is_told_and_what_it_measured_is_kept(
+def test_layer_that_cannot_run_is_skipped_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[Fake], architecture: Make
+) -> None:
+    """The second of three layers has no kernel: the others and the network stand in the table, and
+    it is not asked for again with the next architectures.
+    """
+    ask = Fake.ask
+
+    def refused(self: Fake, request: TurnsRequest, answer: object) -> Iterator[Answer]:
+        for found in ask(self, request, answer):
+            yield Skipped(1, "no kernel") if found.index == 1 and len(request.layers) == 3 else found
+
+    monkeypatch.setattr(Fake, "ask", refused)
+    monkeypatch.setattr(growth, "BATCH", 1)
+    reasons: dict[str, str] = {}
+    made = Table.under(HERE)
+    grow(
+        [architecture(), architecture(layers=2)],
+        made,
+        tmp_path / "here.csv",
+        HERE,
+        networks=1,
+        skipped=lambda workload, reason: reasons.update({workload.key: reason}),
+    )
+    (request,) = fake.requests
+    _, p = request.layers[1]
+    skipped = part_workloads(architecture())[p].key
+    assert reasons == {skipped: "no kernel"}
+    assert skipped not in made.rows and len(made.rows) == 3
+
+
+class Mortal(Fake):
+    """A process that dies of one layer, by its place, before it has answered any of those that are
+    timed together with it.
+    """
+
+    deadly: ClassVar[tuple[int, int]] = (0, 1)
+    born = 0
+
+    def __init__(self, module: str, doing: str) -> None:
+        super().__init__(module, doing)
+        Mortal.born += 1
+
+    def ask(self, request: TurnsRequest, answer: object) -> Iterator[Answer]:
+        self.requests.append(request)
+        for start in range(0, len(request.layers), request.together):
+            group = request.layers[start : start + request.together]
+            if self.deadly in group:
+                raise NasError("the device is gone; allowed: another")
+            yield from (Timed(start + i, 3.0, 0.01, 9, 2.0) for i in range(len(group)))
+        for i in range(len(request.networks)):
+            yield Timed(len(request.layers) + i, 3.0, 0.01, 9, 2.0)
+
+
+def test_layer_that_kills_its_process_is_found_and_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: Make
 ) -> None:
-    answer = '{"index": 1, "share": 3.0, "error": 0.01, "runs": 9, "reference_ms": 2.0}'
+    """The first process dies with all three layers, the second of the one by itself, the third goes
+    on: everything else is in the table.
+    """
+    monkeypatch.setattr(growth, "MeasuringProcess", Mortal)
+    monkeypatch.setattr(Mortal, "born", 0)
+    monkeypatch.setattr(Fake, "requests", [])
+    reasons: dict[str, str] = {}
+    made = Table.under(HERE)
+    grow(
+        [architecture()],
+        made,
+        tmp_path / "here.csv",
+        HERE,
+        networks=1,
+        skipped=lambda workload, reason: reasons.update({workload.key: reason}),
+    )
+    deadly = part_workloads(architecture())[1].key
+    assert reasons == {deadly: "the device is gone; allowed: another"}
+    assert len(made.rows) == 3 and deadly not in made.rows
+    assert Mortal.born == 3
+    assert [request.together for request in Fake.requests] == [turns.TOGETHER, 1, 1]
+
+
+def test_process_that_dies_again_and_again_is_told_and_what_it_measured_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: Make
+) -> None:
+    answer = '{"index": 0, "share": 3.0, "error": 0.01, "runs": 9, "reference_ms": 2.0}'
     program: list[Any] = [sys.executable, "-c", f"print({answer!r}); raise SystemExit('no such kernel')"]
     monkeypatch.setattr(process_module, "command", lambda module: program)
+    monkeypatch.setattr(growth, "DEATHS", 1)
     with pytest.raises(NasError, match=r"^timing layers on .* failed with exit code 1: no such kernel; allowed: "):
         grow([architecture()], Table.under(HERE), tmp_path / "here.csv", HERE)
-    assert [row.ms for row in Table.load(tmp_path / "here.csv").rows.values()] == [6.0]
+    assert [row.ms for row in Table.load(tmp_path / "here.csv").rows.values()] == [6.0, 6.0]

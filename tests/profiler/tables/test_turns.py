@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from nas.architecture import Architecture, Part
-from nas.errors import NasError
 from nas.profiler.measured import latency
 from nas.profiler.measured.device import Conditions
 from nas.profiler.tables import turns
-from nas.profiler.tables.turns import Bench, Timed, TurnsRequest, time_turns, timed
+from nas.profiler.tables.turns import Answer, Bench, Skipped, Timed, TurnsRequest, time_turns, timed
 
 HERE = Conditions("cpu", "fp32", 1, 1)
 Make = Callable[..., Architecture]
@@ -84,6 +83,9 @@ class FakeBench:
     def network(self, architecture: Architecture) -> Any:
         return architecture.hash
 
+    def check(self, job: Any) -> None:
+        pass
+
     def run(self, jobs: list[Any], seconds: float) -> list[list[float]]:
         self.ran.append((jobs, seconds))
         return [self.times[0], *(self.times[1 + i % (len(self.times) - 1)] for i in range(len(jobs)))]
@@ -94,7 +96,7 @@ def request(*architectures: Architecture, layers: Sequence[tuple[int, int]], **o
     return TurnsRequest(HERE, documents, list(layers), **{"networks": [], "seconds": 60.0, **options})
 
 
-def answered(bench: FakeBench, wanted: TurnsRequest) -> list[Timed]:
+def answered(bench: FakeBench, wanted: TurnsRequest) -> list[Answer]:
     return list(timed(bench, wanted))  # type: ignore[arg-type]
 
 
@@ -134,29 +136,32 @@ def test_what_has_not_begun_in_time_is_left_out(monkeypatch: pytest.MonkeyPatch,
             return super().run(jobs, seconds)
 
     monkeypatch.setattr(turns, "perf_counter", lambda: now)
-    monkeypatch.setattr(turns, "TOGETHER", 1)
-    wanted = request(architecture(), layers=[(0, 0), (0, 1), (0, 2)], networks=[0], seconds=15.0)
+    wanted = request(architecture(), layers=[(0, 0), (0, 1), (0, 2)], networks=[0], seconds=15.0, together=1)
     assert [found.index for found in answered(Slow([1.0] * 5, [2.0] * 5), wanted)] == [0, 1]
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "message"),
-    [
-        (torch.OutOfMemoryError("full"), NasError, "at batch 1 does not fit into memory; allowed: a smaller batch"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate"), NasError, "does not fit into memory"),
-        (RuntimeError("no kernel"), RuntimeError, "no kernel"),
-    ],
+    "error", [torch.OutOfMemoryError("full"), RuntimeError("no kernel"), ValueError("bad\nshape")], ids=str
 )
-def test_only_memory_that_runs_out_is_a_users_error(
-    architecture: Make, error: Exception, kind: type[Exception], message: str
-) -> None:
-    class Full(FakeBench):
-        def run(self, jobs: list[Any], seconds: float) -> list[list[float]]:
-            raise error
+def test_what_does_not_run_is_skipped_and_the_rest_is_timed(architecture: Make, error: Exception) -> None:
+    class Lacking(FakeBench):
+        def check(self, job: Any) -> None:
+            if job == "stages.0.layers.0":
+                raise error
 
-    with pytest.raises(kind, match=message) as caught:
-        answered(Full(), request(architecture(), layers=[(0, 0)]))
-    assert type(caught.value) is kind
+    found = answered(Lacking([1.0] * 5, [2.0] * 5), request(architecture(), layers=[(0, 0), (0, 1), (0, 2)]))
+    assert found == [Skipped(1, " ".join(str(error).split())), *(Timed(i, 2.0, 0.0, 5, 1.0) for i in (0, 2))]
+
+
+def test_device_that_failed_ends_the_process(architecture: Make) -> None:
+    """After it every call of the process fails, whatever it is of."""
+
+    class Dead(FakeBench):
+        def check(self, job: Any) -> None:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(torch.AcceleratorError):
+        answered(Dead(), request(architecture(), layers=[(0, 0), (0, 1)]))
 
 
 def bench() -> Bench:
