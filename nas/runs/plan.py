@@ -85,8 +85,9 @@ class Plan:
         if on_gpu or settings.address:
             workers = min(workers, most)
         threads = cpus_per_trial(nodes, workers, *place)
+        per_device = max(1, int(1 / gpus)) if on_gpu else 1
         if on_gpu:
-            memory = trial_memory(memory_bytes(device), int(1 / gpus))
+            memory = trial_memory(memory_bytes(device), per_device)
         else:
             memory = min(
                 trial_memory(node.memory_bytes, node.slots(threads, 0) if settings.address else workers)
@@ -106,6 +107,7 @@ class Plan:
             threads=threads,
             device=device.type,
             memory_bytes=memory,
+            trials_per_device=per_device,
         )
         limited = settings.address is not None and slots(nodes, threads, *place) > workers
         return cls(settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited)

@@ -28,7 +28,7 @@ from nas.runs.ranking import eligible, front_of
 from nas.runs.record import RECORD, Counts, RunRecord, read_record, write_record
 from nas.runs.tables import TRIALS, trials_table, write_table
 from nas.trials.cluster import session
-from nas.trials.proposer import Proposer, ProposerSearcher
+from nas.trials.proposer import LOST, Proposer, ProposerSearcher
 from nas.trials.scheduler import ParetoRungs
 from nas.trials.trainable import ProxyData, ProxyTrial
 from nas.trials.tuning import run_trials
@@ -177,6 +177,11 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
         step_s=run.record.step_s + outcome.step_seconds,
         slot_s=run.record.slot_s + outcome.slot_seconds,
     )
+    if searcher.device_failed:
+        raise NasError(
+            f"the last {LOST} trainings lost their process, so the device {plan.device} is taken to have failed; what "
+            f"was trained is kept; allowed: nas search --resume {run.folder} on a device that works"
+        )
     return outcome.interrupted
 
 

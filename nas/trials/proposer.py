@@ -39,6 +39,8 @@ STUDY = "study.log"
 GRACE = 3  # seconds after which a lock that a killed search has left is taken over; a run has one writer
 MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
 PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
+LOST = 5  # trainings in a row whose process was lost, after which the device is taken to have failed
+LOST_REASON = "its process ended twice, for lack of memory or as the device failed"
 
 
 @dataclass(frozen=True)
@@ -292,10 +294,13 @@ class ProposerSearcher(StatelessSearcher):
     def __init__(self, proposer: Proposer, on_result: Callable[[], None]) -> None:
         super().__init__()
         self.proposer, self._on_result = proposer, on_result
+        self._lost_in_a_row = 0
         self._index: dict[str, int] = {}
         self._latest: dict[str, Report] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        if self.device_failed:
+            return str(StatelessSearcher.FINISHED)
         try:
             candidate = self.proposer.propose()
         except StopIteration:
@@ -311,8 +316,12 @@ class ProposerSearcher(StatelessSearcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         report = Report.of(result)
+        self._lost_in_a_row = self._lost_in_a_row + 1 if error else 0
         if error:
-            self._end(trial_id, TrialResult("failed", error="its process ended, perhaps for lack of memory"))
+            self._end(
+                trial_id,
+                TrialResult("failed", error=LOST_REASON),
+            )
         else:
             self._end(trial_id, report.result() if report else None)
 
@@ -323,6 +332,11 @@ class ProposerSearcher(StatelessSearcher):
         if result:
             self.proposer.record(index, result)
         self._on_result()
+
+    @property
+    def device_failed(self) -> bool:
+        """Whether so many trainings in a row lost their process that no candidate is the reason."""
+        return self._lost_in_a_row >= LOST
 
     def time_is_over(self) -> None:
         """Takes what trials had that Ray cut off at the end of the time, of which it tells a

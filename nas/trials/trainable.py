@@ -4,6 +4,7 @@ next candidate.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from dataclasses import dataclass, replace
@@ -16,10 +17,11 @@ from ray import tune
 from nas.architecture import Architecture
 from nas.data.datasets import Clips, Split, VideoData, load_clips
 from nas.data.preprocessing import Preprocessing
-from nas.errors import message_of
-from nas.limits.memory import fitting_micro_batch, training_step_memory
+from nas.errors import context_lost, message_of, out_of_memory
+from nas.limits.memory import fitting_micro_batch, training_step_memory, trial_memory
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
+from nas.profiler.measured.device import memory_bytes
 from nas.training.loop import Training, accuracy
 from nas.training.recipe import Recipe
 from nas.trials.results import Assignment, Report
@@ -75,6 +77,7 @@ class Proxy:
         threads: CPU threads of a trial.
         device: cpu or cuda.
         memory_bytes: What a trial may take to train its network.
+        trials_per_device: So many share a GPU.
     """
 
     frames: int
@@ -87,6 +90,7 @@ class Proxy:
     device: str
     memory_bytes: float = math.inf
     rung_seconds: float | None = None
+    trials_per_device: int = 1
 
     def thresholds(self) -> tuple[float, ...]:
         """The epochs or seconds to every rung; in seconds the last is inf, as training ends by
@@ -95,6 +99,17 @@ class Proxy:
         if self.rung_seconds is None:
             return self.rungs
         return (*(self.rung_seconds * SPACING**rung for rung in range(len(self.rungs) - 1)), math.inf)
+
+
+def own_memory(device: torch.device, proxy: Proxy) -> float:
+    """Bytes that a trial may take on the device that it runs on, which in a cluster may be smaller
+    than that of the driver; and holds this process to its share of it.
+    """
+    if device.type != "cuda":
+        return proxy.memory_bytes
+    share = 1 / proxy.trials_per_device
+    torch.cuda.set_per_process_memory_fraction(share, device)
+    return min(proxy.memory_bytes, trial_memory(memory_bytes(device), proxy.trials_per_device))
 
 
 class ProxyTrial(tune.Trainable):
@@ -112,6 +127,8 @@ class ProxyTrial(tune.Trainable):
         """
         torch.set_num_threads(proxy.threads)
         self.proxy, self.data = proxy, data
+        self.torch_device = torch.device(proxy.device)
+        self.memory_bytes = own_memory(self.torch_device, proxy)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -120,40 +137,85 @@ class ProxyTrial(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
+        self._forget()
         proxy, assignment = self.proxy, Assignment.of(config)
         architecture = Architecture.parse(assignment.architecture).resized(proxy.frames, proxy.size)
         seed = proxy.recipe.seed + assignment.index if assignment.seed is None else assignment.seed
-        self.torch_device = torch.device(proxy.device)
         self.seconds = 0.0
         self.curve: list[float] = []
         self.failure: Report | None = None
-        priced, batch, memory = cost(architecture), proxy.recipe.batch_size, proxy.memory_bytes
+        self.lost: Exception | None = None
+        priced, batch, memory = cost(architecture), proxy.recipe.batch_size, self.memory_bytes
         micro_batch = fitting_micro_batch(priced, batch, memory)
         if not micro_batch:
             needed = training_step_memory(priced, batch, 1)
             error = f"training on one clip takes {needed / 1e9:.3g} GB, and {memory / 1e9:.3g} GB are there for a trial"
             self.failure = Report(error=error, violation=needed / memory - 1)
             return
-        torch.manual_seed(seed)
-        recipe = replace(proxy.recipe, seed=seed)
+        self.architecture, self.recipe = architecture, replace(proxy.recipe, seed=seed)
         try:
-            self.model = build(architecture).to(self.torch_device)
-            self.training = Training(
-                self.model, self.data.train, proxy.size, recipe, self.data.flip, self.torch_device, micro_batch
-            )
+            self._build(micro_batch)
         except (RuntimeError, ValueError) as error:
-            self.failure = Report(error=message_of(error)[:MESSAGE_CHARACTERS])
+            # Nothing but `step` can tell Ray; a failed device would swallow an error from here.
+            if context_lost(error):
+                self.lost = error
+            else:
+                self.failure = Report(error=message_of(error)[:MESSAGE_CHARACTERS])
+
+    def _build(self, micro_batch: int) -> None:
+        torch.manual_seed(self.recipe.seed)
+        self.model = build(self.architecture).to(self.torch_device)
+        self.training = Training(
+            self.model, self.data.train, self.proxy.size, self.recipe, self.data.flip, self.torch_device, micro_batch
+        )
 
     def step(self) -> dict[str, Any]:
         """Trains to the next rung and evaluates there; what goes wrong is a result too, so that its
         reason is kept.
+
+        Raises:
+            RuntimeError: The device failed and not the candidate: Ray ends this process, in which
+                nothing would run any more, and trains the candidate once more in another.
         """
-        if self.failure is None:
+        if self.lost is not None:
+            raise self.lost
+        while self.failure is None:
             try:
                 return self._train_to_rung().to_ray()
             except (RuntimeError, ValueError) as error:
-                self.failure = Report(error=message_of(error)[:MESSAGE_CHARACTERS])
+                if context_lost(error):
+                    raise
+                if not out_of_memory(error) or not self._halve():
+                    self.failure = Report(error=message_of(error)[:MESSAGE_CHARACTERS])
         return self.failure.to_ray()
+
+    def _forget(self) -> None:
+        """Gives back what a network holds, to the other trials of a GPU as well."""
+        for name in ("model", "training"):
+            vars(self).pop(name, None)
+        gc.collect()
+        if self.torch_device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _halve(self) -> bool:
+        """Begins the training again in smaller micro-batches, from the same seed; returns whether
+        there are smaller ones.
+
+        What a step takes is computed from the kernels of a CPU; those of a GPU may take more.
+        """
+        batch, last = self.recipe.batch_size, self.training.micro_batch
+        smaller = next((n for n in range(last - 1, 0, -1) if batch % n == 0), 0)
+        if not smaller:
+            return False
+        self._forget()
+        self.curve, self.seconds = [], 0.0
+        try:
+            self._build(smaller)
+        except RuntimeError as error:
+            if context_lost(error) or not out_of_memory(error):
+                raise
+            return False
+        return True
 
     def _train_to_rung(self) -> Report:
         """Trains to the first end of an epoch at or past the next rung; one long epoch may pass
@@ -167,6 +229,8 @@ class ProxyTrial(tune.Trainable):
             started = time.perf_counter()
             loss = training.epoch()
             self.seconds += time.perf_counter() - started
+            if not math.isfinite(loss):
+                return Report(error=f"the training diverged: the mean loss of epoch {training.epochs_done} is {loss}")
             last = training.epochs_done >= proxy.rungs[-1]
             spent = training.epochs_done if proxy.rung_seconds is None else self.seconds
         batch = 2 * training.micro_batch  # where nothing is kept for a backward pass, more fits

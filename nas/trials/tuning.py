@@ -20,6 +20,8 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 from nas.errors import NasError
 from nas.trials.cluster import connect
 
+RETRIES = 1  # of a trial whose process or device failed, in a process of its own
+
 
 @dataclass(frozen=True)
 class Place:
@@ -168,6 +170,7 @@ def run_trials(
                 name=place.folder.name,
                 storage_path=storage,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
                 callbacks=[steps],
                 verbose=0,
             ),

@@ -196,6 +196,18 @@ def test_what_the_end_of_the_time_cuts_off_keeps_what_it_had(tmp_path: Path) -> 
     assert proposer(tmp_path, lag=None).propose().index == 2  # type: ignore[union-attr]
 
 
+def test_trainings_that_lose_their_process_in_a_row_end_the_search(tmp_path: Path) -> None:
+    """One that is trained in between begins the count again."""
+    search = proposer(tmp_path, lag=None)
+    searcher = ProposerSearcher(search, lambda: None)
+    report = Report(curve=(0.4,), epochs=1, seconds=2.0).to_ray()
+    for trial in ["a", "good", *"bcdef"]:
+        assert isinstance(searcher.suggest(trial), dict) and not searcher.device_failed
+        searcher.on_trial_complete(trial, None if trial != "good" else report, error=trial != "good")
+    assert searcher.device_failed and searcher.suggest("g") == "FINISHED"
+    assert [result.state for _, result in sorted(search.results.items())] == ["failed", "finished", *["failed"] * 5]
+
+
 def test_with_a_lag_no_more_is_told_than_the_next_proposal_goes_by(tmp_path: Path) -> None:
     """Else an interruption would change what is proposed after it."""
     search = proposer(tmp_path, lag=2)

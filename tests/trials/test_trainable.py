@@ -1,11 +1,14 @@
 """A trial in this process, without Ray."""
 
 import itertools
+import math
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from nas.architecture import Architecture
 from nas.data.datasets import Clips
@@ -106,3 +109,71 @@ def test_rungs_in_epochs_do_not_depend_on_the_clock() -> None:
     results = [counted.step() for _ in range(3)]
     assert [(r["epochs"], len(r["curve"]), r["last"]) for r in results] == [(1, 1, False), (2, 2, False), (4, 3, True)]
     assert results[2]["curve"][:2] == [results[0]["curve"][-1], results[1]["curve"][-1]]
+
+
+def test_memory_that_runs_out_begins_the_training_again_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more than two clips at a time the device runs out of memory: 8, 4, then 2, and the loss
+    is that of a training that passed two at a time from the start.
+    """
+    epoch, sizes = trainable.Training.epoch, []
+
+    def full(self: trainable.Training) -> float:
+        sizes.append(self.micro_batch)
+        if self.micro_batch > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return epoch(self)
+
+    expected = trial(needed(2)).step()
+    monkeypatch.setattr(trainable.Training, "epoch", full)
+    found = trial(1e12).step()
+    assert sizes == [8, 4, 2]
+    assert (found["loss"], found["curve"]) == (expected["loss"], expected["curve"])
+
+
+def test_memory_that_is_too_small_for_one_clip_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: trainable.Training) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainable.Training, "epoch", full)
+    assert trial(1e12).step() == {"error": "CUDA out of memory", "last": True, "done": True}
+
+
+@pytest.mark.parametrize("where", ["building", "training"])
+def test_failed_device_ends_the_process_and_is_no_result_of_the_candidate(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def lost(*_: object, **__: object) -> float:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    if where == "building":
+        monkeypatch.setattr(trainable, "build", lost)
+    else:
+        monkeypatch.setattr(trainable.Training, "epoch", lost)
+    made = trial(1e12)
+    with pytest.raises(torch.AcceleratorError):
+        made.step()
+
+
+def test_diverged_training_ends_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainable.Training, "epoch", lambda self: math.nan)
+    result = trial(1e12).step()
+    assert result["done"] and result["error"] == "the training diverged: the mean loss of epoch 0 is nan"
+
+
+def test_next_candidate_finds_nothing_of_the_one_before() -> None:
+    made = trial(1e12)
+    before = weakref.ref(made.model)
+    made.reset_config(Assignment(1, ARCHITECTURE.document(), (1.0,)).config())
+    assert before() is None
+
+
+def test_trial_on_a_smaller_gpu_than_the_drivers_keeps_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of 16 GB, of which .8 are used, less .6 GB for the process: 2.6 GB."""
+    shares: list[float] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, _: shares.append(share))
+    monkeypatch.setattr(trainable, "memory_bytes", lambda _: 16e9)
+    large = replace(PROXY, memory_bytes=15e9, trials_per_device=4)
+    assert trainable.own_memory(torch.device("cuda"), large) == pytest.approx(2.6e9)
+    assert trainable.own_memory(torch.device("cuda"), replace(large, memory_bytes=1e9)) == 1e9
+    assert shares == [0.25, 0.25]
+    assert trainable.own_memory(torch.device("cpu"), large) == 15e9

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 import nas
 from nas.errors import NasError
@@ -64,6 +65,7 @@ class Answer:
     words: dict[str, Any]
 
 
+ADAPTER = TypeAdapter(Answer)
 Start = Callable[..., MeasuringProcess]
 
 
@@ -89,13 +91,13 @@ def request(count: int) -> Request:
 def test_requests_and_answers_are_typed_and_a_refusal_is_no_end(start: Start) -> None:
     process = start(SERVER, variables={"HERE": "yes"})
     words = {"batch": 4, "here": "yes"}
-    assert list(process.ask(request(2), Answer)) == [Answer(0.0, words), Answer(0.5, words)]
-    assert list(process.ask(request(0), Answer)) == []
+    assert list(process.ask(request(2), ADAPTER)) == [Answer(0.0, words), Answer(0.5, words)]
+    assert list(process.ask(request(0), ADAPTER)) == []
 
 
 def test_a_refusal_is_the_error_of_this_process(start: Start) -> None:
     with pytest.raises(NasError, match=r"^count -1 is not allowed; allowed: numbers from 0$"):
-        list(start(SERVER).ask(request(-1), Answer))
+        list(start(SERVER).ask(request(-1), ADAPTER))
 
 
 @pytest.mark.parametrize(
@@ -114,20 +116,20 @@ def test_a_refusal_is_the_error_of_this_process(start: Start) -> None:
 )
 def test_a_failing_process_tells_why(start: Start, program: str, message: str) -> None:
     with pytest.raises(NasError, match=message):
-        list(start(program).ask(request(1), Answer))
+        list(start(program).ask(request(1), ADAPTER))
 
 
 def test_an_endless_process_is_given_up(start: Start) -> None:
     begin = time.perf_counter()
     with pytest.raises(NasError, match=r"^timing a network did not end within 0\.2 s; allowed: "):
-        list(start("import time; time.sleep(60)").ask(request(1), Answer, limit=0.2))
+        list(start("import time; time.sleep(60)").ask(request(1), ADAPTER, limit=0.2))
     assert time.perf_counter() - begin < 30
 
 
 def test_an_interrupt_ends_the_process_and_what_it_started(start: Start) -> None:
     process = start(STARTER)
     with pytest.raises(KeyboardInterrupt), process:
-        for answer in process.ask(request(1), Answer):
+        for answer in process.ask(request(1), ADAPTER):
             sleeper = int(answer.ms)
             raise KeyboardInterrupt
     assert process._process.returncode == -9
