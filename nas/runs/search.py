@@ -19,6 +19,8 @@ from nas.runs.settings import CHANGEABLE, Settings, with_settings
 from nas.runs.stages import run_stages
 
 _DEFAULTS = Settings()
+# A cluster runs what it likes in who joins it, and a storage gets what Ray writes.
+_NAMED_AGAIN = ("address", "storage")
 _BEFORE_RECORD = ("architectures", "space.yaml", LOCK)  # what a run has that was cut off before its record was there
 
 
@@ -62,7 +64,9 @@ def resume(path: str | Path, *, quiet: bool = False, **changes: Any) -> Run:
     A search that had come to its end is not prolonged unless one of them is given, but what was
     left to confirm is. What is trained stays the same proxy, whatever machine goes on with it.
     Settings that are not given are as the run was started, but for trials and time: if one of them
-    is given, the other is no limit any more. Trials count those that the run has; time does not.
+    is given, the other is no limit any more. Trials count those that the run has; time does not. An
+    address or storage that the run was started with is named again: code runs at the one, files go
+    to the other, and the run folder may be another's.
 
     Args:
         path: The run folder.
@@ -84,6 +88,12 @@ def resume(path: str | Path, *, quiet: bool = False, **changes: Any) -> Run:
     given = {name: value for name, value in changes.items() if value is not None}
     if fixed := [name for name in given if name not in CHANGEABLE]:
         raise NasError(f"{fixed[0]} of a run cannot be changed; allowed: {', '.join(CHANGEABLE)}")
+    for name in _NAMED_AGAIN:
+        if (before := getattr(record.settings, name)) is not None and name not in given:
+            raise NasError(
+                f"run {str(path)!r} was started with {name} {before!r}, which is not taken from a folder that anybody "
+                f"may have written; allowed: the same with --{name} {before}, if you trust it, or another"
+            )
     more = "trials" in given or "time" in given
     if more:
         given = {"trials": None, "time": None} | given

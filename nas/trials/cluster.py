@@ -10,9 +10,11 @@ do not have. A cluster is joined with the token that its nodes share.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -131,7 +133,7 @@ def connect(address: str | None, cpus: int | None = None) -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is None:
-        with _loopback():
+        with _loopback(), _importing_nothing_here():
             _require_token(secrets.token_hex(32))
             ray.init(
                 "local",
@@ -152,7 +154,8 @@ def connect(address: str | None, cpus: int | None = None) -> None:
         raise NasError(f"address {address!r} is not allowed; allowed: {allowed}")
     try:
         _require_token()
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_operators())
+        with _importing_nothing_here():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_operators())
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, RayError) as error:
         reason = str(getattr(error, "message", error)).split("\n")[0].rstrip(". ")
         raise NasError(f"address {address!r} cannot be joined ({reason}); allowed: {allowed}") from None
@@ -168,6 +171,18 @@ def _loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _importing_nothing_here() -> Iterator[None]:
+    """Keeps the current folder from the modules of trials, unless this process imports from it.
+
+    Ray puts the folder in which it is started before all others that trials import from. Where that
+    holds data, a file `torch.py` among them would run.
+    """
+    here = os.getcwd()
+    with contextlib.nullcontext() if {"", here} & set(sys.path) else contextlib.chdir(os.sep):
+        yield
 
 
 def _require_token(new: str | None = None) -> None:

@@ -324,3 +324,15 @@ def test_a_resumed_run_keeps_whether_a_list_may_name_videos_outside(
     resume(folder, trials=3, quiet=True)
     resume(folder, trials=4, quiet=True, allow_outside=True)
     assert allowed[2:] == [False, True]
+
+
+@pytest.mark.parametrize(("name", "value"), [("address", "192.0.2.1:6379"), ("storage", "s3://somebody/else")])
+def test_a_run_folder_names_no_cluster_and_no_storage(
+    tmp_path: Path, trainings: Trainings, measured: None, name: str, value: str
+) -> None:
+    folder = search(tmp_path / "run", trials=1).path
+    document = json.loads((folder / "run.json").read_text())
+    document["settings"][name] = value
+    (folder / "run.json").write_text(json.dumps(document))
+    with pytest.raises(nas.NasError, match=f"was started with {name} '{value}', .*; allowed: the same with --{name} "):
+        resume(folder, trials=2, quiet=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -177,6 +178,21 @@ def test_ray_is_started_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch) 
     assert (of_user["RAY_AUTH_MODE"], of_user["RAY_AUTH_TOKEN"]) == ("token", None)
     assert (without["RAY_AUTH_MODE"], without["RAY_AUTH_TOKEN"]) == ("disabled", None)
     assert ray_constants.ENABLE_RAY_CLUSTER  # as it was
+
+
+def test_trials_import_nothing_from_a_folder_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray adds the current folder to what its processes import from, before all else."""
+    folders: list[str] = []
+    monkeypatch.setattr(ray, "init", lambda *_, **__: folders.append(os.getcwd()))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    connect(None, 1)
+    connect("127.0.0.1:6379")
+    assert folders == [os.sep, os.sep] and Path.cwd() == tmp_path
+    monkeypatch.syspath_prepend(str(tmp_path))  # as with `python -m`: its modules are the user's
+    connect(None, 1)
+    assert folders[2:] == [str(tmp_path)]
 
 
 def test_a_cluster_is_not_joined_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
