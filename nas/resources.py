@@ -39,6 +39,34 @@ def replacing(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def append_line(path: Path, line: str, header: str | None = None) -> None:
+    """Adds a line to a file of lines, safely on the disk when this returns.
+
+    A last line that a full disk or a dying machine has left unfinished is taken away first.
+
+    Args:
+        path: The file, made if needed.
+        line: Without its line break.
+        header: Written first into a file that has no whole line yet.
+    """
+    written = path.read_bytes() if path.exists() else b""
+    whole = written.rfind(b"\n") + 1
+    lines = [line] if whole or header is None else [header, line]
+    with path.open("r+b" if written else "wb") as file:
+        file.seek(whole)
+        file.truncate()
+        file.write("".join(f"{each}\n" for each in lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file that `append_line` writes, without one that was left unfinished; none
+    without the file.
+    """
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+
+
 def resource_folder(name: str) -> Path:
     """Returns the folder of package data called `name`, such as `search_spaces/reference`."""
     inside = _PACKAGE / name

@@ -17,6 +17,8 @@ from nas.errors import NasError
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
 from nas.units import seconds
 
+NOTHING_FOUND = 1  # exit code of a search that trained networks of which none keeps the limits
+
 
 class TextOption(NamedTuple):
     """An option whose text is read into settings of another form.
@@ -120,7 +122,7 @@ def search_command(
     settings: dict[str, Any] = {}
     for name in (name for name in given if name in options):
         settings |= _TEXT_OPTIONS[name].read(options[name]) if name in _TEXT_OPTIONS else {name: options[name]}
-    from nas.report import front_summary, write
+    from nas.report import front_summary, how_to_go_on, over_summary, write
     from nas.runs.control import comparison
     from nas.runs.plan import Plan
     from nas.runs.search import resume as resume_search
@@ -136,6 +138,17 @@ def search_command(
             return
         run = search(**settings, out=out, quiet=quiet)
     page = write(run)[0]
+    if run.front.empty:
+        console.print(over_summary(run))
+        console.print(
+            f"No trained network keeps {run.record.budget} as measured.",
+            *how_to_go_on(run, run.path),
+            sep="\n",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(f"report  {page}", highlight=False, soft_wrap=True)
+        raise typer.Exit(NOTHING_FOUND)
     console.print(front_summary(run))
     if len(run.control):
         console.print(comparison(run.control), highlight=False, soft_wrap=True)

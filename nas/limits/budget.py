@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from nas.errors import NasError, brief
 from nas.limits.metrics import METRICS, budget_units, computed_figures
+from nas.units import number
 
 if TYPE_CHECKING:
     from nas.profiler.computed.cost import Cost
@@ -81,6 +82,33 @@ class Limit:
             return value / self.high - 1
         return 1 - value / self.low if value < self.low else 0.0
 
+    def breach(self, value: float) -> str:
+        """How a figure breaks the limit, such as `41.2 ms > 30 ms`; empty inside."""
+        if math.isnan(value) or not self.violation(value):
+            return ""
+        metric, end = METRICS[self.metric], self.high if value > self.high else self.low
+        limit = _plain(end / metric.scale, ",")
+        texts = (number(value / metric.scale, digits) for digits in range(3, 12))
+        # As many digits as it takes for the figure to read as another than the limit.
+        shown = next((text for text in texts if float(text.replace(",", "")) != end / metric.scale), limit)
+        return f"{shown} {metric.unit} {'>' if value > self.high else '<'} {limit} {metric.unit}"
+
+    def reaching(self, value: float) -> Limit:
+        """The limit with the end that a figure breaks moved to it, outwards to two significant
+        digits.
+        """
+        if not self.violation(value) or not math.isfinite(value) or value <= 0:
+            return self
+        written = str(_LIMIT.fullmatch(self.text)["unit"])  # type: ignore[index]
+        scale = budget_units()[written.lower()][1]
+        low, high = self.low / scale, self.high / scale
+        if value > self.high:
+            high = _rounded(value, scale, up=True)
+        else:
+            low = _rounded(value, scale, up=False)
+        text = f"{_plain(high)}{written}" if low == 0 else f"{_plain(low)}..{_plain(high)}{written}"
+        return _parse_limit(f"{text}@{self.gpu_type}" if self.gpu_type else text)
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -131,6 +159,36 @@ class Budget:
     def violation(self, figures: Mapping[str, float]) -> float:
         """Sum of the violations of all limits whose figure is known; 0 inside the budget."""
         return sum(limit.violation(figures[limit.metric]) for limit in self.limits if limit.metric in figures)
+
+    def breaches(self, figures: Mapping[str, float]) -> list[str]:
+        """How the figures that are known break limits, such as `41.2 ms > 30 ms`."""
+        texts = [limit.breach(figures[limit.metric]) for limit in self.limits if limit.metric in figures]
+        return [text for text in texts if text]
+
+    def reaching(self, figures: Mapping[str, float]) -> Budget:
+        """The budget with its limits moved, outwards to two significant digits, until the figures
+        that are known keep them.
+        """
+        moved = (limit.reaching(figures.get(limit.metric, math.nan)) for limit in self.limits)
+        return Budget(tuple(moved))
+
+
+def _rounded(value: float, scale: float, up: bool) -> float:
+    """A figure above 0 in a unit of so many, with two significant digits: what a budget of it
+    includes the figure.
+    """
+    shown = value / scale
+    step = 10.0 ** (math.floor(math.log10(shown)) - 1)
+    whole = round(shown / step, 9)  # 4.1 / 0.1 is a little more than 41
+    found = float(_plain((math.ceil(whole) if up else math.floor(whole)) * step))
+    if up:
+        return found if found * scale >= value else found + step
+    return found if found * scale <= value else found - step
+
+
+def _plain(value: float, separator: str = "") -> str:
+    """A number without a power of ten."""
+    return f"{value:{separator}.12f}".rstrip("0").rstrip(".")
 
 
 def _parse_limit(text: str) -> Limit:

@@ -8,7 +8,7 @@ are drawn; `page` puts them together. `cost_page` is the page of a profile and `
 picture of the reference networks.
 """
 
-from nas.report.front import front_summary
+from nas.report.front import front_summary, how_to_go_on, over_summary
 from nas.report.page import write
 
-__all__ = ["front_summary", "write"]
+__all__ = ["front_summary", "how_to_go_on", "over_summary", "write"]

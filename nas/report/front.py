@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
@@ -18,14 +19,25 @@ VALIDATION, TEST = "Accuracy, validation (%)", "Accuracy, test (%)"
 
 def export_command(run: Run, trial: int) -> str:
     """The command that writes one trial's architecture to a file."""
-    return f"nas export {shlex.quote(str(run.path))} --pick {trial} --out trial-{trial}.yaml"
+    return f"nas export {_shown_path(run)} --pick {trial} --out trial-{trial}.yaml"
 
 
-def disturbances(run: Run) -> list[str]:
-    """What disturbed the measurements of the front: a sentence for each trial that `DISTURBED`
-    stands at.
+def _shown_path(run: Run) -> str:
+    """The run folder as a command of a page names it: a page is passed on, and whose folders it
+    was made in is nobody's business.
     """
-    rows = zip(run.front["trial"], run.front["flags"], strict=True)
+    path = run.path
+    if path.is_absolute():
+        here = Path.cwd()
+        path = path.relative_to(here) if path.is_relative_to(here) else Path(path.name)
+    return shlex.quote(str(path))
+
+
+def disturbances(trials: pd.DataFrame) -> list[str]:
+    """What disturbed the measurements of some trials: a sentence for each that `DISTURBED` stands
+    at.
+    """
+    rows = zip(trials["trial"], trials["flags"], strict=True)
     return [f"{DISTURBED} Trial {trial}: {flags}." for trial, flags in rows if flags]
 
 
@@ -51,6 +63,54 @@ def front_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(table, dtype="str").drop(columns=empty)
 
 
+def over_table(run: Run) -> pd.DataFrame:
+    """The networks that break a limit as text, one row per trial in order of multiply-adds."""
+    over = run.over
+    table = {
+        "Trial": [str(trial) for trial in over["trial"]],
+        VALIDATION: _accuracies(over, "accuracy"),
+        TEST: _accuracies(over, "test_accuracy"),
+        "GFLOPs": [number(value / 1e9) for value in over["macs"]],
+        "Over the limit": [
+            f"{breaks} {DISTURBED}" if flags else breaks
+            for breaks, flags in zip(over["breaks"], over["flags"], strict=True)
+        ],
+        "Operators": [operators_text(value) for value in over["operators"]],
+        "Export": [export_command(run, trial) for trial in over["trial"]],
+    }
+    if set(table[TEST]) == {MISSING}:
+        del table[TEST]
+    return pd.DataFrame(table, dtype="str")
+
+
+def over_summary(run: Run) -> Table:
+    """The networks that break a limit as a table for a terminal."""
+    texts = over_table(run)
+    notes = ["accuracy of the proxy; GFLOPs are 10^9 multiply-adds", *disturbances(run.over)]
+    table = Table(title=f"over the limits in {run.path}", caption="\n".join(notes))
+    heads = {"Trial": "trial", VALIDATION: "val %", "GFLOPs": "GFLOPs", "Over the limit": "over the limit"}
+    for head in heads.values():
+        table.add_column(head, no_wrap=True)
+    table.add_column("operators")
+    for row, operators in zip(texts.to_dict("records"), run.over["operators"], strict=True):
+        table.add_row(*(row[name] for name in heads), operators)
+    return table
+
+
+def how_to_go_on(run: Run, path: Path | None = None) -> list[str]:
+    """What helps where no network keeps the limits: sentences that name the command.
+
+    Args:
+        run: The run.
+        path: How the command names its folder; by default as a page that is passed on may.
+    """
+    command = f"nas search --resume {shlex.quote(str(path)) if path else _shown_path(run)}"
+    said = [f"{command} --budget {run.reaching()} makes a front of what is trained."]
+    if any(run.over["flags"]):
+        said.append(f"{command} measures again what was disturbed, which a quiet machine makes faster.")
+    return [*said, f"{command} --time 10m trains further networks under the same limits."]
+
+
 def _accuracies(front: pd.DataFrame, name: str) -> list[str]:
     """In per cent, with the standard error where there are several seeds."""
     return [with_error(*pair) for pair in zip(front[name], front[f"{name}_se"], strict=True)]
@@ -70,7 +130,7 @@ def front_summary(run: Run) -> Table:
     seeds = "; \N{PLUS-MINUS SIGN} is one standard error over seeds" if (front["seeds"] > 1).any() else ""
     notes = [
         f"accuracy of the proxy{seeds}; GFLOPs are 10^9 multiply-adds; median latency and peak memory as measured",
-        *disturbances(run),
+        *disturbances(front),
     ]
     table = Table(title=f"front of {run.path}", caption="\n".join(notes))
     columns = {

@@ -5,8 +5,8 @@ it ends.
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import NasError, brief
+from nas.resources import append_line, whole_lines
 
 CONFIRMATIONS = "confirm.csv"
 
@@ -48,17 +49,9 @@ def append_confirmation(folder: Path, confirmation: Confirmation) -> None:
     """Writes down one further training, safely on the disk when this returns; what is cut off
     before is not read.
     """
-    path = folder / CONFIRMATIONS
-    whole = path.read_bytes() if path.exists() else b""
-    with path.open("r+" if whole else "w", newline="", encoding="utf-8") as file:
-        file.seek(whole.rfind(b"\n") + 1)
-        file.truncate()
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        if b"\n" not in whole:
-            writer.writeheader()
-        writer.writerow(asdict(confirmation))
-        file.flush()
-        os.fsync(file.fileno())
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(asdict(confirmation).values())
+    append_line(folder / CONFIRMATIONS, row.getvalue(), header=",".join(_COLUMNS))
 
 
 def read_confirmations(folder: Path) -> pd.DataFrame:
@@ -69,7 +62,7 @@ def read_confirmations(folder: Path) -> pd.DataFrame:
     """
     path = folder / CONFIRMATIONS
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        lines = whole_lines(path)
     except UnicodeDecodeError as error:
         raise NasError(f"{str(path)!r} is not text ({error.reason}); allowed: CSV in UTF-8") from None
     header, *rows = lines or [",".join(_COLUMNS)]

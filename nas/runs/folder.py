@@ -9,12 +9,13 @@ import pandas as pd
 
 from nas.architecture import Architecture, load
 from nas.errors import NasError
+from nas.limits.budget import Budget
 from nas.limits.metrics import pick_metrics
 from nas.pareto.front import knee
 from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CURVES
-from nas.runs.ranking import with_means
-from nas.runs.record import read_record
+from nas.runs.ranking import breaches, keeping, limited_figures, with_means
+from nas.runs.record import RunRecord, read_record
 from nas.runs.tables import read_front, read_table, read_trials
 
 _CURVES = ("trainings", "seconds", "accuracy", "macs", "hypervolume")
@@ -29,8 +30,10 @@ class Run:
         trials: One row per trained trial in order of its number, as the search saw it; empty before
             the first.
         front: The trials of the Pareto front with their measurements, in order of multiply-adds;
-            empty when the search has not got so far. What was not measured is nan. Accuracy is the
-            mean over `seeds` trainings.
+            empty when the search has not got so far, or no network keeps the limits as measured.
+            What was not measured is nan. Accuracy is the mean over `seeds` trainings.
+        over: The trained trials that break a limit as computed or measured, with means, in order of
+            multiply-adds; `breaks` says which, such as `41.2 ms > 30 ms`.
         control: The hypervolume of the search and of its random control after every training; empty
             without one.
     """
@@ -49,7 +52,9 @@ class Run:
             raise NasError(f"run {str(path)!r} does not exist; allowed: a folder that `nas search` wrote")
         self.record = read_record(self.path)
         self.trials = read_trials(self.path)
-        self.front = read_front(self.path)
+        self.budget = _budget(self.record)
+        front = read_front(self.path)
+        self.front = front if self.budget is None else keeping(front, self.budget).reset_index(drop=True)
         self.control = read_table(self.path / CURVES, ("by",), _CURVES, ("trial", "by", "hypervolume"))
         trained = self.trials[self.trials["state"] != "failed"]
         for name, table in (("trials.csv", trained), ("front.csv", self.front)):
@@ -57,12 +62,44 @@ class Run:
                 raise NasError(
                     f"{name} of run {str(path)!r} lacks accuracy or macs of a trial; allowed: both as numbers"
                 )
+        self.over = self._over()
 
     def confirmed(self) -> pd.DataFrame:
         """The trials with the mean accuracy of all their trainings; see
         `nas.runs.ranking.with_means`.
         """
         return with_means(self.trials, read_confirmations(self.path))
+
+    def _over(self) -> pd.DataFrame:
+        trials = self.confirmed()
+        trials = trials[trials["state"] != "failed"].sort_values("macs", ignore_index=True)
+        found = [] if self.budget is None else breaches(trials, self.budget)
+        trials["breaks"] = [", ".join(each) for each in found or [[]] * len(trials)]
+        return trials[trials["breaks"] != ""].reset_index(drop=True)
+
+    def nearest(self) -> int:
+        """The number of the trial that misses the limits least, of those that do.
+
+        Raises:
+            NasError: None does.
+        """
+        return int(self.over["trial"].iloc[self._nearest()[0]])
+
+    def reaching(self) -> Budget:
+        """The budget moved until the trial that misses it least keeps it.
+
+        Raises:
+            NasError: None misses it.
+        """
+        return self._nearest()[1]
+
+    def _nearest(self) -> tuple[int, Budget]:
+        if self.budget is None or self.over.empty:
+            raise NasError(f"run {str(self.path)!r} has no network over a limit; allowed: a run with one")
+        figures = limited_figures(self.over, self.budget)
+        violations = [self.budget.violation(each) for each in figures]
+        place = violations.index(min(violations))
+        return place, self.budget.reaching(figures[place])
 
     def pick_trial(self, name: str | int) -> int:
         """Returns the number of the trial that a pick means.
@@ -82,6 +119,11 @@ class Run:
             return self._trained(int(text))
         if text not in pick_names():
             raise NasError(f"pick {text!r} is unknown; allowed: {', '.join(pick_names())} or a trial's number")
+        if self.front.empty and len(self.over):
+            raise NasError(
+                f"run {str(self.path)!r} has no network that keeps {self.record.budget} as measured; allowed: a "
+                f"trial's number, or nas search --resume {self.path} --budget {self.reaching()}"
+            )
         if self.front.empty:
             raise NasError(f"run {str(self.path)!r} has no front to pick {text!r} from; allowed: a trial's number")
         return choose(self.front, text)
@@ -104,6 +146,16 @@ class Run:
             known = ", ".join(map(str, trained)) or "none, nothing was trained"
             raise NasError(f"trial {trial} of run {str(self.path)!r} was not trained; allowed: {known}")
         return trial
+
+
+def _budget(record: RunRecord) -> Budget | None:
+    """The limits of a run; None where it has none, or one on a metric that another program
+    registered.
+    """
+    try:
+        return Budget.parse(record.budget) if record.budget else None
+    except NasError:
+        return None
 
 
 def pick_names() -> tuple[str, ...]:

@@ -4,32 +4,29 @@ front afterwards.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from rich.progress import track
 
 from nas.architecture import Architecture
-from nas.errors import NasError, one_line
 from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.measured.measure import Measurement, measure
 from nas.profiler.tables.growth import grow
 from nas.profiler.tables.predictor import Predictor
 from nas.profiler.tables.rows import part_workload
 from nas.profiler.tables.table import Table
-from nas.resources import replacing
 from nas.runs.confirmations import read_confirmations
 from nas.runs.folder import picks_of
+from nas.runs.measurements import append_measurement, keep, read_measurements
 from nas.runs.plan import Plan
-from nas.runs.ranking import eligible, ranked_front, with_means
+from nas.runs.ranking import eligible, keeping, ranked_front, with_means
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.proposer import Candidate, Proposer
 
-MEASUREMENTS = "measurements.json"
+BEST = "best.yaml"  # the architecture of the default pick
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
 DRAFT = "latency_table.growing.csv"
 WHOLE_NETWORKS = 12  # measured, from which the overhead of a network and the interval of a prediction are known
@@ -101,76 +98,51 @@ def _is_of_space(table: Table, plan: Plan) -> bool:
     return covered >= COVERED and len(table.networks) >= WHOLE_NETWORKS
 
 
-def _measured(plan: Plan, architecture: Architecture) -> Measurement:
-    return measure(architecture, str(plan.device), max_seconds=plan.settings.measure_seconds)
-
-
-def measured_latencies(folder: Path) -> dict[int, float]:
-    """The milliseconds that the networks of a run took when they were last measured, by number;
-    none before.
-
-    Raises:
-        NasError: The file holds something else.
-    """
-    path = folder / MEASUREMENTS
-    try:
-        taken = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return {int(i): float(measurement["latency_ms"]["median"]) for i, measurement in taken.items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise NasError(
-            f"{str(path)!r} holds no measurements ({one_line(error)}); allowed: the {MEASUREMENTS} of `nas search`"
-        ) from None
+def _measured(plan: Plan, architecture: Architecture, patience: float = 0.0) -> Measurement:
+    seconds = plan.settings.measure_seconds
+    return measure(architecture, str(plan.device), max_seconds=seconds, patience=patience)
 
 
 def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predictor | None) -> None:
-    """Measures the front, and what takes the place of networks that break a latency limit as
-    measured.
+    """Measures the front, and what takes the place of networks that break a limit as measured.
 
-    The front is that of the means over all seeds with which its networks were trained. Writes
-    `front.csv`, `trials.csv` with the latencies that were predicted, `measurements.json` and
-    `best.yaml`, the front's most accurate network.
+    The front is that of the means over all seeds with which its networks were trained. Every
+    measurement is written down when it is taken, and what is known is not measured again, but for
+    one that was disturbed: it is taken again before it decides that a network breaks a limit.
 
-    Raises:
-        NasError: No trained candidate keeps the limits as measured.
+    Writes `front.csv`, without a row where no network keeps the limits, `trials.csv` with what was
+    predicted and measured, and `best.yaml`, the front's most accurate network.
     """
-    measured: dict[int, Measurement] = {}
+    measured = read_measurements(folder, plan.device_name)
     confirmations = read_confirmations(folder)
-    trials = with_means(eligible(trials_table(proposer), plan.data.chance), confirmations)
+    again: set[int] = set()
+
+    def take(trial: int, patience: float = 0.0) -> None:
+        taken = _measured(plan, proposer.candidates[trial].architecture, patience)
+        append_measurement(folder, trial, taken)
+        keep(measured, trial, taken)
+
     while True:
-        front = ranked_front(trials, plan.data.chance)
+        table = trials_table(proposer, predicted(predictor), measured)
+        slow = set(table["trial"]) - set(keeping(table, plan.budget)["trial"])
+        doubtful = {i for i in slow & measured.keys() if measured[i].flags and i not in again}
+        trials = eligible(table[~table["trial"].isin(slow - doubtful)], plan.data.chance)
+        front = ranked_front(with_means(trials, confirmations), plan.data.chance).sort_values("macs")
         missing = [int(i) for i in front["trial"] if int(i) not in measured]
         for i in track(missing, "measuring the front", console=plan.console, disable=plan.console.quiet):
-            measured[i] = _measured(plan, proposer.candidates[i].architecture)
-        median = {i: measured[i].latency_ms.median for i in map(int, front["trial"])}
-        slow = [i for i, latency in median.items() if plan.budget.violation({"latency_ms": latency})]
-        if not slow:
+            take(i)
+        disturbed = [int(i) for i in front["trial"] if int(i) in doubtful]
+        for i in track(disturbed, "measuring again", console=plan.console, disable=plan.console.quiet):
+            again.add(i)
+            take(i, patience=plan.settings.measure_seconds)
+        if not (missing or disturbed):
             break
-        trials = trials[~trials["trial"].isin(slow)]
-        if trials.empty:
-            raise NasError(
-                f"budget {str(plan.budget)!r} is kept by none of the trained candidates as measured; "
-                f"allowed: a wider limit, or more trials with nas search --resume {folder}"
-            )
-    table = trials_table(proposer, predicted(predictor))
-    rows = with_means(table[table["trial"].isin(front["trial"])].sort_values("macs"), confirmations)
-    front = _with_measurements(rows, measured)
+    front = front.assign(flags=front["flags"].fillna(""))
     picks = picks_of(front)
     front["pick"] = [",".join(pick for pick, chosen in picks.items() if chosen == i) for i in front["trial"]]
     write_table(folder / TRIALS, table)
     write_table(folder / FRONT, front)
-    taken = {i: measurement.to_dict() for i, measurement in sorted(measured.items())}
-    with replacing(folder / MEASUREMENTS) as draft:
-        draft.write_text(json.dumps(taken, indent=2) + "\n", encoding="utf-8")
-    proposer.candidates[picks["accuracy"]].architecture.save(folder / "best.yaml")
-
-
-def _with_measurements(front: pd.DataFrame, measured: dict[int, Measurement]) -> pd.DataFrame:
-    taken = [measured[int(i)] for i in front["trial"]]
-    columns: dict[str, Sequence[float | None]] = {
-        "latency_ms": [m.latency_ms.median for m in taken],
-        "latency_iqr_ms": [m.latency_ms.iqr for m in taken],
-        "latency_p95_ms": [m.latency_ms.p95 for m in taken],
-        "peak_memory_bytes": [m.peak_memory_bytes for m in taken],
-    }
-    flags = ["; ".join(m.flags) for m in taken]
-    return front.assign(**{name: np.array(values, dtype=float) for name, values in columns.items()}, flags=flags)
+    if picks:
+        proposer.candidates[picks["accuracy"]].architecture.save(folder / BEST)
+    else:
+        (folder / BEST).unlink(missing_ok=True)

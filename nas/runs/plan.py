@@ -166,11 +166,16 @@ class Plan:
             proxy=ProxyRecord(proxy.frames, proxy.size, proxy.recipe.epochs, proxy.rungs, recipe),
             target=ClipShape(self.target.frames, self.target.size),
             workers=self.workers,
-            device=device_name(self.device, "fp32", 1, available_cores()),
+            device=self.device_name,
             objectives=OBJECTIVES,
             versions={name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
             settings=settings,
         )
+
+    @property
+    def device_name(self) -> str:
+        """The machine that networks are measured on, by the name that measurements keep."""
+        return device_name(self.device, "fp32", 1, available_cores())
 
     @property
     def lag(self) -> int | None:

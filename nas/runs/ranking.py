@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nas.limits.budget import Budget
 from nas.pareto.front import non_dominated
 
 
@@ -48,6 +49,26 @@ def with_means(trials: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFram
         rows.append(row | {"seeds": max(1, len(further) + whole)})
     columns = [*trials.columns, "accuracy_searched", "accuracy_se", "test_accuracy_se", "seeds"]
     return pd.DataFrame(rows, columns=columns, index=trials.index)
+
+
+def breaches(trials: pd.DataFrame, budget: Budget) -> list[list[str]]:
+    """How each trial breaks limits by the figures that are known of it, computed or measured; see
+    `nas.limits.budget.Budget.breaches`.
+    """
+    return [budget.breaches(figures) for figures in limited_figures(trials, budget)]
+
+
+def keeping(trials: pd.DataFrame, budget: Budget) -> pd.DataFrame:
+    """The trials that keep all limits whose figure is known, computed or measured."""
+    inside = [budget.violation(figures) == 0 for figures in limited_figures(trials, budget)]
+    return trials[np.array(inside, bool)]
+
+
+def limited_figures(trials: pd.DataFrame, budget: Budget) -> list[dict[str, float]]:
+    """The figures of each trial that a budget limits, as far as they are known."""
+    names = sorted(budget.metrics() & {*trials.columns})
+    rows = trials[names].astype(float).to_numpy().tolist()
+    return [{name: value for name, value in zip(names, row, strict=True) if not math.isnan(value)} for row in rows]
 
 
 def eligible(trials: pd.DataFrame, chance: float) -> pd.DataFrame:

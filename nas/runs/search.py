@@ -43,7 +43,8 @@ def search(
         quiet: Print nothing.
 
     Returns:
-        The finished run.
+        The finished run. Its front is empty where no network keeps the limits as measured; `over`
+        has those networks.
 
     Raises:
         NasError: A setting is not allowed, the data cannot be read, or nothing in the space meets
@@ -63,6 +64,8 @@ def resume(path: str | Path, *, quiet: bool = False, **changes: Any) -> Run:
 
     A search that had come to its end is not prolonged unless one of them is given, but what was
     left to confirm is. What is trained stays the same proxy, whatever machine goes on with it.
+    Under another budget the front is made again of the networks that were trained, and what is
+    measured already is not measured again.
     Settings that are not given are as the run was started, but for trials and time: if one of them
     is given, the other is no limit any more. Trials count those that the run has; time does not. An
     address or storage that the run was started with is named again: code runs at the one, files go

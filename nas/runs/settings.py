@@ -25,7 +25,7 @@ LARGEST_SEED = 2**32 - 1  # that numpy, torch and Optuna all take
 DEFAULT_SECONDS = 390.0  # of training, when neither trials nor time are given
 CONTROL_SHARE = 0.25  # of the trainings, or of the time, unless a control names its share
 # What may be changed when a run is resumed; all else stays as the run was started.
-CHANGEABLE = ("trials", "time", "measure_seconds", "confirm_seeds", "address", "storage", "allow_outside")
+CHANGEABLE = ("budget", "trials", "time", "measure_seconds", "confirm_seeds", "address", "storage", "allow_outside")
 _PATHS = ("space", "around", "data", "storage")
 
 

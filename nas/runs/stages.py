@@ -21,12 +21,13 @@ from nas.runs.confirm import ConfirmSearcher, expected_seconds, repeats
 from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
 from nas.runs.folder import Run
-from nas.runs.measuring import latency_predictor, measure_front, measured_latencies, predicted
+from nas.runs.measurements import read_measurements
+from nas.runs.measuring import BEST, latency_predictor, measure_front, predicted
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
-from nas.runs.ranking import eligible, front_of
+from nas.runs.ranking import eligible, front_of, keeping
 from nas.runs.record import RECORD, Counts, RunRecord, read_record, write_record
-from nas.runs.tables import TRIALS, trials_table, write_table
+from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.cluster import session
 from nas.trials.proposer import LOST, Proposer, ProposerSearcher
 from nas.trials.scheduler import ParetoRungs
@@ -88,9 +89,13 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
         data = ProxyData.read(plan.data, plan.proxy, plan.settings.seed, available_cores())
     with replacing(folder / "space.yaml") as draft:
         plan.space.save(draft)
-    record = plan.record(read_record(folder) if (folder / RECORD).exists() else RunRecord())
+    before = read_record(folder) if (folder / RECORD).exists() else RunRecord()
+    record = plan.record(before)
     if more:
         record = replace(record, searched=False, spent_s={})
+    if before.budget not in (None, record.budget):  # until the front is made again there is none under this budget
+        for name in (FRONT, BEST):
+            (folder / name).unlink(missing_ok=True)
     write_record(record, folder)
     predictor = latency_predictor(plan, folder)
     gate = Gate(plan.space, plan.budget)
@@ -105,7 +110,7 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
         # Where nothing is searched any more, all of the time is for the confirmation.
         seconds = settings.time if record.searched else plan.seconds()[2]
         interrupted = _search(run)
-        trials = trials_table(proposer, predicted(predictor))
+        trials = trials_table(proposer, predicted(predictor), read_measurements(folder, plan.device_name))
         write_table(folder / TRIALS, trials)
         run.note(counts=_counts(proposer), clips=data.sizes())
         interrupted = interrupted or _confirm(run, seconds)
@@ -214,9 +219,8 @@ def _confirm(run: Session, seconds: float | None) -> bool:
     epochs = plan.proxy.recipe.epochs
     # What was measured already and breaks a limit has left the front, and others have taken its
     # place.
-    slow = [i for i, ms in measured_latencies(folder).items() if plan.budget.violation({"latency_ms": ms})]
-    trials = trials_table(run.proposer)
-    front = front_of(eligible(trials[~trials["trial"].isin(slow)], plan.data.chance))
+    trials = trials_table(run.proposer, measured=read_measurements(folder, plan.device_name))
+    front = front_of(eligible(keeping(trials, plan.budget), plan.data.chance))
     if not settings.confirm_seeds or front.empty:
         return False
     confirmed = read_confirmations(folder)

@@ -13,20 +13,20 @@ from nas.limits.metrics import computed_figures, metrics
 from nas.resources import replacing
 
 if TYPE_CHECKING:
+    from nas.profiler.measured.measure import Measurement
     from nas.trials.proposer import Candidate, Proposer
     from nas.trials.results import TrialResult
 
 TRIALS, FRONT = "trials.csv", "front.csv"
-TRIAL_TEXTS = ("state", "operators", "hash")
-# What front.csv has beside the columns of trials.csv.
-FRONT_TEXTS = ("pick", "flags")
+TRIAL_TEXTS = ("state", "operators", "hash", "flags", "error")
+FRONT_TEXTS = ("pick",)  # what front.csv has beside the columns of trials.csv
 MEANS = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")
 _REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")
 
 
 def trial_numbers() -> tuple[str, ...]:
     """The columns of `trials.csv` that hold numbers, beside the number of the trial."""
-    known = (*metrics("computed"), *metrics("predicted"))
+    known = [*metrics("computed"), *metrics("predicted"), *metrics("measured")]
     return ("accuracy", "test_accuracy", "epochs", "seconds", *(metric.name for metric in known))
 
 
@@ -47,8 +47,7 @@ def read_front(folder: Path) -> pd.DataFrame:
     Raises:
         NasError: The file is not such a table.
     """
-    numbers = (*trial_numbers(), *(metric.name for metric in metrics("measured")), *MEANS)
-    front = read_table(folder / FRONT, (*TRIAL_TEXTS, *FRONT_TEXTS), numbers, _REQUIRED)
+    front = read_table(folder / FRONT, (*TRIAL_TEXTS, *FRONT_TEXTS), (*trial_numbers(), *MEANS), _REQUIRED)
     front["seeds"] = front["seeds"].fillna(1).astype(int)
     return front.sort_values("macs", ignore_index=True)
 
@@ -96,19 +95,38 @@ def _no_formula(cell: Any) -> Any:
 
 
 def trials_table(
-    proposer: Proposer, predicted: Callable[[Candidate], Mapping[str, float]] = lambda _: {}
+    proposer: Proposer,
+    predicted: Callable[[Candidate], Mapping[str, float]] = lambda _: {},
+    measured: Mapping[int, Measurement] | None = None,
 ) -> pd.DataFrame:
     """A row per candidate whose result is known, by number; the columns of `trials.csv`.
 
     Args:
         proposer: Of the search.
         predicted: The columns of a candidate's predicted latency, as far as it can be predicted.
+        measured: What was measured of candidates, by number.
     """
+    taken = measured or {}
     rows = [
-        {**_row(proposer.candidates[i], proposer.results[i]), **predicted(proposer.candidates[i])}
+        {
+            **_row(proposer.candidates[i], proposer.results[i]),
+            **predicted(proposer.candidates[i]),
+            **(_measured(taken[i]) if i in taken else {}),
+        }
         for i in sorted(proposer.results)
     ]
-    return pd.DataFrame(rows, columns=["trial", "state", *trial_numbers(), "operators", "hash", "error"])
+    return pd.DataFrame(rows, columns=["trial", "state", *trial_numbers(), "operators", "hash", "flags", "error"])
+
+
+def _measured(measurement: Measurement) -> dict[str, Any]:
+    latency = measurement.latency_ms
+    return {
+        "latency_ms": latency.median,
+        "latency_iqr_ms": latency.iqr,
+        "latency_p95_ms": latency.p95,
+        "peak_memory_bytes": measurement.peak_memory_bytes,
+        "flags": "; ".join(measurement.flags),
+    }
 
 
 def _row(candidate: Candidate, result: TrialResult) -> dict[str, Any]:

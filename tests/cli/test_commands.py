@@ -1,7 +1,9 @@
 """Commands as a user types them."""
 
 import io
+import json
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+import pandas as pd
 import pytest
 from typer import Typer
 from typer.main import get_command
@@ -21,6 +24,8 @@ from nas.cli.options import clip_shape
 from nas.errors import Interrupted, NasError
 from nas.runs.settings import Settings
 from nas.units import seconds
+
+BEFORE = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
 
 
 def commands(instance: Typer, *words: str) -> dict[tuple[str, ...], CommandInfo]:
@@ -115,7 +120,10 @@ def test_help_of_search_says_when_it_ends() -> None:
         (["latency", "grow", "vov3d_l"], "search space 'vov3d_l' is the name of a reference network"),
         (["search", "vov3d_l"], "or the reference network in nas search --around vov3d_l and nas profile vov3d_l"),
         (["search", "hybird"], "one of conv, hybrid, swin, tiny, vit; nearest: hybrid"),
-        (["search", "--resume", "runs/a", "--dry-run"], "--dry-run does not go with --resume; allowed: --trials, --t"),
+        (
+            ["search", "--resume", "runs/a", "--dry-run"],
+            "--dry-run does not go with --resume; allowed: --budget, --trials, --t",
+        ),
         (["search", "tiny", "--resume", "runs/a"], "SPACE does not go with --resume"),
         (
             ["search", "tiny", "--around", "vov3d_l"],
@@ -223,3 +231,17 @@ def test_option_values() -> None:
     for text in ("5", "m", "-3m", "5m!"):
         with pytest.raises(NasError, match="allowed"):
             seconds(text)
+
+
+def test_a_search_that_nothing_keeps_the_limits_of_prints_what_it_has_and_what_works(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BEFORE, tmp_path / "run"))
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"budget": "5gflops,100ms"}))
+    trials = pd.read_csv(folder / "trials.csv").assign(latency_ms=[685.0, 220.0, 702.0])
+    trials.to_csv(folder / "trials.csv", index=False)
+    with mock.patch("nas.runs.search.resume", return_value=nas_package.Run(folder)):
+        done = nas("search", "--resume", str(folder), "--budget", "5gflops,100ms")
+    assert done.returncode == 1 and done.stderr == ""
+    assert "220 ms > 100 ms" in done.stdout and "No trained network keeps 5gflops,100ms as measured." in done.stdout
+    assert f"nas search --resume {folder} --budget 5gflops,220ms makes a front" in done.stdout
+    assert (folder / "report.html").is_file()

@@ -88,3 +88,32 @@ def test_nan_is_inside_no_budget() -> None:
     budget = Budget.parse("80..100gflops,30ms")
     assert budget.violation({"macs": 90e9, "latency_ms": math.nan}) == math.inf
     assert budget.violation({"macs": math.nan}) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("budget", "figures", "said", "moved"),
+    [
+        ("30ms", {"latency_ms": 41.0}, ["41.0 ms > 30 ms"], "41ms"),
+        ("30ms", {"latency_ms": 41.23}, ["41.2 ms > 30 ms"], "42ms"),
+        ("30ms", {"latency_ms": 30.0}, [], "30ms"),
+        ("30ms", {"latency_ms": 30.004}, ["30.004 ms > 30 ms"], "31ms"),
+        ("30ms", {}, [], "30ms"),
+        ("80..100gflops", {"macs": 61.7e9}, ["61.7 GFLOPs < 80 GFLOPs"], "61..100gflops"),
+        ("80..100gflops", {"macs": 1234e9}, ["1,234 GFLOPs > 100 GFLOPs"], "80..1300gflops"),
+        (
+            "4gb,30ms@H100",
+            {"memory_bytes": 4.1e9, "latency_ms": 31.0},
+            ["4,100 MB > 4,000 MB", "31.0 ms > 30 ms"],
+            "4.2gb,31ms@H100",
+        ),
+        ("1mflops", {"macs": 1.5e3}, [], "1mflops"),
+        ("0.001mflops", {"macs": 1.51e3}, ["0.00000151 GFLOPs > 0.000001 GFLOPs"], "0.0016mflops"),
+    ],
+)
+def test_a_limit_that_is_broken_says_how_and_can_be_moved(
+    budget: str, figures: dict[str, float], said: list[str], moved: str
+) -> None:
+    found = Budget.parse(budget)
+    assert found.breaches(figures) == said
+    assert str(found.reaching(figures)) == moved
+    assert found.reaching(figures).violation(figures) == 0

@@ -40,7 +40,7 @@ def test_means_have_errors_and_disturbed_measurements_a_mark(run: Run) -> None:
     assert table["Seeds"].tolist() == ["3", "1"]
     assert table["Latency, median (ms)"].tolist() == ["20.0", f"1,980 {DAGGER}"]
     note = f"{DAGGER} Trial 23: other processes used 3.00 of the 4 cores measured on."
-    assert disturbances(run) == [note]
+    assert disturbances(run.front) == [note]
     summary = front_summary(run)
     assert list(summary.columns[1].cells) == [f"74.6 {PLUS_MINUS} 1.2", "78.9"]
     assert str(summary.caption).endswith(note)

@@ -65,6 +65,6 @@ def test_two_charts_of_one_name_are_refused(run: Run, added: None, tmp_path: Pat
 def test_panels_stand_in_their_order(added: None) -> None:
     titles = [panel.title for panel in all_panels()]
     assert titles == [
-        "", "Picks", "Accuracy against cost", "Front", "Against random search", "Time of trainings",
+        "", "Picks", "Accuracy against cost", "Front", "Over the limits", "Against random search", "Time of trainings",
         "How the search went", "Operators", "How it was measured", "Candidates", "Settings",
     ]  # fmt: skip

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -15,6 +14,8 @@ import yaml
 from ray._private.authentication.authentication_utils import AuthenticationMode, get_authentication_mode
 
 import nas
+from nas.profiler.measured.latency import Latency
+from nas.profiler.measured.measure import Measurement
 from nas.runs import measuring, plan
 from nas.runs.search import resume
 from nas.trials.cluster import connect, session
@@ -51,10 +52,8 @@ def one_ray() -> Iterator[None]:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every network takes 3 ms: measuring one takes a process of its own."""
-    latency = SimpleNamespace(median=3.0, iqr=0.1, p95=3.2)
-    measurement = SimpleNamespace(
-        latency_ms=latency, peak_memory_bytes=1000, flags=[], to_dict=lambda: {"latency_ms": {"median": 3.0}}
-    )
+    latency = Latency(n=50, median=3.0, iqr=0.1, p90=3.1, p95=3.2, samples=[3.0])
+    measurement = Measurement(latency, 1000, "a-machine", {}, [])
     monkeypatch.setattr(measuring, "_measured", lambda *_: measurement)
 
 
@@ -74,7 +73,7 @@ def test_a_search_ends_with_a_front_that_builds(tmp_path: Path) -> None:
     assert len(run.trials) == 2 and (run.trials["state"] == "finished").all()
     assert (run.front["macs"] <= 20e6).all() and (run.front["latency_ms"] > 0).all()
     assert run.trials["test_accuracy"].notna().all()
-    for name in ("run.json", "space.yaml", "study.log", "trials.csv", "front.csv", "measurements.json", "best.yaml"):
+    for name in ("run.json", "space.yaml", "study.log", "trials.csv", "front.csv", "measurements.jsonl", "best.yaml"):
         assert (run.path / name).is_file(), name
     program = (
         "import sys, torch, nas; m = nas.build(nas.load(sys.argv[1])); "

@@ -15,14 +15,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import nas
 from nas.errors import Interrupted
+from nas.profiler.computed.cost import cost
+from nas.profiler.measured.device import available_cores, device_name
+from nas.profiler.measured.latency import Latency
+from nas.profiler.measured.measure import Measurement
 from nas.runs import measuring, plan, stages
 from nas.runs.confirm import ConfirmSearcher
 from nas.runs.lock import locked
-from nas.runs.measuring import MEASUREMENTS, measured_latencies
+from nas.runs.measurements import append_measurement, read_measurements
 from nas.runs.search import resume
 from nas.trials.results import Report
 from nas.trials.tuning import Outcome, Place
@@ -95,6 +100,34 @@ def search(folder: Path, **options: Any) -> nas.Run:
     return nas.search(space_file(folder.parent), out=folder, **{"budget": "20mflops", **SMALL, **options})
 
 
+def device() -> str:
+    """What is measured on here."""
+    return device_name(torch.device("cpu"), "fp32", 1, available_cores())
+
+
+def measurement(ms: float, *flags: str, on: str | None = None) -> Measurement:
+    """A network that takes so long, on a machine that was disturbed if there are flags."""
+    latency = Latency(n=50, median=ms, iqr=0.1, p90=ms, p95=ms + 1, samples=[ms])
+    return Measurement(latency, 1000, on or device(), {}, list(flags))
+
+
+class Clock:
+    """Stands for the measuring of networks: their milliseconds, one after the other.
+
+    Attributes:
+        taken: The multiply-adds of what was measured, in order, and the patience.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: Measurement) -> None:
+        self.answers, self.taken = list(answers), list[tuple[float, float]]()
+        monkeypatch.setattr(measuring, "_measured", self.measured)
+        monkeypatch.setattr(stages, "latency_predictor", lambda *_: None)
+
+    def measured(self, plan: Any, architecture: Any, patience: float) -> Measurement:
+        self.taken.append((cost(architecture).macs, patience))
+        return self.answers.pop(0)
+
+
 def space_file(folder: Path) -> Path:
     path = folder / "space.yaml"
     path.write_text(yaml.safe_dump(SPACE))
@@ -155,8 +188,8 @@ def test_what_is_too_slow_as_measured_is_not_confirmed(tmp_path: Path, trainings
     document = json.loads((folder / "run.json").read_text())
     document["settings"] |= {"budget": "20mflops,100ms", "confirm_seeds": 1}
     (folder / "run.json").write_text(json.dumps(document))
-    (folder / MEASUREMENTS).write_text(json.dumps({str(i): {"latency_ms": {"median": 200.0}} for i in range(3)}))
-    assert measured_latencies(folder) == {0: 200.0, 1: 200.0, 2: 200.0}
+    for i in range(3):
+        append_measurement(folder, i, measurement(200.0))
     trainings.phases.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "latency_predictor", lambda *_: None)
@@ -294,9 +327,7 @@ def test_a_full_disk_is_a_sentence(
 def test_a_run_without_a_limit_of_latency_predicts_none(
     tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    latency = SimpleNamespace(median=3.0, iqr=0.1, p95=3.2)
-    measurement = SimpleNamespace(latency_ms=latency, peak_memory_bytes=1000, flags=[], to_dict=dict)
-    monkeypatch.setattr(measuring, "_measured", lambda *_: measurement)
+    monkeypatch.setattr(measuring, "_measured", lambda *_: measurement(3.0))
     run = search(tmp_path / "run", trials=3)
     assert (run.front["latency_ms"] == 3.0).all() and run.front["latency_ms_predicted"].isna().all()
     assert run.trials["latency_ms_predicted"].isna().all()
@@ -336,3 +367,77 @@ def test_a_run_folder_names_no_cluster_and_no_storage(
     (folder / "run.json").write_text(json.dumps(document))
     with pytest.raises(nas.NasError, match=f"was started with {name} '{value}', .*; allowed: the same with --{name} "):
         resume(folder, trials=2, quiet=True)
+
+
+LOAD = "other processes used 1.90 of the 2 cores measured on"
+
+
+def test_measurements_are_kept_where_no_network_keeps_the_limit(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accuracy grows with multiply-adds here, so every network is on the front."""
+    clock = Clock(monkeypatch, measurement(41.0), measurement(52.5), measurement(60.0))
+    run = search(tmp_path / "run", trials=3, budget="20mflops,30ms")
+    assert run.front.empty and not (run.path / "best.yaml").exists()
+    assert run.over["breaks"].tolist() == ["41.0 ms > 30 ms", "52.5 ms > 30 ms", "60.0 ms > 30 ms"]
+    assert len(read_measurements(run.path, device())) == 3 and len(clock.taken) == 3
+    assert str(run.reaching()) == "20mflops,41ms"
+    with pytest.raises(
+        nas.NasError, match=r"no network that keeps 20mflops,30ms as measured; .*--budget 20mflops,41ms"
+    ):
+        run.pick("accuracy")
+
+    # The advice works on what is trained: nothing is trained or measured again.
+    wider = resume(run.path, budget="20mflops,55ms", quiet=True)
+    assert wider.front["latency_ms"].tolist() == [41.0, 52.5] and wider.over["breaks"].tolist() == ["60.0 ms > 55 ms"]
+    assert len(clock.taken) == 3 and len(trainings.phases) == 1
+    assert nas.load(wider.path / "best.yaml").hash == wider.front["hash"].iloc[1]
+    # A narrower one too, and the search may go on under it.
+    clock.answers = [measurement(40.0)] * 2
+    narrower = resume(run.path, budget="20mflops,41ms", trials=5, quiet=True)
+    assert len(narrower.trials) == 5 and (narrower.front["latency_ms"] <= 41.0).all()
+    assert narrower.record.budget == "20mflops,41ms"
+
+
+def test_limits_that_are_computed_can_be_changed_too(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, *[measurement(3.0)] * 3)
+    run = search(tmp_path / "run", trials=3)
+    least = run.front["macs"].min() / 1e6
+    narrower = resume(run.path, budget=f"{least + 0.001:.3f}mflops", quiet=True)
+    assert len(narrower.front) == 1 and len(narrower.over) == 2 and len(clock.taken) == 3
+
+
+def test_a_disturbed_measurement_is_taken_again_before_it_decides(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flagged = measurement(41.0, LOAD)
+    clock = Clock(monkeypatch, flagged, measurement(20.0, LOAD), flagged, measurement(29.0), flagged)
+    run = search(tmp_path / "run", trials=3, budget="20mflops,30ms")
+    # The second is inside however disturbed; of the two others one is inside as measured again.
+    costs, patience = zip(*clock.taken, strict=True)
+    assert patience == (0.0, 0.0, 0.0, 5.0, 5.0) and costs == (*costs[:3], costs[0], costs[2])
+    assert run.front["latency_ms"].tolist() == [29.0, 20.0] and run.front["flags"].tolist() == ["", LOAD]
+    assert run.over["breaks"].tolist() == ["41.0 ms > 30 ms"] and run.over["flags"].tolist() == [LOAD]
+    # The machine may be quiet now: what was disturbed and decided is measured again, nothing else.
+    clock.answers = [measurement(25.0)]
+    again = resume(run.path, quiet=True)
+    assert again.front["latency_ms"].tolist() == [29.0, 20.0, 25.0] and len(clock.taken) == 6
+
+
+def test_what_was_measured_before_an_interruption_is_kept(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Measurement:
+        if clock.answers:
+            return clock.measured(*_)
+        raise KeyboardInterrupt
+
+    clock = Clock(monkeypatch, measurement(3.0))
+    monkeypatch.setattr(measuring, "_measured", interrupted)
+    with pytest.raises(Interrupted):
+        search(tmp_path / "run", trials=3)
+    clock.answers = [measurement(4.0), measurement(5.0)]
+    run = resume(tmp_path / "run", quiet=True)
+    assert run.front["latency_ms"].tolist() == [3.0, 4.0, 5.0] and len({macs for macs, _ in clock.taken}) == 3

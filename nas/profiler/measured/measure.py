@@ -195,7 +195,7 @@ def measure(
         end = perf_counter() + patience
         while best.flags and perf_counter() < end:
             sleep(min(PAUSE, patience))
-            best = min(best, _measurement(memory, request, doing), key=_disturbance)
+            best = min(best, _measurement(memory, request, doing), key=disturbance)
     if strict and best.flags:
         raise NasError(f"{doing} was disturbed: {'; '.join(best.flags)}; allowed: a quiet machine, or strict=False")
     return best
@@ -244,10 +244,12 @@ def _slower(timing: Timing, quiet_ms: float) -> list[str]:
     ]
 
 
-def _disturbance(measurement: Measurement) -> tuple[int, float]:
-    """Orders attempts: the fewer flags and the faster the reference, the less disturbed."""
-    assert measurement.reference
-    return len(measurement.flags), measurement.reference.reference_ms
+def disturbance(measurement: Measurement) -> tuple[int, float]:
+    """Orders measurements of one network: the fewer flags and the faster the reference, the less
+    disturbed.
+    """
+    reference = measurement.reference
+    return len(measurement.flags), math.inf if reference is None else reference.reference_ms
 
 
 def _fastest_known(device: str, fastest_ms: float) -> float:

@@ -4,6 +4,6 @@ A file that is added here is a section of every report, and nothing else needs t
 may not stand here: how a chart or a table is drawn (`nas.report.charts`, `nas.report.blocks`), and
 what the tables of a run mean (`nas.runs`).
 
-Places: 0 headline, 10 picks, 20 accuracy against cost, 30 front, 40 random search, 50 progress,
-60 operators, 70 method, 80 candidates, 90 settings.
+Places: 0 headline, 10 picks, 20 accuracy against cost, 30 front, 35 over the limits, 40 random
+search, 50 progress, 60 operators, 70 method, 80 candidates, 90 settings.
 """

@@ -30,7 +30,7 @@ class Front(Panel):
             below=["Operators", "Export"],
             highlighted=[bool(pick) for pick in rows["Pick"]],
         )
-        return [Text(_meaning(run), "note"), table, *(Text(text, "note") for text in disturbances(run))]
+        return [Text(_meaning(run), "note"), table, *(Text(text, "note") for text in disturbances(run.front))]
 
 
 def _meaning(run: Run) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nas.limits.metrics import METRICS
 from nas.report.blocks import Block, Text
+from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import duration, listed, percent
 from nas.report.trials import accuracy_text, budget_limits, clip_text, error_of, figure_text, known, trained
@@ -32,6 +33,8 @@ class Headline(Panel):
 def best(run: Run) -> str:
     """The one sentence that a reader came for."""
     record = run.record
+    if run.front.empty and len(run.over):
+        return _none_keeps(run)
     every = run.front if len(run.front) else known(run)
     if every.empty:
         return "No network was trained, so there is no result."
@@ -58,6 +61,17 @@ def best(run: Run) -> str:
     return f"{name}: trial {row['trial']} with {accuracy}{proxy}; {cost}.{luck}"
 
 
+def _none_keeps(run: Run) -> str:
+    """The lead of a run all of whose measured networks break a limit."""
+    nearest = run.over.loc[run.over["trial"] == run.nearest()].to_dict("records")[0]
+    count = len(known(run))
+    are = "the only network trained is" if count == 1 else f"of {count} networks trained, {len(run.over)} are"
+    return (
+        f"No network is known to keep {run.record.budget}: {are} over a limit. The nearest is trial "
+        f"{nearest['trial']} with {accuracy_text(run, nearest, 'val')} on validation: {nearest['breaks']}."
+    )
+
+
 def searched(run: Run) -> str:
     """What was searched, where and for how long."""
     record = run.record
@@ -78,6 +92,8 @@ def searched(run: Run) -> str:
 def missing(run: Run) -> list[str]:
     """What is not there, or not as it should be."""
     record, front = run.record, run.front
+    if front.empty and len(run.over):
+        return how_to_go_on(run)
     if front.empty:
         reason = "no front was measured" if len(run.trials) else "nothing was trained"
         limits = " Whether a network keeps the limits as measured is not known." if len(trained(run)) else ""

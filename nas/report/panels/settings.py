@@ -26,7 +26,7 @@ class Settings(Panel):
 
 def settings_rows(run: Run) -> list[tuple[str, str]]:
     """The record of the run as rows of (dotted name, value), without what is shown elsewhere."""
-    document = run.record.document()
+    document = run.record.shown()
     return list(_flat({name: value for name, value in document.items() if name not in _ELSEWHERE}, ""))
 
 
