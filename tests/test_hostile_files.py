@@ -28,7 +28,7 @@ from nas.profiler.tables.table import Table
 from nas.profiler.target import load_target
 from nas.runs.confirmations import CONFIRMATIONS, read_confirmations
 from nas.runs.folder import Run
-from nas.runs.measuring import MEASUREMENTS, measured_latencies
+from nas.runs.measurements import MEASUREMENTS, OLD_MEASUREMENTS, read_measurements
 from nas.runs.search import resume
 from nas.runs.tables import FRONT, TRIALS
 from nas.space import SearchSpace
@@ -110,7 +110,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "front": in_run(FRONT, Run),
     "control": in_run("control.csv", Run),
     "confirmations": in_run(CONFIRMATIONS, read_confirmations),
-    "measurements": in_run(MEASUREMENTS, measured_latencies),
+    "measurements": in_run(MEASUREMENTS, lambda folder: read_measurements(folder, "here")),
+    "measurements of before": in_run(OLD_MEASUREMENTS, lambda folder: read_measurements(folder, "here")),
     "journal": in_run(STUDY, lambda folder: Proposer(tiny_gate(), folder, seed=0)),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from nas.architecture.shape import UNIT_STRIDE, Shape
 from nas.architecture.stems import Stem
 from nas.documents import read_yaml
 from nas.errors import NasError, brief
-from nas.resources import find_resource
+from nas.resources import find_resource, replacing
 
 
 class Input(Config):
@@ -252,15 +252,21 @@ class Architecture(Config):
                 counts[layer.op] = counts.get(layer.op, 0) + 1
         return counts
 
-    def save(self, path: str | Path) -> None:
-        """Writes the architecture as YAML.
+    def save(self, path: str | Path, notes: Sequence[str] = ()) -> None:
+        """Writes the architecture as YAML, whole or not at all.
+
+        Args:
+            path: The file.
+            notes: Lines of comment above it; what does not print becomes a question mark.
 
         Raises:
             NasError: The file cannot be written.
         """
+        comments = "".join(f"# {''.join(c if c.isprintable() else '?' for c in note)}\n" for note in notes)
         text = yaml.safe_dump(self.document(), sort_keys=False, default_flow_style=None, width=120)
         try:
-            Path(path).write_text(text, encoding="utf-8")
+            with replacing(Path(path)) as draft:
+                draft.write_text(comments + text, encoding="utf-8")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise NasError(

@@ -21,6 +21,7 @@ from nas.units import number
 if TYPE_CHECKING:
     from nas.profiler.computed.cost import Cost
 
+DEFAULT_PICK = "accuracy"  # of a run, wherever none is named: the most accurate network that keeps the limits
 Source = Literal["computed", "predicted", "measured"]
 
 
@@ -102,6 +103,11 @@ def metrics(source: Source | None = None) -> tuple[Metric, ...]:
 def budget_units() -> dict[str, tuple[Metric, float]]:
     """Every unit of a budget: what it limits, and how many of the stored unit it is."""
     return {unit: (metric, scale) for metric in METRICS.values() for unit, scale in metric.budget_units.items()}
+
+
+def pick_names() -> tuple[str, ...]:
+    """The picks there are: two of accuracy, and those of the table of metrics."""
+    return (DEFAULT_PICK, "knee", *pick_metrics())
 
 
 def pick_metrics() -> dict[str, list[Metric]]:

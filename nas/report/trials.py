@@ -13,7 +13,8 @@ from nas.limits.budget import Budget
 from nas.limits.metrics import METRICS, Metric, metrics
 from nas.report.charts.chart import Colour, Points
 from nas.report.text import listed, with_error
-from nas.runs.folder import Run, picks_of
+from nas.runs.folder import Run
+from nas.runs.ranking import standard_error
 from nas.runs.record import ClipShape
 from nas.units import number, plural
 
@@ -39,18 +40,11 @@ def known(run: Run) -> pd.DataFrame:
 
 
 def picks(run: Run) -> dict[int, list[str]]:
-    """The trials of the front that picks mean, each with the names of its picks."""
+    """The trials that picks mean, each with the names of its picks."""
     found: dict[int, list[str]] = {}
-    for name, trial in picks_of(run.front).items():
+    for name, trial in run.picks().items():
         found.setdefault(trial, []).append(name)
     return found
-
-
-def standard_error(accuracy: float, clips: float) -> float:
-    """Standard error of a share of correct answers out of `clips`, sqrt(p (1 - p) / n); nan when
-    the number of clips is unknown.
-    """
-    return math.sqrt(accuracy * (1 - accuracy) / clips) if clips > 0 else math.nan
 
 
 def error_of(run: Run, row: Row, split: str) -> float:

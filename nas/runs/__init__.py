@@ -12,10 +12,12 @@
     tables         the CSV tables of a run folder
     confirmations  `confirm.csv`, written row by row
     measurements   `measurements.jsonl`, written row by row
+    picks          which networks of a run its picks mean
+    export         the architecture file of a pick, with its provenance
     folder         what one search wrote, as a whole: `nas.Run`
     lock           one writer at a time
     progress       what a search shows while it runs
 
 Proposing and training single networks is `nas.trials`; what is inside a budget is `nas.limits`; how
-a run is drawn is `nas.report`. Sixteen files, because a run is one folder with one life.
+a run is drawn is `nas.report`. Eighteen files, because a run is one folder with one life.
 """

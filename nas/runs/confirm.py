@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from nas.runs.confirmations import Confirmation, append_confirmation
-from nas.runs.folder import choose
+from nas.runs.picks import choose
 from nas.trials.proposer import Proposer
 from nas.trials.results import Report
 from nas.trials.tuning import StatelessSearcher

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,11 @@ import pandas as pd
 from nas.architecture import Architecture, load
 from nas.errors import NasError
 from nas.limits.budget import Budget
-from nas.limits.metrics import pick_metrics
-from nas.pareto.front import knee
+from nas.limits.metrics import DEFAULT_PICK, metrics, pick_names
 from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CURVES
-from nas.runs.ranking import breaches, keeping, limited_figures, with_means
+from nas.runs.picks import choose, picks_of
+from nas.runs.ranking import breaches, clearly_above, keeping, limited_figures, with_means
 from nas.runs.record import RunRecord, read_record
 from nas.runs.tables import read_front, read_table, read_trials
 
@@ -101,18 +102,35 @@ class Run:
         place = violations.index(min(violations))
         return place, self.budget.reaching(figures[place])
 
-    def pick_trial(self, name: str | int) -> int:
+    def offered(self) -> pd.DataFrame:
+        """The networks that are offered beside the default pick: those of the front, and others
+        that were measured and keep the limits, as far as they are clearly above chance.
+        """
+        others = self.confirmed()
+        others = others[(others["state"] != "failed") & ~others["trial"].isin(self.front["trial"])]
+        names = [metric.name for metric in metrics("measured")]
+        others = others[others[names].notna().any(axis=1)]
+        others = others if self.budget is None else keeping(others, self.budget)
+        every = self.front if others.empty else pd.concat([self.front, others], ignore_index=True)
+        return every[clearly_above(every, self.record.chance, self.record.clips.get("val"))]
+
+    def picks(self) -> dict[str, int]:
+        """The number of the trial that each pick means, by the pick's name; see `pick_trial`."""
+        return picks_of(self.front, self.offered())
+
+    def pick_trial(self, name: str | int = DEFAULT_PICK) -> int:
         """Returns the number of the trial that a pick means.
 
         Args:
-            name: `knee` (the most balanced in accuracy against log10 of multiply-adds), `accuracy`
-                (the highest), `latency` (the lowest measured), `memory` (the lowest measured peak,
-                or the least activation memory when no peak was measured), all of the front; or the
+            name: `accuracy` (the default: the most accurate of the front), or of networks clearly
+                above chance `knee` (of the front, the most balanced in accuracy against log10 of
+                multiply-adds), `latency` (the lowest of those measured), `memory` (the lowest peak
+                of those measured, or the least activation memory when no peak was measured); or the
                 number of any trained trial.
 
         Raises:
-            NasError: An unknown pick, an untrained trial, a run without a front, or a latency that
-                nobody measured.
+            NasError: An unknown pick, an untrained trial, a run without a front, a latency that
+                nobody measured, or a front at chance.
         """
         text = str(name)
         if text.isdecimal():
@@ -126,9 +144,15 @@ class Run:
             )
         if self.front.empty:
             raise NasError(f"run {str(self.path)!r} has no front to pick {text!r} from; allowed: a trial's number")
-        return choose(self.front, text)
+        found, offered = self.picks(), self.offered()
+        if text not in found and offered.empty:
+            raise NasError(
+                f"pick {text!r} is offered of networks clearly above chance, and run {str(self.path)!r} has none; "
+                f"allowed: {DEFAULT_PICK} or a trial's number"
+            )
+        return found[text] if text in found else choose(offered, text)
 
-    def pick(self, name: str | int) -> Architecture:
+    def pick(self, name: str | int = DEFAULT_PICK) -> Architecture:
         """Returns the architecture of the trial that a pick means; see `pick_trial`.
 
         Raises:
@@ -139,6 +163,17 @@ class Run:
         if not path.is_file():
             raise NasError(f"architecture {str(path)!r} does not exist; allowed: a run with all its files")
         return load(path)
+
+    def row(self, trial: int) -> dict[Any, Any]:
+        """What is known of a trained trial, by column: its row of the front, else of `confirmed`.
+
+        Raises:
+            NasError: It was not trained.
+        """
+        for table in (self.front, self.confirmed()):
+            if len(found := table[table["trial"] == trial]):
+                return dict(found.to_dict("records")[0])
+        raise NasError(f"trial {trial} of run {str(self.path)!r} was not trained; allowed: one that was")
 
     def _trained(self, trial: int) -> int:
         trained = self.trials.loc[self.trials["state"] != "failed", "trial"].tolist()
@@ -156,48 +191,3 @@ def _budget(record: RunRecord) -> Budget | None:
         return Budget.parse(record.budget) if record.budget else None
     except NasError:
         return None
-
-
-def pick_names() -> tuple[str, ...]:
-    """The picks there are: two of accuracy, and those of the table of metrics."""
-    return ("knee", "accuracy", *pick_metrics())
-
-
-def picks_of(front: pd.DataFrame) -> dict[str, int]:
-    """The number of the trial that each pick means, by the pick's name; without the picks of a
-    metric that the front has no figures of, all of them for an empty front.
-    """
-    if front.empty:
-        return {}
-    figures = {name: [metric.name for metric in metrics] for name, metrics in pick_metrics().items()}
-    known = front.reindex(columns=[column for columns in figures.values() for column in columns]).notna().any()
-    return {name: choose(front, name) for name in pick_names() if name not in figures or known[figures[name]].any()}
-
-
-def choose(front: pd.DataFrame, name: str) -> int:
-    """Returns the number of the trial of a front that a pick means.
-
-    Ties go to the higher accuracy, then to the fewer multiply-adds.
-
-    Args:
-        front: At least one row, with the columns of `Run.front`.
-        name: One of `pick_names`.
-
-    Raises:
-        NasError: The front has no figures of the pick's metrics, as `latency` where it was not
-            measured.
-    """
-    ordered = front.sort_values(["accuracy", "macs"], ascending=[False, True], ignore_index=True)
-    if name == "knee":
-        values = np.column_stack([ordered["accuracy"], np.log10(ordered["macs"])])
-        return int(ordered["trial"].iloc[knee(values, [True, False])])
-    if name == "accuracy":
-        return int(ordered["trial"].iloc[0])
-    metrics = pick_metrics()[name]
-    for metric in metrics:
-        figures = ordered.reindex(columns=[metric.name])[metric.name].to_numpy(float)
-        if not np.isnan(figures).all():
-            best = np.nanargmin(figures) if metric.less_is_better else np.nanargmax(figures)
-            return int(ordered["trial"].iloc[int(best)])
-    needed = " or ".join(f"{metric.source} {metric.title}" for metric in metrics)
-    raise NasError(f"pick {name!r} needs a {needed} and this front has none; allowed: another pick")

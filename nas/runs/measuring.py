@@ -19,14 +19,12 @@ from nas.profiler.tables.predictor import Predictor
 from nas.profiler.tables.rows import part_workload
 from nas.profiler.tables.table import Table
 from nas.runs.confirmations import read_confirmations
-from nas.runs.folder import picks_of
 from nas.runs.measurements import append_measurement, keep, read_measurements
 from nas.runs.plan import Plan
 from nas.runs.ranking import eligible, keeping, ranked_front, with_means
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.proposer import Candidate, Proposer
 
-BEST = "best.yaml"  # the architecture of the default pick
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
 DRAFT = "latency_table.growing.csv"
 WHOLE_NETWORKS = 12  # measured, from which the overhead of a network and the interval of a prediction are known
@@ -110,8 +108,8 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
     measurement is written down when it is taken, and what is known is not measured again, but for
     one that was disturbed: it is taken again before it decides that a network breaks a limit.
 
-    Writes `front.csv`, without a row where no network keeps the limits, `trials.csv` with what was
-    predicted and measured, and `best.yaml`, the front's most accurate network.
+    Writes `front.csv`, without a row where no network keeps the limits, and `trials.csv` with what
+    was predicted and measured.
     """
     measured = read_measurements(folder, plan.device_name)
     confirmations = read_confirmations(folder)
@@ -137,12 +135,5 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
             take(i, patience=plan.settings.measure_seconds)
         if not (missing or disturbed):
             break
-    front = front.assign(flags=front["flags"].fillna(""))
-    picks = picks_of(front)
-    front["pick"] = [",".join(pick for pick, chosen in picks.items() if chosen == i) for i in front["trial"]]
     write_table(folder / TRIALS, table)
-    write_table(folder / FRONT, front)
-    if picks:
-        proposer.candidates[picks["accuracy"]].architecture.save(folder / BEST)
-    else:
-        (folder / BEST).unlink(missing_ok=True)
+    write_table(folder / FRONT, front.assign(flags=front["flags"].fillna("")))

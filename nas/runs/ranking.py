@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from nas.limits.budget import Budget
 from nas.pareto.front import non_dominated
 
+CLEARLY = 2.0  # standard errors above chance at which a network is clearly better than guessing
+
 
 def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
     """The mean and its standard error, s / sqrt(n) with n - 1 under s; the error of fewer than two
@@ -20,6 +22,31 @@ def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
     """
     count = len(values)
     return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
+
+
+def standard_error(accuracy: float, clips: float) -> float:
+    """Standard error of a share of correct answers out of `clips`, sqrt(p (1 - p) / n); nan when
+    the number of clips is unknown.
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / clips) if clips > 0 else math.nan
+
+
+def clearly_above(trials: pd.DataFrame, chance: float | None, clips: float | None) -> NDArray[np.bool_]:
+    """Which trials are more than two standard errors above chance, (trials,).
+
+    The error is that of a share of so many clips or that over seeds, whichever is larger: the first
+    leaves out the luck of training, the second, of few seeds, may be small by luck.
+
+    Args:
+        trials: `accuracy`, and `accuracy_se` where there are means.
+        chance: Accuracy of guessing; None where it is unknown, which counts as 0.
+        clips: How many the accuracies are shares of; None where it is unknown.
+    """
+    accuracy = trials["accuracy"].to_numpy(float)
+    over_seeds = trials["accuracy_se"].to_numpy(float) if "accuracy_se" in trials else np.zeros(len(trials))
+    of_clips = np.sqrt(accuracy * (1 - accuracy) / clips) if clips else np.zeros(len(trials))
+    error = np.fmax(np.nan_to_num(over_seeds), of_clips)
+    return np.asarray(accuracy - CLEARLY * error > (chance or 0.0), bool)
 
 
 def with_means(trials: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFrame:

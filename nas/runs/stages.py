@@ -20,9 +20,10 @@ from nas.resources import replacing
 from nas.runs.confirm import ConfirmSearcher, expected_seconds, repeats
 from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
+from nas.runs.export import BEST, write_picks
 from nas.runs.folder import Run
 from nas.runs.measurements import read_measurements
-from nas.runs.measuring import BEST, latency_predictor, measure_front, predicted
+from nas.runs.measuring import latency_predictor, measure_front, predicted
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
 from nas.runs.ranking import eligible, front_of, keeping
@@ -124,7 +125,7 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
         raise NasError(f"no candidate was trained: {reason}; allowed: nas search --resume {folder} --time 10m")
     measure_front(plan, folder, proposer, predictor)
     run.note(front_of=len(trials))
-    return Run(folder)
+    return write_picks(folder)
 
 
 def _search(run: Session) -> bool:

@@ -245,3 +245,18 @@ def test_a_search_that_nothing_keeps_the_limits_of_prints_what_it_has_and_what_w
     assert "220 ms > 100 ms" in done.stdout and "No trained network keeps 5gflops,100ms as measured." in done.stdout
     assert f"nas search --resume {folder} --budget 5gflops,220ms makes a front" in done.stdout
     assert (folder / "report.html").is_file()
+
+
+def test_export_writes_over_nothing_that_it_was_not_told_to(tmp_path: Path) -> None:
+    out = tmp_path / "best.yaml"
+    done = nas("export", str(BEFORE), "--out", str(out))
+    assert done.returncode == 0 and "trial 1 of" in done.stdout  # the most accurate
+    assert nas_package.load(out).hash == nas_package.load(BEFORE / "best.yaml").hash
+    out.write_text("years of work")
+    for name, words in ((out, "exists; allowed: another file, or --force"), (tmp_path, "is a folder; allowed: a file")):
+        done = nas("export", str(BEFORE), "--out", str(name))
+        assert done.returncode == 2 and words in done.stderr
+    assert out.read_text() == "years of work"
+    assert nas("export", str(BEFORE), "--out", str(out), "--force").returncode == 0
+    assert nas("export", str(BEFORE), "--out", str(tmp_path), "--force").returncode == 2
+    assert nas_package.load(out).num_classes == 12

@@ -14,7 +14,7 @@ def test_front_table(run: Run) -> None:
     # 202 of 256 clips on validation, 198 on test.
     assert row["Accuracy, validation (%)"] == "78.9"
     assert row["Accuracy, test (%)"] == "77.3"
-    assert row["Pick"] == "knee, accuracy, latency, memory"
+    assert row["Pick"] == "accuracy, knee, latency, memory"
     assert row["GFLOPs"] == "24.4"
     assert row["Export"].endswith("run --pick 23 --out trial-23.yaml")
 

@@ -12,15 +12,9 @@ from nas.report.trials import (
     hover_text,
     objectives_text,
     picks,
-    standard_error,
 )
 from nas.runs.folder import Run
 from nas.runs.record import ClipShape
-
-
-def test_standard_error() -> None:
-    assert standard_error(0.5, 100) == pytest.approx(0.05)
-    assert math.isnan(standard_error(0.5, math.nan))
 
 
 def test_accuracy_has_the_error_over_seeds_or_else_that_of_its_clips(run: Run) -> None:

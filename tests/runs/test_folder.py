@@ -98,12 +98,12 @@ def test_pick_is_the_architecture_of_the_trial(tmp_path: Path) -> None:
     assert isinstance(picked, Architecture)
     assert picked.hash == load(folder / "architectures" / "2.yaml").hash
     with pytest.raises(NasError, match=r"3\.yaml' does not exist"):
-        Run(folder).pick("accuracy")
+        Run(folder).pick()  # the most accurate, unless one is named
 
 
 @pytest.mark.parametrize("name", ["best", "-1", "1.5", "../2", ""])
 def test_unknown_pick(tmp_path: Path, name: str) -> None:
-    with pytest.raises(NasError, match=f"pick '{name}' is unknown; allowed: knee, accuracy, latency, memory"):
+    with pytest.raises(NasError, match=f"pick '{name}' is unknown; allowed: accuracy, knee, latency, memory"):
         Run(write(tmp_path / "run")).pick_trial(name)
 
 
@@ -159,3 +159,25 @@ def test_broken_table(tmp_path: Path, text: str, message: str) -> None:
     (folder / "trials.csv").write_text(text)
     with pytest.raises(NasError, match=message):
         Run(folder)
+
+
+def test_what_is_near_chance_is_no_pick_but_the_default(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run")
+    (folder / "run.json").write_text(json.dumps({"chance": 0.25, "clips": {"val": 100}}))
+    run = Run(folder)
+    # .3 is within two errors of .0458 of chance: trial 0 is the cheapest in memory, and no offer.
+    assert run.picks() == {"accuracy": 3, "knee": 3, "latency": 2, "memory": 3}
+    (folder / "run.json").write_text(json.dumps({"chance": 0.75, "clips": {"val": 100}}))
+    run = Run(folder)
+    assert run.pick_trial() == 3
+    with pytest.raises(
+        NasError, match=r"pick 'latency' is offered of networks clearly above chance, and run .* has no"
+    ):
+        run.pick_trial("latency")
+
+
+def test_a_row_of_a_trial(tmp_path: Path) -> None:
+    run = Run(write(tmp_path / "run"))
+    assert run.row(3)["latency_ms"] == 30.0 and run.row(1)["accuracy"] == 0.2
+    with pytest.raises(NasError, match=r"trial 9 of run .* was not trained"):
+        run.row(9)

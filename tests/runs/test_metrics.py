@@ -15,7 +15,7 @@ from nas.limits.gate import Gate
 from nas.limits.metrics import METRICS, Metric, register
 from nas.profiler.computed.cost import cost
 from nas.report.front import front_table
-from nas.runs.folder import choose, picks_of
+from nas.runs.picks import choose, picks_of
 from nas.runs.tables import FRONT, TRIALS, read_front, read_trials, trials_table, write_table
 from nas.space import SearchSpace
 from nas.trials.proposer import Proposer
@@ -53,11 +53,11 @@ def test_a_metric_is_a_column_and_a_pick(intensity: Metric, tmp_path: Path) -> N
     assert read_trials(tmp_path)["macs_per_byte"].tolist() == pytest.approx(expected)
     write_table(tmp_path / FRONT, trials_table(search))
     front = read_front(tmp_path)
-    picks = picks_of(front)
-    assert list(picks) == ["knee", "accuracy", "memory", "intensity"]  # no latency was measured
+    picks = picks_of(front, front)
+    assert list(picks) == ["accuracy", "knee", "memory", "intensity"]  # no latency was measured
     assert picks["intensity"] == expected.index(max(expected)) and picks["accuracy"] == 2
-    assert picks_of(front.iloc[:0]) == {}
-    run: Any = SimpleNamespace(front=front, path=tmp_path)
+    assert picks_of(front.iloc[:0], front.iloc[:0]) == {}
+    run: Any = SimpleNamespace(front=front, path=tmp_path, picks=lambda: picks)
     row = front_table(run).set_index("Trial").loc[str(picks["intensity"])]
     assert row["Multiply-adds per byte (/B)"] == number(max(expected))
     assert "intensity" in row["Pick"]

@@ -13,10 +13,12 @@ import pytest
 from nas.errors import NasError
 from nas.runs.confirmations import CONFIRMATIONS, Confirmation, append_confirmation, read_confirmations
 from nas.runs.ranking import (
+    clearly_above,
     eligible,
     front_of,
     mean_and_error,
     ranked_front,
+    standard_error,
     with_means,
 )
 
@@ -112,3 +114,18 @@ def test_the_front_is_ranked_again_by_means() -> None:
     further = [confirmation(0, 1, 0.2), confirmation(0, 2, 0.2)]
     assert ranked_front(with_means(found, pd.DataFrame(further)), 0.35)["trial"].tolist() == [1, 3]
     assert eligible(known[known["trial"] == 4], 0.1)["trial"].tolist() == [4]
+
+
+def test_standard_error() -> None:
+    assert standard_error(0.5, 100) == pytest.approx(0.05)
+    assert math.isnan(standard_error(0.5, math.nan))
+
+
+def test_what_is_clearly_above_chance() -> None:
+    # Errors of 100 clips: .04, .0384, .0376 and .03; .17 - .0751 is below chance.
+    table = pd.DataFrame({"accuracy": [0.2, 0.18, 0.17, 0.9]})
+    assert clearly_above(table, 0.1, 100).tolist() == [True, True, False, True]
+    # A larger error over seeds counts, a smaller one does not.
+    errors = table.assign(accuracy_se=[0.06, math.nan, 0.001, 0.1])
+    assert clearly_above(errors, 0.1, 100).tolist() == [False, True, False, True]
+    assert clearly_above(table, None, None).all() and not clearly_above(table, 0.9, None).any()

@@ -22,8 +22,10 @@ from nas.report.trials import (
     picks,
     points_by_state,
     prediction_text,
+    trained,
 )
 from nas.runs.folder import Run
+from nas.units import plural
 
 # What a figure is of, where its name does not say it.
 _MEANINGS = {
@@ -46,13 +48,14 @@ class AccuracyAgainstCost(Panel):
 
 def _reading(run: Run) -> str:
     """How to read the charts."""
-    said = "Accuracy is that of the proxies."
-    if len(run.front) > 1:
+    said = "Accuracy is that of the proxies, cost that of the networks themselves."
+    if len(trained(run)) > 1:
         said += (
-            " The line joins the networks of the front that no other of the front beats in accuracy at the same cost "
-            f"or less. The front is of {objectives_text(run)}: against another cost, trials off it may lie above the "
-            "line."
+            " The line of a chart joins the networks that no other beats in accuracy at the same cost or less, of "
+            "those that are better than guessing and keep the limits; where the cost was measured, of the measured. "
         )
+    if len(run.front):
+        said += f"The front, drawn larger, is of {objectives_text(run)}."
     if any(math.isfinite(error_of(run, row, "val")) for row in run.front.to_dict("records")):
         said += " Bars are one standard error, over seeds where there are several, else of a share of so many clips."
     return said
@@ -64,9 +67,15 @@ def accuracy_charts(run: Run) -> list[Chart]:
     """
     every, front, chosen = known(run), run.front, picks(run)
     rows = front.to_dict("records")
-    trials = every.assign(y=100 * every["accuracy"], hover=[hover_text(run, row) for row in every.to_dict("records")])
+    over = set(run.over["trial"])
+    trials = every.assign(
+        y=100 * every["accuracy"],
+        hover=[hover_text(run, row) for row in every.to_dict("records")],
+        within=[trial not in over for trial in every["trial"]],
+    )
     front = front.assign(
         y=100 * front["accuracy"],
+        within=True,
         error=[100 * error_of(run, row, "val") for row in rows],
         label=[", ".join(chosen.get(trial, ())) for trial in front["trial"]],
         hover=[hover_text(run, row) for row in rows],
@@ -78,16 +87,20 @@ def accuracy_charts(run: Run) -> list[Chart]:
 def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, tall: bool) -> Chart:
     predicted = f"{metric.name}_predicted" if metric.source == "measured" else metric.name
     measured = metric.name if metric.name in front and front[metric.name].notna().any() else predicted
-    on, off = _drawn(front, measured, metric), _drawn(trials, predicted, metric)
+    on = _drawn(front, measured, metric)
     # A network of the front is drawn once: a second dot at its prediction would look like another.
-    off = off[~off["trial"].isin(on["trial"])]
+    others = trials[~trials["trial"].isin(on["trial"])]
+    known = _drawn(others, metric.name, metric)
+    off = pd.concat([known, _drawn(others[~others["trial"].isin(known["trial"])], predicted, metric)])
     limits = budget_limits(run, metric.name)
     ends = [limit / metric.scale for limit in limits]
     axis = Axis.over(metric.label, [*off["x"], *on["x"], *ends])
     marks: list[Points | Steps] = [*points_by_state(off)]
-    if len(on):
-        line = on[non_dominated(on[["y", "x"]].to_numpy(float), [True, False])].sort_values("x")
+    # What is only predicted is not compared with what was measured.
+    line = _line(pd.concat([on, known if measured == metric.name else off]), run.record.chance or 0.0)
+    if len(line) > 1:
         marks.append(Steps("", list(line["x"]), list(line["y"]), Colour.FRONT))
+    if len(on):
         marks.append(
             Points(
                 "front",
@@ -111,6 +124,12 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
     return Chart(name, f"Accuracy against {metric.title}", [plane], notes, tall)
 
 
+def _line(rows: pd.DataFrame, chance: float) -> pd.DataFrame:
+    """The rows that no other beats in both quantities of the chart, by the cost."""
+    rows = rows[rows["within"].astype(bool) & (rows["y"] > 100 * chance)]
+    return rows[non_dominated(rows[["y", "x"]].to_numpy(float), [True, False])].sort_values("x")
+
+
 def _drawn(rows: pd.DataFrame, column: str, metric: Metric) -> pd.DataFrame:
     """The rows that have the figure, with it in the unit of the axis as `x`."""
     values = rows[column] if column in rows else pd.Series(math.nan, rows.index)
@@ -121,9 +140,12 @@ def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials:
     """Which dots are measured, which are predicted, and which are not there."""
     column, notes = f"{metric.name}_predicted", []
     others = trials[~trials["trial"].isin(front["trial"])] if measured else trials
+    taken = others[metric.name].notna() if metric.name in others else pd.Series(False, others.index)
+    others = others[~taken]
     predicted = others[column].notna() if column in others else pd.Series(False, others.index)
     if measured:
-        notes.append(f"The front is drawn at its measured {metric.title}.")
+        and_others = f", and so {plural(int(taken.sum()), 'other trial')}" if taken.any() else ""
+        notes.append(f"The front is drawn at its measured {metric.title}{and_others}.")
         absent = int(front[metric.name].isna().sum())
         if absent:
             notes.append(
@@ -131,6 +153,10 @@ def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials:
             )
         if predicted.any():
             notes.append(f"Other trials are drawn at their predicted {metric.title}, {prediction_text(others)}.")
+    elif taken.any():
+        notes.append(f"{plural(int(taken.sum()), 'trial')} of {len(trials)} drawn at a measured {metric.title}.")
+        if predicted.any():
+            notes.append(f"Others are drawn at their predicted {metric.title}, {prediction_text(others)}.")
     elif predicted.any():
         notes.append(
             f"No {metric.title} was measured; everything is drawn at its predicted {metric.title}, "

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nas.limits.metrics import METRICS
+from nas.limits.metrics import DEFAULT_PICK, METRICS
 from nas.report.blocks import Block, Text
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import duration, listed, percent
-from nas.report.trials import accuracy_text, budget_limits, clip_text, error_of, figure_text, known, trained
+from nas.report.trials import Row, accuracy_text, budget_limits, clip_text, figure_text, known, trained
 from nas.runs.folder import Run
+from nas.runs.picks import choose
+from nas.runs.ranking import clearly_above
 from nas.units import plural
 
 _USES = {"train": "training", "val": "validation", "test": "test"}
@@ -31,34 +33,80 @@ class Headline(Panel):
 
 
 def best(run: Run) -> str:
-    """The one sentence that a reader came for."""
+    """The sentences that a reader came for: which network, how good as what, how costly where."""
     record = run.record
-    if run.front.empty and len(run.over):
+    if _none_is_known_to_keep(run):
         return _none_keeps(run)
-    every = run.front if len(run.front) else known(run)
+    every = known(run)
+    every = run.front if len(run.front) else every[~every["trial"].isin(run.over["trial"])]
     if every.empty:
         return "No network was trained, so there is no result."
-    row, *_ = every.sort_values(["accuracy", "macs"], ascending=[False, True]).to_dict("records")
-    accuracy = f"{accuracy_text(run, row, 'val')} on validation"
-    if math.isnan(row["test_accuracy"]):
-        accuracy += ", not evaluated on test"
-    else:
-        accuracy += f", {accuracy_text(run, row, 'test')} on test"
-    if record.chance is not None:
-        accuracy += f" (chance is {percent(record.chance)} %)"
-    proxy = f" as a proxy of {clip_text(record.proxy)}" if record.proxy else ""
-    if not math.isnan(row["epochs"]):
-        proxy += f" trained for {plural(round(row['epochs']), 'epoch')}"
-    target = f" at {clip_text(record.target)}" if record.target else ""
-    cost = f"the network itself costs {figure_text(METRICS['macs'], row['macs'])}{target}"
+    row = run.row(choose(every, DEFAULT_PICK))
+    clear = clearly_above(pd.DataFrame([row]), record.chance, record.clips.get("val"))[0]
+    luck = "" if clear or record.chance is None else " This is not clearly better than guessing."
+    return f"{_name(run)}: trial {row['trial']}. {_accuracy(run, row)} {_cost(run, row)}{luck}"
+
+
+def _none_is_known_to_keep(run: Run) -> bool:
+    """Whether there are networks over a limit, and none of which it is known that it keeps them."""
+    if len(run.front) or run.over.empty:
+        return False
+    return bool(budget_limits(run, "latency_ms")) or len(run.over) == len(trained(run))
+
+
+def _name(run: Run) -> str:
+    """What the network of the headline is."""
+    limits = run.record.budget
     if run.front.empty and budget_limits(run, "latency_ms"):
-        name = f"No network is known to keep {record.budget} as measured; the most accurate so far"
+        return f"No network is known to keep {limits} as measured; the most accurate so far"
+    if run.front.empty:
+        return "The most accurate network so far"
+    if len(trained(run)) == 1:
+        return "The only network trained"
+    return "The most accurate network found" + (f" that keeps {limits}" if limits else "")
+
+
+def _accuracy(run: Run, row: Row) -> str:
+    """The accuracy in a sentence that says what it is of."""
+    record = run.record
+    if record.proxy:
+        how = [clip_text(record.proxy)]
+        how += [] if math.isnan(row["epochs"]) else [plural(round(row["epochs"]), "epoch")]
+        how += [plural(clips, "training clip")] if (clips := record.clips.get("train")) else []
+        said = f"Trained as a proxy of itself ({', '.join(how)}), it reached"
     else:
-        name = "Best found" if len(trained(run)) > 1 else "The only network trained"
-    error = error_of(run, row, "val")
-    surely = row["accuracy"] - (0.0 if math.isnan(error) else error)
-    luck = " This is not clearly better than guessing." if record.chance is not None and surely <= record.chance else ""
-    return f"{name}: trial {row['trial']} with {accuracy}{proxy}; {cost}.{luck}"
+        said = "It reached"
+    of = {split: f" of {clips:,} {words} clips" for split, words in _USES.items() if (clips := record.clips.get(split))}
+    said += f" {accuracy_text(run, row, 'val')}{of.get('val', ' on validation')}"
+    if math.isnan(row["test_accuracy"]):
+        said += ", and was not evaluated on test"
+    else:
+        said += f" and {accuracy_text(run, row, 'test')}{of.get('test', ' on test')}"
+    return said + ("." if record.chance is None else f"; chance is {percent(record.chance)} %.")
+
+
+def _cost(run: Run, row: Row) -> str:
+    """The cost in a sentence that says what it is of, as measured where it was."""
+    record = run.record
+    figures = [figure_text(METRICS["macs"], row["macs"])]
+    measured = [
+        METRICS[name] for name in ("latency_ms", "peak_memory_bytes") if not math.isnan(row.get(name, math.nan))
+    ]
+    figures += [f"{metric.title} {figure_text(metric, row[metric.name])}" for metric in measured]
+    said = f"{'The network itself' if record.proxy else 'It'} costs {listed(figures)}"
+    said += f" at {clip_text(record.target)}" if record.target else ""
+    said += f", latency and memory as measured on {record.device or 'an unnamed device'}" if len(measured) == 2 else ""
+    same = (
+        record.proxy
+        and record.target
+        and (record.proxy.frames, record.proxy.size)
+        == (
+            record.target.frames,
+            record.target.size,
+        )
+    )
+    other = record.proxy and record.target and not same
+    return said + ("; its accuracy there was not measured." if other else ".")
 
 
 def _none_keeps(run: Run) -> str:
@@ -80,7 +128,7 @@ def searched(run: Run) -> str:
     if record.data_description:
         said += f" ({record.data_description.rstrip('.')})"
     used = [f"{record.clips[split]:,} {use}" for split, use in _USES.items() if record.clips.get(split)]
-    said += f", of which trainings used {listed(used)} clips" if used else ""
+    said += f"; each training used {listed(used)} clips of these" if used else ""
     said += f". {plural(len(trained(run)), 'network')} trained on {record.device or 'an unnamed device'}"
     said += f"; the whole run took {duration(record.wall_s)}." if record.wall_s else "."
     if record.slot_s:
@@ -92,8 +140,12 @@ def searched(run: Run) -> str:
 def missing(run: Run) -> list[str]:
     """What is not there, or not as it should be."""
     record, front = run.record, run.front
-    if front.empty and len(run.over):
-        return how_to_go_on(run)
+    if _none_is_known_to_keep(run):
+        unmeasured = len(trained(run)) - len(run.over)
+        if record.front_of == len(run.trials) or not unmeasured:
+            return how_to_go_on(run)
+        were = "further network was" if unmeasured == 1 else "further networks were"
+        return [f"{unmeasured} {were} not measured yet. nas search --resume goes on."]
     if front.empty:
         reason = "no front was measured" if len(run.trials) else "nothing was trained"
         limits = " Whether a network keeps the limits as measured is not known." if len(trained(run)) else ""

@@ -1,15 +1,16 @@
-"""The networks of the front that a reader is most likely to want."""
+"""The networks that a reader is most likely to want."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.limits.metrics import metrics, pick_metrics
+from nas.limits.metrics import DEFAULT_PICK, metrics, pick_metrics
 from nas.report.blocks import Block, Card, Cards, Text
 from nas.report.front import export_command
 from nas.report.panel import Panel
 from nas.report.trials import DISTURBED, accuracy_text, figure_text, operators_text, picks
 from nas.runs.folder import Run
+from nas.units import plural
 
 
 class Picks(Panel):
@@ -27,29 +28,36 @@ class Picks(Panel):
 
 
 def _card(run: Run, trial: int, names: list[str]) -> Card:
-    row = run.front[run.front["trial"] == trial].to_dict("records")[0]
+    row = run.row(trial)
     facts = [(name, accuracy_text(run, row, split)) for name, split in (("validation", "val"), ("test", "test"))]
+    named = [f"{name} (default)" if name == DEFAULT_PICK else name for name in names]
     for metric in metrics():
         # The spread of a latency and predictions are in the table of the front.
         if metric.in_table and metric.name in row and (metric.source == "computed" or metric.pick):
             mark = f" {DISTURBED}" if metric.name == "latency_ms" and row["flags"] else ""
             facts.append((metric.title, figure_text(metric, float(row[metric.name])) + mark))
     operators = operators_text(row["operators"])
-    return Card(" + ".join(names), f"trial {trial}", facts, operators, export_command(run, trial))
+    return Card(" + ".join(named), f"trial {trial}", facts, operators, export_command(run, trial))
 
 
 def _meaning(run: Run) -> str:
-    if len(run.front) == 1:
-        return "The front is one network, so every pick means it."
-    meanings = [
-        "knee is the nearest to the best accuracy at the least cost, both scaled over the front, cost as the logarithm "
-        "of multiply-adds",
-        "accuracy is the best on validation",
-    ]
+    offered, chosen = run.offered(), run.picks()
+    meanings = [f"{DEFAULT_PICK}, the default, is the best of the front on validation"]
+    if "knee" in chosen:
+        meanings.append(
+            "knee is the nearest of the front to the best accuracy at the least cost, both scaled over the front, "
+            "cost as the logarithm of multiply-adds"
+        )
     for name, of in pick_metrics().items():
-        # The first that there are figures of decides, as in `nas.runs.folder.choose`.
-        for metric in [each for each in of if each.name in run.front and run.front[each.name].notna().any()][:1]:
+        # The first that there are figures of decides, as in `nas.runs.picks.choose`.
+        for metric in [each for each in of if name in chosen and offered[each.name].notna().any()][:1]:
             best = "lowest" if metric.less_is_better else "highest"
-            meanings.append(f"{name} is the {best} {metric.title}{' as measured' * (metric.source == 'measured')}")
+            where = f" of the {plural(int(offered[metric.name].notna().sum()), 'network')} measured"
+            meanings.append(f"{name} is the {best} {metric.title}{where * (metric.source == 'measured')}")
+    said = f"{'; '.join(meanings)}."
+    if len(meanings) > 1:
+        said += " All keep the limits; those that are not the default are more than two standard errors above chance."
+    else:
+        said += " No other is offered: none is more than two standard errors above chance."
     mark = f" {DISTURBED}: the measurement was disturbed, as the table of the front says." * any(run.front["flags"])
-    return f"Of the front: {'; '.join(meanings)}.{mark}"
+    return f"{said[0].upper()}{said[1:]}{mark}"

@@ -47,10 +47,38 @@ def test_units_and_limits(run: Run) -> None:
     assert rules["pareto_memory"][0].text == "budget 4,000 MB"
 
 
-def test_line_is_not_dominated_in_its_own_cost(run: Run) -> None:
-    for chart in accuracy_charts(run):
-        line = next(mark for mark in chart.planes[0].marks if isinstance(mark, Steps))
-        assert list(line.x) == sorted(line.x) and list(line.y) == sorted(line.y)
+def line(chart: Chart) -> list[tuple[float, float]]:
+    steps = next(mark for mark in chart.planes[0].marks if isinstance(mark, Steps))
+    return list(zip(steps.x, steps.y, strict=True))
+
+
+def test_the_line_is_the_best_at_each_cost_of_its_own_chart(run: Run) -> None:
+    """What the page says of it: nothing that is drawn lies above it, but for what is predicted
+    beside what was measured.
+    """
+    found = charts(run)
+    for name in ("pareto_macs", "pareto_memory"):
+        drawn = [
+            point
+            for mark in found[name].planes[0].marks
+            if isinstance(mark, Points)
+            for point in zip(mark.x, mark.y, strict=True)
+        ]
+        best = [
+            (x, y)
+            for x, y in drawn
+            if y > 100 / 12 and not any(a <= x and b >= y and (a, b) != (x, y) for a, b in drawn)
+        ]
+        assert line(found[name]) == sorted(best)
+    measured = list(zip(front(found["pareto_latency"]).x, front(found["pareto_latency"]).y, strict=True))
+    assert set(line(found["pareto_latency"])) <= set(measured)
+
+
+def test_a_network_off_the_front_that_was_measured_is_drawn_there(run: Run) -> None:
+    run.trials.loc[run.trials["trial"] == 0, "latency_ms"] = 0.5
+    chart = charts(run)["pareto_latency"]
+    assert chart.notes[0] == "The front is drawn at its measured latency, and so 1 other trial."
+    assert (0.5, 100 * run.trials["accuracy"][0]) in line(chart)
 
 
 def test_labels_stand_towards_the_middle(run: Run) -> None:
@@ -88,10 +116,11 @@ def test_predictions_alone_are_called_so(run: Run) -> None:
     assert charts(run)["pareto_latency"].notes[0].endswith("predicted latency, added up from measured layers.")
 
 
-def test_a_front_of_one_has_no_line_to_read(run: Run) -> None:
-    assert "The line joins" in AccuracyAgainstCost().blocks(run)[0].markdown()
-    run.front = run.front[run.front["trial"] == 23]
-    assert "The line joins" not in AccuracyAgainstCost().blocks(run)[0].markdown()
+def test_one_network_has_no_line_to_read(run: Run) -> None:
+    assert "The line of a chart joins" in AccuracyAgainstCost().blocks(run)[0].markdown()
+    run.trials, run.front = (table[table["trial"] == 23] for table in (run.trials, run.front))
+    assert "The line" not in AccuracyAgainstCost().blocks(run)[0].markdown()
+    assert not any(isinstance(mark, Steps) for chart in accuracy_charts(run) for mark in chart.planes[0].marks)
 
 
 def test_a_metric_that_is_added_has_a_chart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

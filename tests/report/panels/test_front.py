@@ -18,8 +18,8 @@ def test_a_front_of_one_is_no_choice(run: Run) -> None:
     run.front = run.front[run.front["trial"] == 23]
     assert "nothing to trade one for another" in Front().blocks(run)[0].markdown()
     cards, text = (block.markdown() for block in Picks().blocks(run))
-    assert cards.startswith("- knee + accuracy + latency + memory (trial 23): validation 78.9")
-    assert text == "The front is one network, so every pick means it."
+    assert cards.startswith("- accuracy (default) + knee + latency + memory (trial 23): validation 78.9")
+    assert text.startswith("Accuracy, the default, is the best of the front on validation; knee is the nearest of")
     run.trials = run.front
     assert Front().blocks(run)[0].markdown() == "One network was trained, so nothing stands beside it."
 
@@ -32,13 +32,27 @@ def test_networks_at_chance_are_left_out_unless_all_are(run: Run) -> None:
 
 
 def test_picks_say_what_they_mean(run: Run) -> None:
-    assert (
-        "latency is the lowest latency as measured; memory is the lowest peak memory as measured."
-        in Picks().blocks(run)[1].markdown()
-    )
+    text = Picks().blocks(run)[1].markdown()
+    assert "latency is the lowest latency of the 9 networks measured; memory is the lowest peak memory of the 9" in text
+    assert "those that are not the default are more than two standard errors above chance." in text
     run.front[["latency_ms", "peak_memory_bytes"]] = float("nan")
     text = Picks().blocks(run)[1].markdown()
-    assert "latency" not in text and text.endswith("memory is the lowest activations kept for backward.")
+    assert "latency" not in text and "memory is the lowest activations kept for backward. All keep" in text
+
+
+def test_networks_near_chance_are_no_offer(run: Run) -> None:
+    run.front = run.front.assign(accuracy=[0.12] * 9)  # 12.0 - 2 * 2.03 % is below 8.3 %
+    cards, text = (block.markdown() for block in Picks().blocks(run))
+    assert cards.startswith("- accuracy (default) (trial ") and len(cards.splitlines()) == 1
+    assert text.endswith("No other is offered: none is more than two standard errors above chance.")
+
+
+def test_a_network_off_the_front_may_be_the_cheapest_that_was_measured(run: Run) -> None:
+    off = run.trials[~run.trials["trial"].isin(run.front["trial"]) & (run.trials["accuracy"] > 0.3)]["trial"].iloc[0]
+    run.trials.loc[run.trials["trial"] == off, "latency_ms"] = 0.5
+    assert run.picks()["latency"] == off and run.pick_trial("latency") == off
+    assert f"latency (trial {off})" in Picks().blocks(run)[0].markdown()
+    assert "of the 10 networks measured" in Picks().blocks(run)[1].markdown()
 
 
 def test_a_disturbed_measurement_is_marked_on_its_card(run: Run) -> None:
