@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
         "reference network",
         lambda name: f"nas search --around {name} and nas profile {name}",
     ),
+    "recipes": ("recipe", lambda name: f"nas train --recipe {name}"),
 }
 
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "nas"
 # The rooms in the order of imports: each may import itself and what stands before it.
 ORDER = (
     {"errors", "units"},
-    {"resources", "documents"},
+    {"resources", "documents", "locks"},
     {"pareto"},
     {"architecture"},
     {"space"},

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import nas
-from nas.cli import evaluate, export, listing, predict, profile, report, search, show, space
+from nas.cli import evaluate, export, listing, predict, profile, report, search, show, space, train
 from nas.cli.latency import latency
 from nas.errors import Interrupted, NasError, message_of
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search_command,
     "space": space.space_command,
+    "train": train.train_command,
     "profile": profile.profile_command,
     "evaluate": evaluate.evaluate_command,
     "predict": predict.predict_command,

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from nas.errors import Interrupted, NasError, brief
+from nas.locks import LOCK, locked
 from nas.runs.folder import Run
-from nas.runs.lock import LOCK, locked
 from nas.runs.plan import Plan
 from nas.runs.record import RECORD
 from nas.runs.settings import CHANGEABLE, Settings, with_settings

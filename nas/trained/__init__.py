@@ -10,6 +10,9 @@
     pictures    confusion, worst clips, timeline
     attribution which frames and places moved a prediction
     show        pictures of kernels and of attributions
+    plan        what a training decides before it begins, with reasons
+    presets     recipes by the number of clips and by the start
+    train       a training from its plan to its folder, resumed wherever it was stopped
 
 What trains a network step by step is `nas.training`; what searches for one is `nas.runs`; neither
 options nor printing of a command belong here.

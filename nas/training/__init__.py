@@ -5,6 +5,7 @@
     mixing        mixup and CutMix
     optimizer     parameter groups, learning rate, moving average
     loop          the steps, and accuracy
+    state         what an exact resume needs, as one file
 
 What knows of folders of users, the command line or several trainings does not belong here.
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from nas.errors import NasError, brief, message_of
+from nas.documents import read_yaml
+from nas.errors import NasError, brief
 
 _CONFIG = ConfigDict(extra="forbid")
 # Types are strict: "12" and 2.5 are no numbers of epochs.
@@ -108,24 +109,20 @@ class Recipe:
             raise _refusal("recipe", error) from None
 
 
-def parse_recipe(text: str, where: str) -> Recipe:
-    """Reads a recipe from YAML.
+def read_recipe(path: str | Path) -> Recipe:
+    """Reads a recipe from a YAML file.
 
     Args:
-        text: A mapping of `Recipe`'s fields, `augmentation` a mapping of its own.
-        where: Name of the file, for messages.
+        path: The file: a mapping of `Recipe`'s fields, `augmentation` a mapping of its own.
 
     Raises:
-        NasError: No mapping, an unknown field, or a value that is not allowed.
+        NasError: No such file, no mapping, an unknown field, or a value that is not allowed.
     """
-    try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise NasError(f"recipe {where!r} is no YAML: {message_of(error)}; allowed: a mapping of fields") from None
+    document = read_yaml("recipe", path)
     try:
         return TypeAdapter(Recipe).validate_python(document)
     except ValidationError as error:
-        raise _refusal(f"recipe {where!r}", error) from None
+        raise _refusal(f"recipe {brief(str(path), 200)}", error) from None
 
 
 def _refusal(what: str, error: ValidationError) -> NasError:

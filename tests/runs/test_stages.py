@@ -20,13 +20,13 @@ import yaml
 
 import nas
 from nas.errors import Interrupted
+from nas.locks import locked
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, device_name
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
 from nas.runs import measuring, plan, stages
 from nas.runs.confirm import ConfirmSearcher
-from nas.runs.lock import locked
 from nas.runs.measurements import append_measurement, read_measurements
 from nas.runs.search import resume
 from nas.trials.results import Report

@@ -1,25 +1,32 @@
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from nas.errors import NasError
 from nas.resources import resource_folder, resource_names
-from nas.training.recipe import Augmentation, Recipe, parse_recipe
+from nas.training.recipe import Augmentation, Recipe, read_recipe
 
 
-def test_a_recipe_is_read_from_yaml() -> None:
+def written(text: str, folder: Path) -> Path:
+    path = folder / "r.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_read_from_yaml(tmp_path: Path) -> None:
     text = "epochs: 3\nlr: 0.1\noptimizer: sgd\naugmentation: {scale: 0.5, operations: 2}"
-    read = parse_recipe(text, "mine.yaml")
+    read = read_recipe(written(text, tmp_path))
     assert read == Recipe(3, lr=0.1, optimizer="sgd", augmentation=Augmentation(scale=0.5, operations=2))
 
 
 @pytest.mark.parametrize("name", resource_names("recipes"))
 def test_every_shipped_recipe_is_one(name: str) -> None:
-    assert parse_recipe((resource_folder("recipes") / f"{name}.yaml").read_text(), name).epochs >= 1
+    assert read_recipe(resource_folder("recipes") / f"{name}.yaml").epochs >= 1
 
 
 def test_published_numbers_of_the_recipe_of_t2d() -> None:
-    recipe = parse_recipe((resource_folder("recipes") / "t2d.yaml").read_text(), "t2d")
+    recipe = read_recipe(resource_folder("recipes") / "t2d.yaml")
     assert (recipe.momentum, recipe.beta2, recipe.weight_decay, recipe.lr) == (0.9, 0.98, 1e-3, 1e-5)
     assert (recipe.new_lr, recipe.epochs, recipe.label_smoothing, recipe.mixup, recipe.cutmix) == (125, 30, 0.1, 0.8, 1)
     assert round(recipe.epochs * recipe.warm_up) == 5
@@ -28,20 +35,20 @@ def test_published_numbers_of_the_recipe_of_t2d() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs: 0", "recipe 'r': epochs 0 is not allowed; allowed: greater than or equal to 1"),
-        ("{}", "recipe 'r': epochs"),
-        ("epochs: 1\nleanring: 2", "recipe 'r': leanring is no field; allowed: epochs, batch_size, lr"),
-        ("epochs: 1\naugmentation: {scael: 2}", "recipe 'r': augmentation.scael is no field; allowed: scale, time"),
+        ("epochs: 0", "r.yaml': epochs 0 is not allowed; allowed: greater than or equal to 1"),
+        ("{}", "r.yaml': epochs"),
+        ("epochs: 1\nleanring: 2", "r.yaml': leanring is no field; allowed: epochs, batch_size, lr"),
+        ("epochs: 1\naugmentation: {scael: 2}", "r.yaml': augmentation.scael is no field; allowed: scale, time"),
         ("epochs: 1\noptimizer: lion", "allowed: 'adamw' or 'sgd'"),
-        ("epochs: 1\nlr: .nan", "recipe 'r': lr nan is not allowed"),
-        ("- 1", "recipe 'r': document [1] is not allowed; allowed: a mapping of fields"),
-        ("a: [", "recipe 'r' is no YAML"),
-        ("epochs: !!python/object:os.system {}", "recipe 'r' is no YAML"),
+        ("epochs: 1\nlr: .nan", "r.yaml': lr nan is not allowed"),
+        ("- 1", "r.yaml': document [1] is not allowed; allowed: a mapping of fields"),
+        ("a: [", "allowed: "),
+        ("epochs: !!python/object:os.system {}", "allowed: "),
     ],
 )
-def test_what_is_wrong_is_named(text: str, message: str) -> None:
+def test_what_is_wrong_is_named(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(NasError) as raised:
-        parse_recipe(text, "r")
+        read_recipe(written(text, tmp_path))
     assert message in str(raised.value) and "\n" not in str(raised.value)
 
 

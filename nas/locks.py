@@ -1,4 +1,4 @@
-"""A run folder has one writer at a time: a second one would number its candidates as the first."""
+"""A folder that a long run writes has one writer at a time: a second one would undo its work."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOCK = "run.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps others from writing into a run folder until the context ends.
+    """Keeps others from writing into a folder until the context ends.
 
     The operating system gives up the lock of a process that has died, so nothing is left to be
     cleared away. On a file system without locks the folder is not guarded.
 
     Args:
-        folder: The run folder, which exists.
+        folder: The folder of a search or a training, which exists.
 
     Raises:
         NasError: Another process has it.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import NasError
-from nas.runs.lock import LOCK, locked
+from nas.locks import LOCK, locked
 
 
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
 
 def test_the_lock_of_a_process_that_died_is_taken_over(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from nas.runs.lock import locked\n"
+        "import os, sys; from pathlib import Path; from nas.locks import locked\n"
         "with locked(Path(sys.argv[1])): os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)]).returncode == 9

@@ -1,0 +1,240 @@
+"""`nas train`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from nas.cli.options import AllowOutside, option_name
+from nas.errors import NasError
+from nas.units import seconds
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture
+    from nas.trained.train import Moment
+
+# What a resumed training may be given anew: how it is shown.
+_WITH_RESUME = ("resume", "quiet")
+
+
+def train_command(
+    context: typer.Context,
+    target: Annotated[
+        str | None, typer.Argument(help="An architecture file, a published network, or the folder of a search.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="As in nas search: motion, a folder, a CSV or a list.")] = None,
+    pick: Annotated[
+        str | None,
+        typer.Option(help="Of a search's folder: accuracy (the default), knee, latency, memory, a trial's number."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/trained-NAME-N by default.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Folder of a training to go on with, as it was begun.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's name or file; by default chosen by the data and the start.")
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Weights to begin with: of an image network, or a trained network's folder.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training clips.", min=1)] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Time to train, such as 2h; the learning rate is planned to end with it.")
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(help="Clips per step, or auto: the recipe's, in micro-batches that fit, checked by a real step."),
+    ] = None,
+    clip: Annotated[str | None, typer.Option(help="Frames x size of the input, such as 16x112.")] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Size that frames are resized to before they are cropped; 8/7 of the input.")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Distance of a clip's frames; by default spread over the video.", min=1)
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Whether clips may be mirrored; by the data by default.")
+    ] = None,
+    class_weights: Annotated[
+        str | None, typer.Option(help="balanced counts every class the same; none every clip.")
+    ] = None,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many epochs without a better accuracy; 0 never.", min=0)
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of weights, order, augmentation and a random split.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads on the CPU; all of its cores by default.", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that decode; all cores by default.", min=1)] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Train through torch.compile.")] = False,
+    allow_outside: AllowOutside = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result.")] = False,
+) -> None:
+    """Train a network to the end, from an architecture or a search's pick.
+
+    Example: `nas train best.yaml --data clips/ --out runs/best --time 2h`, or
+    `nas train runs/hybrid-motion-1 --pick knee --data clips/`
+    """
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if resume is not None:
+        refused = [name for name in given if name not in _WITH_RESUME]
+        if refused:
+            raise NasError(f"{_spelled(refused[0])} does not go with --resume; allowed: --quiet")
+    elif target is None or data is None:
+        missing = "TARGET" if target is None else "--data"
+        raise NasError(f"{missing} is not given; allowed: an architecture and its data, or --resume FOLDER")
+    chosen = {"epochs": epochs, "time": seconds(time) if time else None}
+    checks_memory = batch == "auto"
+    clips_per_step = None if batch is None or checks_memory else _number("batch", batch, "a whole number, or auto")
+
+    from nas.profiler.measured.device import available_cores
+    from nas.trained.plan import Plan, TrainSettings, check_memory
+    from nas.trained.train import TEST, VALIDATION, planned, train
+    from nas.trained.train import resume as resume_training
+
+    console = Console()
+
+    def say(text: str) -> None:
+        if not quiet:
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    if resume is not None:
+        plan = planned(resume)
+        folder = resume
+    else:
+        assert target is not None and data is not None
+        architecture, source = _target(target, pick, clip)
+        folder = out or _free_folder(source[0] or source[1] or "network")
+        settings = TrainSettings(
+            data=data,
+            out=str(folder),
+            recipe=recipe,
+            **chosen,  # type: ignore[arg-type]
+            batch=clips_per_step,
+            check_memory=checks_memory,
+            init=init,
+            class_weights=_weights(class_weights),  # type: ignore[arg-type]
+            resize=None if resize is None else _size(resize),
+            stride=stride,
+            flip=flip,
+            seed=seed,
+            device=device,
+            threads=threads,
+            workers=workers or available_cores(),
+            patience=patience,
+            compiled=compiled,
+            allow_outside=allow_outside,
+            source=source,
+        )
+        plan = Plan.of(settings, architecture)
+        say(plan.describe())
+        if checks_memory:
+            plan = check_memory(plan, say)
+    if dry_run:
+        say("Nothing was trained.")
+        return
+    with _Shown(console, quiet) as shown:
+        model = resume_training(folder, shown.show, say) if resume is not None else train(plan, shown.show, say)
+    figures = model.record.figures
+    parts = [f"{name} {100 * figures[name].value:.1f} %" for name in (VALIDATION, TEST) if name in figures]
+    console.print(f"{', '.join(parts)}\nmodel   {folder}", highlight=False, soft_wrap=True)
+
+
+class _Shown:
+    """A bar on a terminal, and a line for each epoch; nothing when quiet."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        self._console, self._quiet = console, quiet
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), console=console
+        )
+        self._task = self._bar.add_task("training", total=1.0)
+        self._animated = console.is_terminal and not quiet
+
+    def __enter__(self) -> _Shown:
+        if self._animated:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._animated:
+            self._bar.stop()
+
+    def show(self, moment: Moment) -> None:
+        if self._quiet:
+            return
+        row, best = moment.row, moment.best
+        left = f"{moment.seconds_left / 60:.1f} min left"
+        if row is not None and best is not None:
+            self._console.print(
+                f"epoch {row.epoch}: loss {row.loss:.3f}, validation {100 * row.accuracy:.1f} % (best "
+                f"{100 * best.accuracy:.1f} % in epoch {best.epoch}), {row.clips_per_second:.3g} clips/s, {left}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if self._animated:
+            note = f"epoch {moment.epoch}, loss {moment.loss:.3f}, {moment.clips_per_second:.3g} clips/s, {left}"
+            self._bar.update(self._task, completed=moment.share, description=note)
+
+
+def _target(
+    target: str, pick: str | None, clip: str | None
+) -> tuple[Architecture, tuple[str | None, str | None, int | None]]:
+    """The architecture, and the names of file, search and trial that it came from."""
+    from nas.architecture import load
+
+    source: tuple[str | None, str | None, int | None]
+    if Path(target).is_dir():
+        from nas.limits.metrics import DEFAULT_PICK
+        from nas.runs.folder import Run
+
+        run = Run(target)
+        name = pick or DEFAULT_PICK
+        architecture, source = run.pick(name), (None, run.path.resolve().name, run.pick_trial(name))
+    elif pick is not None:
+        raise NasError(
+            f"pick {pick!r} is of no search: {target!r} is no folder; allowed: --pick beside a search's folder"
+        )
+    else:
+        architecture, source = load(target), (Path(target).stem, None, None)
+    if clip is not None:
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", clip.lower())
+        if not match:
+            raise NasError(f"clip {clip!r} is no clip shape; allowed: frames x size, such as 16x112")
+        architecture = architecture.resized(int(match[1]), int(match[2]))
+    return architecture, source
+
+
+def _free_folder(name: str) -> Path:
+    number = 1
+    while (folder := Path("runs") / f"trained-{name}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _weights(text: str | None) -> str | None:
+    if text not in (None, "none", "balanced"):
+        raise NasError(f"class-weights {text!r} is not allowed; allowed: balanced, none")
+    return text
+
+
+def _number(what: str, text: str, allowed: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise NasError(f"{what} {text!r} is not allowed; allowed: {allowed}")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """One number for both, or HEIGHTxWIDTH."""
+    sides = [_number("resize", side, "pixels, or height x width, such as 128 or 128x171") for side in text.split("x")]
+    if len(sides) > 2:
+        raise NasError(f"resize {text!r} is not allowed; allowed: pixels, or height x width, such as 128 or 128x171")
+    return sides[0], sides[-1]
+
+
+def _spelled(name: str) -> str:
+    return "TARGET" if name == "target" else {"compiled": "--compile"}.get(name, option_name(name))

@@ -1,0 +1,264 @@
+"""What a training decides before it begins: settings in, plan out, each choice with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked
+
+from nas.architecture import Architecture
+from nas.data.datasets import open_data
+from nas.data.preprocessing import Preprocessing
+from nas.data.source import VideoData
+from nas.errors import NasError
+from nas.limits.memory import USABLE, fitting_micro_batch, training_step_memory
+from nas.profiler.computed.cost import cost
+from nas.profiler.measured.device import available_cores, memory_bytes, resolve_device
+from nas.profiler.measured.measure import measure
+from nas.resources import find_resource
+from nas.trained.presets import Start, preset
+from nas.training.recipe import Recipe, read_recipe
+from nas.units import plural
+from nas.weights.checkpoints import load_state
+from nas.weights.own_state import short_names
+
+STEP_SECONDS = 1.0  # in which real steps are taken beside the one whose memory is measured
+
+
+@checked(frozen=True, config=ConfigDict(extra="ignore"))
+class TrainSettings:
+    """What was asked for; kept in the folder, so that a training can be resumed.
+
+    Attributes:
+        data: As `open_data` takes it.
+        out: Folder to write.
+        recipe: Name or file of a recipe; None chooses one by the data and the start.
+        epochs: In place of the recipe's.
+        time: Seconds to train; the schedule is laid out so that it ends then.
+        batch: Clips per step in place of the recipe's.
+        check_memory: Measure one step's memory beside the prediction.
+        init: Image weights or a checkpoint to begin with.
+        class_weights: `balanced` or `none`, in place of the recipe's.
+        resize: (height, width) that frames are resized to before the crop; 8/7 of the input unless
+            given.
+        stride: Distance of a clip's frames; None spreads them over the whole video.
+        flip: Whether clips may be mirrored; None leaves it to the data.
+        seed: Of weights, order, augmentation and a random split.
+        device: As `resolve_device` takes it.
+        threads: Of the CPU; all cores unless given.
+        workers: Threads that decode.
+        patience: Epochs without a better accuracy after which training stops; 0 never does.
+        compiled: Train through `torch.compile`.
+        allow_outside: Whether a list may name videos outside its folder.
+        source: Name of the architecture, of the search's folder and of the trial.
+    """
+
+    data: str
+    out: str
+    recipe: str | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    time: Annotated[float, Field(gt=0)] | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
+    check_memory: bool = False
+    init: str | None = None
+    class_weights: Literal["none", "balanced"] | None = None
+    resize: tuple[int, int] | None = None
+    stride: int | None = None
+    flip: bool | None = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    workers: int = 1
+    patience: int = 0
+    compiled: bool = False
+    allow_outside: bool = False
+    source: tuple[str | None, str | None, int | None] = (None, None, None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training whose every argument has been found good.
+
+    Attributes:
+        settings: What was asked for.
+        architecture: With the classes of the data.
+        data: The data set.
+        preprocessing: How a video becomes the network's input.
+        recipe: How to train.
+        device: Where.
+        micro_batch: Clips that pass the network at a time.
+        step_bytes: Predicted memory of a step.
+        device_bytes: Memory of the device.
+        reasons: Why each of these, in sentences without full stop.
+    """
+
+    settings: TrainSettings
+    architecture: Architecture
+    data: VideoData
+    preprocessing: Preprocessing
+    recipe: Recipe
+    device: torch.device
+    micro_batch: int
+    step_bytes: int
+    device_bytes: int
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: TrainSettings, architecture: Architecture) -> Plan:
+        """Reads data and recipe, and decides what is left to decide.
+
+        Raises:
+            NasError: Something is not allowed, or not one clip fits into memory.
+        """
+        device = resolve_device(settings.device)
+        data = open_data(settings.data, seed=settings.seed, flip=settings.flip, allow_outside=settings.allow_outside)
+        architecture = architecture.resized(num_classes=len(data.classes))
+        entry = architecture.input
+        preprocessing = Preprocessing.of_input(entry.frames, entry.size, settings.stride)
+        if settings.resize is not None:
+            height, width = settings.resize
+            preprocessing = replace(preprocessing, resized_height=height, resized_width=width)
+        recipe, reasons = _recipe(settings, len(data.train))
+        if recipe.batch_size > len(data.train):
+            recipe = recipe.changed(batch_size=len(data.train))
+            reasons += (f"batches of {recipe.batch_size}: all training clips",)
+        priced, memory = cost(architecture), memory_bytes(device)
+        kept = priced.parameter_bytes if recipe.ema else 0
+        micro_batch = fitting_micro_batch(priced, recipe.batch_size, USABLE * memory - kept)
+        if not micro_batch:
+            needed = training_step_memory(priced, recipe.batch_size, 1) + kept
+            raise NasError(
+                f"training on one clip takes {needed / 1e9:.3g} GB of memory, and {device} has {memory / 1e9:.3g} GB; "
+                f"allowed: networks that take {100 * USABLE:.0f} % of it"
+            )
+        step_bytes = training_step_memory(priced, recipe.batch_size, micro_batch) + kept
+        whole = training_step_memory(priced, recipe.batch_size, recipe.batch_size) + kept
+        if micro_batch < recipe.batch_size:
+            reasons += (
+                f"{recipe.batch_size // micro_batch} micro-batches of {micro_batch}: a whole batch would take "
+                f"{whole / 1e9:.3g} GB of the device's {memory / 1e9:.3g}",
+            )
+        return cls(
+            settings, architecture, data, preprocessing, recipe, device, micro_batch, step_bytes, memory, reasons
+        )
+
+    @property
+    def threads(self) -> int:
+        """Threads of the CPU."""
+        return self.settings.threads or available_cores()
+
+    def describe(self) -> str:
+        """What is going to be trained, a line each."""
+        entry, recipe = self.architecture.input, self.recipe
+        how_long = f"{self.settings.time:.0f} s" if self.settings.time else plural(recipe.epochs, "epoch")
+        lines = [
+            f"Training {self.architecture.name or 'a network'} at {entry.frames}x{entry.size[0]}x{entry.size[1]} on "
+            f"{self.data.describe()}; {how_long} on {self.device}",
+            f"recipe: {recipe.optimizer}, learning rate {recipe.lr:g}, batches of {recipe.batch_size}",
+            f"memory: a step of {plural(self.micro_batch, 'clip')} takes {self.step_bytes / 1e9:.3g} GB, computed, of "
+            f"the device's {self.device_bytes / 1e9:.3g}",
+            *self.reasons,
+        ]
+        return "\n  ".join(lines)
+
+
+def _recipe(settings: TrainSettings, clips: int) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with what the settings change of it, and the reasons."""
+    start, reasons = start_of(settings.init), tuple[str, ...]()
+    if settings.recipe is None:
+        chosen = preset(clips, start, settings.epochs, settings.batch)
+        recipe, reasons = chosen.recipe, chosen.reasons
+    else:
+        path = find_resource("recipe", settings.recipe, "recipes")
+        recipe, reasons = read_recipe(path), (f"recipe {path.stem}: as asked, {start}",)
+    changes: dict[str, object] = {"seed": settings.seed}
+    if settings.epochs is not None:
+        changes["epochs"] = settings.epochs
+    if settings.batch is not None and settings.recipe is not None:
+        changes["batch_size"] = settings.batch
+        changes["lr"] = recipe.lr * settings.batch / recipe.batch_size
+        reasons += (
+            f"batches of {settings.batch} as asked; learning rate {changes['lr']:.3g}, in proportion to the batch",
+        )
+    if settings.class_weights is not None:
+        changes["class_weights"] = settings.class_weights
+    return recipe.changed(**changes), reasons
+
+
+def start_of(init: str | None) -> Start:
+    """What weights begin with, by the names in the checkpoint.
+
+    Raises:
+        NasError: It cannot be read.
+    """
+    if init is None:
+        return Start.SCRATCH
+    state = load_state(checkpoint(init))
+    return Start.OWN if short_names(state) else Start.IMAGES
+
+
+def checkpoint(init: str) -> str:
+    """The file or name that `--init` means: of the folder of a trained network its weights."""
+    inside = Path(init) / "model.safetensors"
+    return str(inside) if inside.is_file() else init
+
+
+def steps_in(seconds: float, step_seconds: float, evaluation_seconds: float, steps: int) -> int:
+    """Training steps that a time has room for, at least one, where each epoch ends with an
+    evaluation.
+
+    Args:
+        seconds: The time.
+        step_seconds: Of a step.
+        evaluation_seconds: Of an evaluation.
+        steps: Of an epoch.
+    """
+    return max(1, math.floor(seconds / (step_seconds + evaluation_seconds / steps)))
+
+
+def check_memory(plan: Plan, say: Callable[[str], None]) -> Plan:
+    """Takes a step with a micro-batch in a fresh process; halves it while a step does not fit.
+
+    Args:
+        plan: With a micro-batch by computation.
+        say: Takes the prediction and the measurement.
+
+    Returns:
+        The plan, with the micro-batch that was measured.
+
+    Raises:
+        NasError: A step with one clip does not fit, or the measuring process failed otherwise.
+    """
+    priced = cost(plan.architecture)
+    while True:
+        predicted = priced.training_bytes("adamw", plan.micro_batch)
+        try:
+            found = measure(
+                plan.architecture,
+                str(plan.device),
+                "bf16" if plan.device.type == "cuda" else "fp32",
+                plan.micro_batch,
+                autocast=plan.device.type == "cuda",
+                threads=plan.threads,
+                max_seconds=STEP_SECONDS,
+                train="AdamW",
+            )
+        except NasError as error:
+            if "memory" not in str(error) or plan.micro_batch == 1:
+                raise
+            half = max(n for n in range(1, plan.micro_batch) if plan.recipe.batch_size % n == 0)
+            say(f"  a step of {plan.micro_batch} clips does not fit ({error}); now {half}")
+            step_bytes = training_step_memory(priced, plan.recipe.batch_size, half)
+            plan = replace(plan, micro_batch=half, step_bytes=step_bytes)
+            continue
+        say(
+            f"  a step of {plan.micro_batch} clips with AdamW: {predicted / 1e9:.3g} GB predicted, "
+            f"{found.peak_memory_bytes / 1e9:.3g} GB measured"
+        )
+        return plan

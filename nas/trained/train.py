@@ -1,0 +1,447 @@
+"""A training from its plan to the folder of a trained network, resumed wherever it was stopped.
+
+The folder of a trained network holds its best weights; beside them `last/` is such a folder of the
+last ones, `curves.csv` has a row per epoch, `tensorboard/` the same as event files, and `training/`
+what a resume needs: settings, architecture and state.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Self
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from nas.architecture import load
+from nas.data.clips import Clips, load_clips
+from nas.data.source import Split
+from nas.errors import Interrupted, NasError
+from nas.locks import locked
+from nas.models.network import build
+from nas.resources import replacing
+from nas.trained.folder import Figure, ModelRecord, Provenance, TrainedModel, load_model, save_model
+from nas.trained.plan import Plan, TrainSettings, checkpoint, steps_in
+from nas.training.loop import Training, accuracy
+from nas.training.state import Progress, progress_of, read_state, restore, tensors_of, write_state
+from nas.weights.fill import fill_from
+
+INSIDE, LAST, CURVES, EVENTS = "training", "last", "curves.csv", "tensorboard"
+SETTINGS, ARCHITECTURE, STATE = "settings.json", "architecture.yaml", "state.safetensors"
+SAVE_SECONDS = 60.0  # between two states of one epoch
+VALIDATION, TEST = "validation accuracy", "test accuracy"
+
+
+@dataclass(frozen=True)
+class CurveRow:
+    """One epoch.
+
+    Attributes:
+        epoch: From 1.
+        steps: Steps taken until its end.
+        loss: Mean of its steps.
+        rate: Learning rate of its last step, of parameters with factor 1.
+        accuracy: On the validation clips at its end.
+        clips_per_second: Trained, evaluation not counted.
+        seconds: Of the whole training until its end, all sessions together.
+    """
+
+    epoch: int
+    steps: int
+    loss: float
+    rate: float
+    accuracy: float
+    clips_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """What the state of a training holds beside tensors.
+
+    Attributes:
+        training: Where the loop is.
+        curve: A row per epoch.
+        seconds: Of all sessions together.
+        ended: Why training ended; None while it goes on.
+    """
+
+    training: Progress
+    curve: tuple[CurveRow, ...] = ()
+    seconds: float = 0.0
+    ended: str | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is shown of a training that runs.
+
+    Attributes:
+        epoch: That is under way, from 1.
+        share: Of the schedule that is done.
+        loss: Mean loss of the epoch so far.
+        clips_per_second: Since the session began, evaluation not counted.
+        seconds_left: Until the end of the schedule, as the last steps went.
+        row: The epoch that has just ended, or None within one.
+        best: The best epoch so far.
+    """
+
+    epoch: int
+    share: float
+    loss: float
+    clips_per_second: float
+    seconds_left: float
+    row: CurveRow | None
+    best: CurveRow | None
+
+
+Show = Callable[[Moment], None]
+
+
+def train(plan: Plan, show: Show = lambda moment: None, say: Callable[[str], None] = print) -> TrainedModel:
+    """Trains a network and writes its folder.
+
+    Args:
+        plan: What to train and how; its settings name the folder.
+        show: Called after each step.
+        say: Takes sentences about what goes on.
+
+    Returns:
+        The network with its best weights.
+
+    Raises:
+        NasError: The folder has a training already, or something of the plan cannot be done.
+        Interrupted: Ctrl-C or SIGTERM; the state is kept.
+    """
+    folder = Path(plan.settings.out)
+    inside = folder / INSIDE
+    if (inside / SETTINGS).exists():
+        raise NasError(f"out {str(folder)!r} has a training already; allowed: --resume, or another folder")
+    try:
+        inside.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(f"out {str(folder)!r} cannot be made ({error.strerror}); allowed: a folder to write") from None
+    with locked(folder):
+        plan.architecture.save(inside / ARCHITECTURE)
+        with replacing(inside / SETTINGS) as draft:
+            draft.write_text(json.dumps(asdict(plan.settings), indent=2) + "\n")
+        return _Session(plan, folder, say).run(show)
+
+
+def planned(folder: str | Path) -> Plan:
+    """The plan of a training that was begun in a folder.
+
+    Raises:
+        NasError: There is none, or its data has changed.
+    """
+    inside = Path(folder) / INSIDE
+    try:
+        text = (inside / SETTINGS).read_text(encoding="utf-8")
+        settings = TypeAdapter(TrainSettings).validate_json(text)
+    except (OSError, UnicodeDecodeError, ValidationError):
+        raise NasError(f"folder {str(folder)!r} has no training; allowed: one that `nas train` wrote") from None
+    return Plan.of(settings, load(inside / ARCHITECTURE))
+
+
+def resume(folder: str | Path, show: Show = lambda moment: None, say: Callable[[str], None] = print) -> TrainedModel:
+    """Goes on with a training as if it had not been stopped; one that has ended is returned.
+
+    Raises:
+        NasError: There is no training in the folder, or its data has changed.
+        Interrupted: As `train`.
+    """
+    plan = planned(folder)
+    with locked(Path(folder)):
+        return _Session(plan, Path(folder), say).run(show)
+
+
+class _Session:
+    """From the plan to the end, once in a process."""
+
+    def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
+        self.began = time.monotonic()
+        self.plan, self.folder, self.say = plan, folder, say
+        self.state = folder / INSIDE / STATE
+        settings = plan.settings
+        torch.set_num_threads(plan.threads)
+        torch.manual_seed(settings.seed)
+        self.model = build(plan.architecture)
+        new: list[str] = []
+        if settings.init is not None:
+            filled = fill_from(self.model, checkpoint(settings.init))
+            say(filled.describe())
+            new = filled.new
+        self.model.to(plan.device)
+        self.train_clips, self.val_clips = self._clips(plan.data.train), self._clips(plan.data.val)
+        self.training = Training(
+            self.model,
+            self.train_clips,
+            plan.preprocessing.size,
+            plan.recipe,
+            plan.data.flip,
+            plan.device,
+            plan.micro_batch,
+            new=new,
+            compiled=settings.compiled,
+        )
+        self.curve: list[CurveRow] = []
+        self.seconds_before, self.ended = 0.0, None
+        self.busy_seconds, self.steps_here = 0.0, 0  # in steps of this session
+        self.evaluation_seconds = 0.0
+        if self.state.exists():
+            tensors, found = read_state(self.state, SessionState)
+            restore(self.training, tensors, found.training, f"training {str(folder)!r}")
+            self.curve, self.seconds_before, self.ended = list(found.curve), found.seconds, found.ended
+            say(f"goes on after {self.training.steps_done} steps")
+        elif settings.time is not None:
+            self._lay_out()
+
+    def _clips(self, split: Split) -> Clips:
+        return load_clips(split, self.plan.preprocessing.training, workers=self.plan.settings.workers)
+
+    @property
+    def seconds(self) -> float:
+        """Of all sessions, reading the clips included."""
+        return self.seconds_before + time.monotonic() - self.began
+
+    @property
+    def best(self) -> CurveRow | None:
+        """The first of the most accurate epochs."""
+        return max(self.curve, key=lambda row: row.accuracy, default=None)
+
+    # ------------------------------------------------------------------------------------- the time
+
+    def _lay_out(self) -> None:
+        """Plans the schedule's steps from timed ones, which leave no trace."""
+        step, evaluation = self._timed()
+        left = (self.plan.settings.time or 0.0) - self.seconds
+        self.training.total_steps = steps_in(left, step, evaluation, self.training.steps)
+        epochs = self.training.total_steps / self.training.steps
+        self.say(
+            f"{self.training.total_steps} steps, {epochs:.3g} epochs: a step takes {1000 * step:.3g} ms and an "
+            f"evaluation {evaluation:.3g} s, as timed here"
+        )
+
+    def _timed(self) -> tuple[float, float]:
+        """Seconds of a step, the second and further ones, and of an evaluation, by its first
+        batch.
+        """
+        plan = self.plan
+        devices = [plan.device] if plan.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            trial = Training(
+                deepcopy(self.model),
+                self.train_clips,
+                plan.preprocessing.size,
+                plan.recipe,
+                plan.data.flip,
+                plan.device,
+                plan.micro_batch,
+            )
+            trial.step()
+            started = time.monotonic()
+            taken = 0
+            while taken < 4 and time.monotonic() - started < 20:
+                trial.step()
+                taken += 1
+            trial.epoch_loss.item()  # waits for an accelerator
+            step = (time.monotonic() - started) / taken
+            batch = 2 * plan.micro_batch
+            part = Clips(self.val_clips.pixels[:batch], self.val_clips.labels[:batch])
+            started = time.monotonic()
+            accuracy(trial.model, part, plan.preprocessing.size, plan.device, batch)
+            share = len(part.labels) / len(self.val_clips.labels)
+        return step, (time.monotonic() - started) / share
+
+    def _stretch(self) -> None:
+        """Lets the schedule end with the time, as the last steps went."""
+        if self.plan.settings.time is None or not self.steps_here:
+            return
+        left = self.plan.settings.time - self.seconds
+        if left <= 0:
+            self.ended = "the time's end"
+            return
+        step = self.busy_seconds / self.steps_here
+        self.training.stretch(steps_in(left, step, self.evaluation_seconds, self.training.steps))
+
+    # ------------------------------------------------------------------------------------ the steps
+
+    def run(self, show: Show) -> TrainedModel:
+        """Trains to the end."""
+        with _Events(self.folder / EVENTS, self.training.steps_done) as events, _stop_signals() as stopped:
+            saved = time.monotonic()
+            while self.ended is None:
+                if self.training.ended:
+                    self.ended = "the schedule's end"
+                    break
+                if stopped.is_set():
+                    self._save()
+                    self._save_model(self.folder / LAST)
+                    raise Interrupted(
+                        f"stopped after {self.training.steps_done} steps, which are kept; go on with "
+                        f"nas train --resume {self.folder}"
+                    )
+                rate = self.training.rate
+                started = time.monotonic()
+                loss = self.training.step()
+                self.busy_seconds += time.monotonic() - started
+                self.steps_here += 1
+                row = None if loss is None else self._end_epoch(loss, rate)
+                if row is not None:
+                    events.add(row)
+                if row is not None or time.monotonic() - saved > SAVE_SECONDS:
+                    self._stretch()
+                    self._save()
+                    saved = time.monotonic()
+                show(self._moment(row))
+            self._save()
+        return self._finish()
+
+    def _end_epoch(self, loss: float, rate: float) -> CurveRow:
+        plan, training = self.plan, self.training
+        started = time.monotonic()
+        score = accuracy(training.evaluated, self.val_clips, plan.preprocessing.size, plan.device, 2 * plan.micro_batch)
+        self.evaluation_seconds = time.monotonic() - started
+        row = CurveRow(
+            training.epochs_done, training.steps_done, loss, rate, score, self._clips_per_second(), self.seconds
+        )
+        better = self.best is None or score > self.best.accuracy
+        self.curve.append(row)
+        if better:
+            self._save_model(self.folder)
+        best = self.best
+        if plan.settings.patience and best and row.epoch - best.epoch >= plan.settings.patience:
+            self.ended = f"no better accuracy for {plan.settings.patience} epochs"
+        _write_curve(self.folder / CURVES, self.curve)
+        return row
+
+    def _clips_per_second(self) -> float:
+        return self.steps_here * self.plan.recipe.batch_size / max(1e-9, self.busy_seconds)
+
+    def _moment(self, row: CurveRow | None) -> Moment:
+        training = self.training
+        steps_left = (training.total_steps - training.position) / training.pace
+        step = (self.busy_seconds + self.evaluation_seconds * self.steps_here / training.steps) / self.steps_here
+        done = max(1, training.step_in_epoch)
+        return Moment(
+            epoch=row.epoch if row else training.epochs_done + 1,
+            share=min(1.0, training.position / training.total_steps),
+            loss=row.loss if row else training.epoch_loss.item() / done,
+            clips_per_second=self._clips_per_second(),
+            seconds_left=max(0.0, steps_left * step),
+            row=row,
+            best=self.best,
+        )
+
+    # ------------------------------------------------------------------------------------ the files
+
+    def _save(self) -> None:
+        document = SessionState(progress_of(self.training), tuple(self.curve), self.seconds, self.ended)
+        write_state(self.state, tensors_of(self.training), document)
+
+    def _save_model(self, folder: Path) -> None:
+        """Writes the weights as they are now, with their accuracy where an epoch has just ended."""
+        figures = {}
+        if self.curve and self.training.step_in_epoch == 0:
+            figures[VALIDATION] = Figure(self.curve[-1].accuracy, len(self.val_clips.labels))
+        save_model(folder, self.plan.architecture, self.training.evaluated.state_dict(), self._record(figures))
+
+    def _record(self, figures: dict[str, Figure]) -> ModelRecord:
+        settings, training = self.plan.settings, self.training
+        architecture, run, trial = settings.source
+        return ModelRecord(
+            classes=self.plan.data.classes,
+            preprocessing=self.plan.preprocessing,
+            figures=figures,
+            provenance=Provenance(
+                architecture=architecture,
+                run=run,
+                trial=trial,
+                data=self.plan.data.name,
+                recipe=Path(settings.recipe).stem if settings.recipe else "preset",
+                init=Path(settings.init).name if settings.init else None,
+                epochs=training.steps_done / training.steps,
+                seed=settings.seed,
+            ),
+        )
+
+    def _finish(self) -> TrainedModel:
+        self.say(f"ended: {self.ended}")
+        self._save_model(self.folder / LAST)
+        model = load_model(self.folder, str(self.plan.device))
+        if self.plan.data.test is None or TEST in model.record.figures:
+            return model
+        test = self._clips(self.plan.data.test)
+        size, batch = self.plan.preprocessing.size, 2 * self.plan.micro_batch
+        for folder in (self.folder, self.folder / LAST):
+            model = load_model(folder, str(self.plan.device))
+            score = accuracy(model.network, test, size, self.plan.device, batch)
+            figures = {**model.record.figures, TEST: Figure(score, len(test.labels))}
+            record = ModelRecord(model.classes, model.record.preprocessing, figures, model.record.provenance)
+            save_model(folder, self.plan.architecture, model.network.state_dict(), record)
+        return load_model(self.folder, str(self.plan.device))
+
+
+class _Events:
+    """TensorBoard event files: what was written after the step that a training goes on from is
+    crossed out.
+    """
+
+    def __init__(self, folder: Path, steps_done: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=steps_done + 1 if steps_done else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def add(self, row: CurveRow) -> None:
+        for name in ("loss", "rate", "accuracy", "clips_per_second"):
+            self._writer.add_scalar(name, getattr(row, name), row.steps)
+        self._writer.flush()
+
+
+def _write_curve(path: Path, curve: list[CurveRow]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(CurveRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in curve)
+    with replacing(path) as draft:
+        draft.write_text(text.getvalue())
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a training stops between two steps; a second
+    Ctrl-C stops it at once. Outside the main thread signals stay as they are.
+    """
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(number: int, frame: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,154 @@
+"""What a training needs to go on as if it had never stopped, as one file.
+
+Weights, the moving average, the optimizer's moments, the schedule, the order of the clips, and all
+random numbers to come. The file is a safetensors file whose metadata holds the plain values as
+JSON: one file is written whole or not at all, so tensors and values are always of the same step.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nas.errors import NasError
+from nas.resources import replacing
+from nas.training.loop import Training
+
+DOCUMENT = "state"  # in the metadata
+Document = TypeVar("Document")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is; see `Training` for the values.
+
+    Attributes:
+        labels: Fingerprint of the training clips: of their labels in order, and of their shape.
+    """
+
+    steps: int
+    total_steps: int
+    position: float
+    pace: float
+    steps_done: int
+    step_in_epoch: int
+    epochs_done: int
+    labels: str
+
+
+def progress_of(training: Training) -> Progress:
+    """The plain values of a training's state."""
+    return Progress(
+        steps=training.steps,
+        total_steps=training.total_steps,
+        position=training.position,
+        pace=training.pace,
+        steps_done=training.steps_done,
+        step_in_epoch=training.step_in_epoch,
+        epochs_done=training.epochs_done,
+        labels=_fingerprint(training),
+    )
+
+
+def tensors_of(training: Training) -> dict[str, Tensor]:
+    """The tensors of a training's state, on their devices."""
+    tensors = {f"model.{name}": value for name, value in training.model.state_dict().items()}
+    if training.average is not None:
+        tensors |= {f"average.{name}": value for name, value in training.average.state_dict().items()}
+    for index, values in training.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": v for name, v in values.items() if isinstance(v, Tensor)}
+    tensors |= {
+        "order": training.order,
+        "epoch_loss": training.epoch_loss,
+        "random.clips": training.generator.get_state(),
+        "random.torch": torch.get_rng_state(),
+    }
+    if training.device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(training.device)
+    return tensors
+
+
+def restore(training: Training, tensors: dict[str, Tensor], progress: Progress, where: str) -> None:
+    """Puts a training, just made with the same arguments, into a state.
+
+    Args:
+        training: Its network, optimizer and random numbers are overwritten, torch's own too.
+        tensors: As `tensors_of` gave them.
+        progress: As `progress_of` gave it.
+        where: Name of the state, for messages.
+
+    Raises:
+        NasError: Another network, other clips or another batch.
+    """
+    if progress.labels != _fingerprint(training) or progress.steps != training.steps:
+        raise NasError(
+            f"{where} is of other training clips than the {len(training.clips.labels)} that are there now; allowed: "
+            "the data that the training was started with"
+        )
+    try:
+        training.model.load_state_dict(_under(tensors, "model."))
+        if training.average is not None:
+            training.average.load_state_dict(_under(tensors, "average."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under(tensors, "optimizer.").items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        groups = training.optimizer.state_dict()["param_groups"]
+        training.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        training.order = tensors["order"]
+        training.epoch_loss = tensors["epoch_loss"].to(training.device)
+        training.generator.set_state(tensors["random.clips"])
+        torch.set_rng_state(tensors["random.torch"])
+        if training.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], training.device)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise NasError(f"{where} is of another network or recipe ({error}); allowed: those it was begun with") from None
+    for name in ("total_steps", "position", "pace", "steps_done", "step_in_epoch", "epochs_done"):
+        setattr(training, name, getattr(progress, name))
+
+
+def write_state(path: Path, tensors: dict[str, Tensor], document: Any) -> None:
+    """Writes tensors and a dataclass as one file, whole or not at all."""
+    plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    with replacing(path) as draft:
+        save_file(plain, draft, {DOCUMENT: json.dumps(asdict(document))})
+
+
+def read_state(path: Path, kind: type[Document]) -> tuple[dict[str, Tensor], Document]:
+    """Reads what `write_state` wrote.
+
+    Args:
+        path: The file.
+        kind: The dataclass of the document.
+
+    Raises:
+        NasError: No such file, it is damaged, or another version wrote it.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(DOCUMENT, "")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, TypeAdapter(kind).validate_json(text)
+    except FileNotFoundError:
+        raise NasError(f"state {str(path)!r} does not exist; allowed: a training that has begun") from None
+    except (OSError, SafetensorError, ValidationError, ValueError):
+        raise NasError(f"state {str(path)!r} cannot be read; allowed: one that this version wrote") from None
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _fingerprint(training: Training) -> str:
+    clips = training.clips
+    return sha256(clips.labels.tobytes() + str(clips.pixels.shape).encode()).hexdigest()[:16]

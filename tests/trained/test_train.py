@@ -1,0 +1,186 @@
+import csv
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboardX.proto.event_pb2 import Event
+
+import nas.trained.train as module
+from nas.errors import Interrupted, NasError
+from nas.locks import locked
+from nas.trained.folder import load_model
+from nas.trained.plan import Plan
+from nas.trained.train import TEST, VALIDATION, Moment, resume, train
+
+EXACT = ("epoch", "steps", "loss", "rate", "accuracy")  # of a row of the curve; the others are times
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def curve(folder: str | Path) -> list[tuple[str, ...]]:
+    with (Path(folder) / "curves.csv").open() as file:
+        return [tuple(row[name] for name in EXACT) for row in csv.DictReader(file)]
+
+
+def full_curve(plan: Plan) -> list[dict[str, str]]:
+    with (Path(plan.settings.out) / "curves.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def killer(steps: int) -> Callable[[Moment], None]:
+    """Breaks a training off after so many steps, without a word to it."""
+    left = iter(range(steps - 1))
+
+    def show(moment: Moment) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("killed")
+
+    return show
+
+
+def test_a_training_leaves_the_best_and_the_last_network(plan: Callable[..., Plan]) -> None:
+    made = plan(epochs=8)
+    model = train(made, say=silent)
+    folder = Path(made.settings.out)
+    rows = curve(folder)
+    assert [row[:2] for row in rows] == [(str(n), str(5 * n)) for n in range(1, 9)]
+    best = max(rows, key=lambda row: float(row[4]))
+    figures = model.record.figures
+    assert figures[VALIDATION].value == float(best[4]) and figures[VALIDATION].clips == 10
+    assert figures[TEST].clips == 6 and figures[TEST].value == 1
+    assert model.record.provenance.epochs == float(best[0]) and model.classes == ("dark", "bright")
+    last = load_model(folder / "last").record
+    assert last.figures[VALIDATION].value == float(rows[-1][4]) and last.provenance.epochs == 8
+
+
+def test_the_curve_is_in_an_event_file_too(plan: Callable[..., Plan]) -> None:
+    made = plan()
+    train(made, say=silent)
+    (path,) = (Path(made.settings.out) / "tensorboard").iterdir()
+    content, found = path.read_bytes(), []
+    while content:  # length, its checksum, the event, its checksum
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+        content = content[16 + length :]
+    losses = [(step, value) for tag, step, value in found if tag == "loss"]
+    assert losses == [(int(row[1]), pytest.approx(float(row[2]))) for row in curve(made.settings.out)]
+
+
+@pytest.mark.parametrize("steps", [1, 5, 13])
+def test_a_killed_training_goes_on_bit_for_bit(
+    steps: int, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also twice, and where the state is older than the kill: one is written every second step."""
+    alone, killed = plan("alone"), plan("killed")
+    train(alone, say=silent)
+    calls = iter(range(1000))
+    monkeypatch.setattr(module, "SAVE_SECONDS", -1)
+    write = module.write_state
+    monkeypatch.setattr(module, "write_state", lambda *args: next(calls) % 2 and write(*args))
+    with pytest.raises(RuntimeError, match="killed"):
+        train(killed, killer(steps), silent)
+    torch.manual_seed(7)
+    with pytest.raises(RuntimeError, match="killed"):
+        resume(killed.settings.out, killer(2), silent)
+    monkeypatch.setattr(module, "write_state", write)
+    resume(killed.settings.out, say=silent)
+    assert curve(killed.settings.out) == curve(alone.settings.out)
+    for name in ("model.safetensors", "last/model.safetensors"):
+        found, expected = (load_file(Path(each.settings.out) / name) for each in (killed, alone))
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_ctrl_c_keeps_all_steps_and_says_how_to_go_on(plan: Callable[..., Plan]) -> None:
+    alone, stopped = plan("alone"), plan("stopped")
+    train(alone, say=silent)
+    shown = iter(range(100))
+    folder = stopped.settings.out
+
+    def interrupt(moment: Moment) -> None:
+        if next(shown) == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=f"stopped after 7 steps, which are kept; go on with .*--resume {folder}"):
+        train(stopped, interrupt, silent)
+    assert load_model(Path(folder) / "last").record.provenance.epochs == 7 / 5
+    said: list[str] = []
+    resume(folder, say=said.append)
+    assert said[0] == "goes on after 7 steps" and curve(folder) == curve(alone.settings.out)
+
+
+def test_a_training_that_has_ended_is_not_trained_again(plan: Callable[..., Plan]) -> None:
+    made = plan()
+    train(made, say=silent)
+    before = curve(made.settings.out)
+    resume(made.settings.out, show=killer(1), say=silent)
+    assert curve(made.settings.out) == before
+
+
+def test_patience_ends_a_training(plan: Callable[..., Plan]) -> None:
+    made = plan(epochs=40, patience=2)
+    said: list[str] = []
+    train(made, say=said.append)
+    rows = [float(row[4]) for row in curve(made.settings.out)]
+    assert said[-1] == "ended: no better accuracy for 2 epochs"
+    assert len(rows) < 40 and rows.index(max(rows)) == len(rows) - 3
+
+
+def test_a_schedule_is_laid_out_to_end_with_the_time(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only steps (1 s, 2 s after the 20th) and evaluations (2 s) move. Four steps
+    and one to warm up are timed first, beside an evaluation by a batch of all clips.
+    """
+    now, steps = [0.0], [0]
+    step, evaluate = module.Training.step, module.accuracy
+
+    def slow_step(training: module.Training) -> float | None:
+        steps[0] += 1
+        now[0] += 1 if steps[0] <= 20 else 2
+        return step(training)
+
+    def slow_accuracy(*arguments: Any) -> float:
+        now[0] += 2
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.Training, "step", slow_step)
+    monkeypatch.setattr(module, "accuracy", slow_accuracy)
+    made = plan(time=100.0)
+    said: list[str] = []
+    train(made, say=said.append)
+    # 93 s are left after 5 steps and an evaluation; five steps and an evaluation are 7 s.
+    assert said[0].startswith("66 steps, 13.2 epochs: a step takes 1e+03 ms and an evaluation 2 s")
+    rows = curve(made.settings.out)
+    assert 95 <= float(full_curve(made)[-1]["seconds"]) <= 110
+    assert int(rows[-1][1]) < 60  # fewer, as steps became slower
+    assert float(rows[-1][3]) < 0.05 * made.recipe.lr
+
+
+def test_a_folder_has_one_training_and_one_writer(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made = plan()
+    train(made, say=silent)
+    with pytest.raises(NasError, match="has a training already; allowed: --resume, or another folder"):
+        train(made)
+    with locked(Path(made.settings.out)), pytest.raises(NasError, match="is being written by"):
+        resume(made.settings.out)
+    with pytest.raises(NasError, match="has no training; allowed: one that `nas train` wrote"):
+        resume(tmp_path / "nothing")
+
+
+def test_a_trained_network_is_where_another_begins(plan: Callable[..., Plan]) -> None:
+    first = plan("first")
+    train(first, say=silent)
+    said: list[str] = []
+    second = plan("second", init=first.settings.out, epochs=1)
+    train(second, say=said.append)
+    assert "from a checkpoint of nas" in second.describe()
+    assert "new: 0" in said[0] and float(curve(second.settings.out)[0][4]) >= 0.5
