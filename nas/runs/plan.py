@@ -71,12 +71,17 @@ class Plan:
         else:
             space = SearchSpace.around(load(settings.around), settings.edits)
         device = resolve_device(settings.device)
+        if device.type == "cuda" and settings.device == str(device) and torch.cuda.device_count() > 1:
+            raise NasError(
+                f"device {settings.device!r} is one of several GPUs, and a search trains on all that it sees; allowed: "
+                f"cuda, with CUDA_VISIBLE_DEVICES={device.index} in the environment for this one"
+            )
         data = open_data(settings.data, seed=settings.seed, allow_outside=settings.allow_outside)
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
         check_budget(Gate(space, budget))
         on_gpu = device.type == "cuda"
         sample = [space.sample(settings.seed + i) for i in range(SURVEYED)]
-        frames, size = _proxy_input(sample, settings, on_gpu)
+        frames, size = _proxy_input(sample, settings)
         gpus = _gpus_per_trial(settings, [each.resized(frames, size) for each in sample], device)
         nodes = _nodes(settings.address, budget.gpu_type, device)
         place = (gpus if on_gpu else 0.0, budget.gpu_type)
@@ -149,7 +154,8 @@ class Plan:
         """Where its trials run."""
         settings = self.settings
         asked = resources(self.proxy.threads, self.gpus_per_trial, self.gpu_type)
-        return Place(settings.address, self.workers, asked, settings.storage, folder, self.limited)
+        gpus = torch.cuda.device_count() if self.device.type == "cuda" else 0
+        return Place(settings.address, self.workers, asked, settings.storage, folder, self.limited, gpus, self.gpu_type)
 
     def record(self, before: RunRecord) -> RunRecord:
         """What `run.json` says of it, beside what had come out before."""
@@ -189,7 +195,7 @@ class Plan:
         return 2 * self.workers if self.settings.reproducible else None
 
 
-def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -> tuple[int, tuple[int, int]]:
+def _proxy_input(sample: list[Architecture], settings: Settings) -> tuple[int, tuple[int, int]]:
     """Frames and size of the proxies: as asked, else the smallest that every sampled stem takes
     with a useful map.
     """
@@ -200,7 +206,7 @@ def _proxy_input(sample: list[Architecture], settings: Settings, on_gpu: bool) -
         if value > most:
             raise NasError(f"{name} {value} is more than the search space has; allowed: up to {most}")
     error: NasError | None = None
-    for side in (asked,) if asked else (PROXY_SIDES[on_gpu:] + target.size):
+    for side in (asked,) if asked else (PROXY_SIDES + target.size):
         size = (min(side, target.size[0]), min(side, target.size[1]))
         try:
             stems = [architecture.resized(frames, size).parts()[0].output for architecture in sample]

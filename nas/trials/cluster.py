@@ -96,11 +96,33 @@ def resources(cpus: float, gpus: float, gpu_type: str | None = None) -> dict[str
 
 def is_of_type(product: str, gpu_type: str) -> bool:
     """Whether a GPU's product name is one of a type: `NVIDIA A100-SXM4-40GB` is an `A100`, and an
-    `A100-40G`.
+    `A100-40G`. A part of a GPU is of no type.
     """
+    if is_slice(product):
+        return False
     words = product.lower().replace("-", " ").split()
     name, *details = gpu_type.lower().split("-")
     return name in words and all(any(word.startswith(detail) for word in words) for detail in details)
+
+
+def check_placement(asked: Mapping[str, float]) -> None:
+    """Refuses what no node of the Ray that is running has, and would be waited for without end.
+
+    Raises:
+        NasError: No node has it.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    if not any(all(node.get(name, 0.0) >= least for name, least in asked.items()) for node in nodes):
+        wanted = ", ".join(f"{least:g} {name.removeprefix(_TYPE)}" for name, least in asked.items())
+        most = ", ".join(f"{max(node.get(name, 0.0) for node in nodes):g} {name.removeprefix(_TYPE)}" for name in asked)
+        raise NasError(f"a trial that takes {wanted} finds no node of Ray with so much; allowed: at most {most}")
+
+
+def is_slice(product: str) -> bool:
+    """Whether a GPU's product name is that of a MIG instance, a part of a GPU:
+    `NVIDIA H100 80GB HBM3 MIG 1g.10gb`.
+    """
+    return "MIG" in product.split()
 
 
 @contextmanager
@@ -119,9 +141,14 @@ def session() -> Iterator[None]:
             _set(variables)
 
 
-def connect(address: str | None, cpus: int | None = None) -> None:
-    """Joins the cluster of an address, or starts Ray here with so many CPUs; neither if Ray is
-    there already.
+def connect(address: str | None, cpus: int | None = None, gpus: int | None = None, gpu_type: str | None = None) -> None:
+    """Joins the cluster of an address, or starts Ray here; neither if Ray is there already.
+
+    Args:
+        address: Of the cluster; None starts Ray here.
+        cpus: That Ray here has.
+        gpus: That Ray here has; what it counts itself unless given.
+        gpu_type: The type of these GPUs, as a budget names it. Ray knows only some of the names.
 
     Ray asks for a token unless `RAY_AUTH_MODE` is `disabled` in the environment.
 
@@ -138,6 +165,8 @@ def connect(address: str | None, cpus: int | None = None) -> None:
             ray.init(
                 "local",
                 num_cpus=cpus,
+                num_gpus=gpus,
+                resources={_TYPE + gpu_type: 1.0} if gpu_type else None,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

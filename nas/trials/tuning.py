@@ -18,7 +18,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from nas.errors import NasError
-from nas.trials.cluster import connect
+from nas.trials.cluster import check_placement, connect
 
 RETRIES = 1  # of a trial whose process or device failed, in a process of its own
 
@@ -35,6 +35,8 @@ class Place:
         folder: The run folder, where nodes of a joined cluster find Ray's files if no storage is
             named.
         limited: Whether resources would let more trials than `workers` run at a time.
+        gpus: Of this machine, as torch counts them.
+        gpu_type: The type of these GPUs that the budget names.
     """
 
     address: str | None
@@ -43,6 +45,8 @@ class Place:
     storage: str | None
     folder: Path
     limited: bool = False
+    gpus: int = 0
+    gpu_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,8 @@ def run_trials(
     Raises:
         NasError: The cluster cannot be joined, or the storage cannot be opened.
     """
-    connect(place.address, int(place.workers * place.resources["CPU"]))
+    connect(place.address, int(place.workers * place.resources["CPU"]), place.gpus, place.gpu_type)
+    check_placement(place.resources)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     steps = _Steps()
     interrupted = False

@@ -23,6 +23,7 @@ from nas.limits.budget import GPU_TYPES, Budget
 from nas.trials import cluster as cluster_module
 from nas.trials.cluster import (
     Node,
+    check_placement,
     connect,
     cpus_per_trial,
     is_of_type,
@@ -79,9 +80,25 @@ def test_what_ray_says_of_a_node_and_what_a_trial_asks_for() -> None:
     assert resources(1, 0) == {"CPU": 1}
 
 
+def test_what_no_node_has_is_refused_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second node has the GPUs but not their type under this name, and the third is gone."""
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0, "accelerator_type:A100": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0, "accelerator_type:A100-40G": 1.0}},
+    ]
+    monkeypatch.setattr(cluster_module.ray, "nodes", lambda: nodes)
+    check_placement(resources(8, 0))
+    check_placement(resources(4, 0.5, "A100"))
+    with pytest.raises(nas.NasError, match=r"takes 6 CPU, 1 GPU finds no node .* allowed: at most 8 CPU, 2 GPU$"):
+        check_placement(resources(6, 1))
+    with pytest.raises(nas.NasError, match=r"1 GPU, 0.001 A100-40G finds no node .* 2 GPU, 0 A100-40G$"):
+        check_placement(resources(1, 1, "A100-40G"))
+
+
 def test_a_budget_names_a_type_of_gpu_as_ray_does() -> None:
     budget = Budget.parse("100gflops,30ms@h100")
-    assert (budget.gpu_type, str(budget), budget.limits[1].high) == ("H100", "100gflops,30ms@h100", 30)
+    assert (budget.gpu_type, str(budget), budget.limits[1].high) == ("H100", "100gflops,30ms@H100", 30)
     assert Budget.parse("30ms").gpu_type is None
     known = {getattr(accelerators, name) for name in dir(accelerators) if name.startswith("NVIDIA_")}
     assert set(GPU_TYPES) == known
@@ -99,6 +116,7 @@ def test_a_budget_names_a_type_of_gpu_as_ray_does() -> None:
         ("NVIDIA A100-SXM4-80GB", "A100-40G", False),
         ("NVIDIA L40S", "L4", False),
         ("a CPU", "H100", False),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "H100", False),
     ],
 )
 def test_product_names_are_of_types(product: str, gpu_type: str, is_one: bool) -> None:

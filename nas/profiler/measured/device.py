@@ -24,6 +24,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIMIZERS = ("AdamW", "Adam", "SGD", "RMSprop")
 RUNTIMES = ("torch", "onnx")
 
+_GPUS = Path("/proc/driver/nvidia/gpus")
+
 # Words of a product name that tell nothing apart: makers, marketing, clock rates, core counts.
 _NOISE = re.compile(
     r"\((?:r|tm)\)|@.*|\bwith\b.*|\S+-core\b|\b\d+th gen\b|"
@@ -151,11 +153,22 @@ def resolve_device(name: str) -> torch.device:
         NasError: There is no such device here.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto" and not gpus and torch.version.cuda and _driver_has_gpus():
+        raise NasError(
+            f"device 'auto' finds a GPU that torch {torch.__version__} cannot use, perhaps for a driver too old for "
+            f"CUDA {torch.version.cuda}; allowed: a newer driver, a torch for this one, or cpu"
+        )
     available = ["cpu", *(f"cuda:{i}" for i in range(gpus))]
     wanted = {"auto": available[min(gpus, 1)], "cuda": "cuda:0"}.get(name, name)
     if wanted not in available:
         raise NasError(f"device {name!r} is not available; allowed: auto, {', '.join(available)}")
     return torch.device(wanted)
+
+
+def _driver_has_gpus() -> bool:
+    """Whether NVIDIA's driver has a GPU that this process is not kept from."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (visible is None or visible not in ("", "-1")) and any(_GPUS.glob("*"))
 
 
 def use_device(device: torch.device) -> None:
@@ -307,12 +320,21 @@ def environment(device: torch.device) -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name(device),
             "cuda": torch.version.cuda or torch.version.hip,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-            "tf32": {
-                "convolution": torch.backends.cudnn.allow_tf32,
-                "matmul": torch.backends.cuda.matmul.allow_tf32,
-            },
+            "tf32": rounded_to_tf32(),
         }
     return found
+
+
+def rounded_to_tf32() -> dict[str, bool]:
+    """Whether convolutions and matrix products in fp32 may be rounded to TF32 on a GPU.
+
+    The older switches `allow_tf32` raise once a program has used these.
+    """
+    precision = {
+        "convolution": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        "matmul": torch.backends.cuda.matmul.fp32_precision,
+    }
+    return {name: value == "tf32" for name, value in precision.items()}
 
 
 def _version(package: str) -> str:

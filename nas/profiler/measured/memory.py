@@ -33,7 +33,9 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 _MMAP_THRESHOLD = 128 * 1024  # bytes; the value at the start, which grows up to 32 MiB with use unless it is set
 
 
-def peak_bytes(prepare: Callable[[], Callable[[], object]], device: torch.device, warm: bool = False) -> int:
+def peak_bytes(
+    prepare: Callable[[], Callable[[], object]], device: torch.device, warm: bool = False, captured: bool = False
+) -> int:
     """Returns the peak memory of one run, in bytes.
 
     On a CPU this slows down allocation for the rest of the process, and memory that the process
@@ -43,13 +45,18 @@ def peak_bytes(prepare: Callable[[], Callable[[], object]], device: torch.device
         prepare: Builds model and input and returns the run, which provides eval and inference mode.
         device: Where the run computes.
         warm: Whether the second run is the one that counts.
+        captured: Whether the run is a CUDA graph, whose capture is what counts.
     """
     if device.type == "cuda":
+        # What a CUDA graph's run takes was handed out while it was captured, in `prepare`: a replay
+        # takes nothing.
+        torch.cuda.reset_peak_memory_stats(device)
         run = prepare()
         if warm:
             run()
         torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
+        if not captured:
+            torch.cuda.reset_peak_memory_stats(device)
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device)

@@ -111,7 +111,7 @@ def _memory(target: Target, conditions: Conditions, graph: Path | None) -> Memor
     if device.type == "cpu":
         load_code(conditions)
     warm = conditions.train is not None or conditions.compile or conditions.cuda_graph
-    peak = peak_bytes(lambda: prepare(target, conditions, graph), device, warm)
+    peak = peak_bytes(lambda: prepare(target, conditions, graph), device, warm, conditions.cuda_graph)
     if device.type != "cuda":
         return Memory(peak)
     return Memory(peak, torch.cuda.max_memory_reserved(device), gpu_state(device).get("process_bytes"))

@@ -24,7 +24,7 @@ from nas.resources import replacing, resource_folder
 
 # What must agree before numbers of two sessions may stand in one table; the device's name says the
 # rest.
-IDENTITY = ("cpu", "cpu_capability", "gpu", "torch", "cuda", "threads")
+IDENTITY = ("cpu", "cpu_capability", "gpu", "torch", "cuda", "cudnn", "tf32", "threads")
 
 
 @dataclass

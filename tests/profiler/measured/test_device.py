@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import ast
 import platform
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,6 +162,48 @@ def test_resolve_device_names_what_is_there(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(NasError, match=re.escape(f"device {name!r} is not available; allowed: {allowed}") + "$"):
         resolve_device(name)
+
+
+@pytest.mark.parametrize(
+    ("visible", "driver", "refused"), [(None, True, True), ("0", True, True), ("", True, False), (None, False, False)]
+)
+def test_auto_does_not_mean_the_cpu_where_a_gpu_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, visible: str | None, driver: bool, refused: bool
+) -> None:
+    """The driver lists a GPU, torch is a build for CUDA, and CUDA does not come up."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(device_module, "_GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    if driver:
+        (tmp_path / "0000:01:00.0").mkdir()
+    if refused:
+        with pytest.raises(NasError, match=r"device 'auto' finds a GPU that torch .* cannot use.*; allowed: a newer"):
+            resolve_device("auto")
+    else:
+        assert resolve_device("auto") == CPU
+    assert resolve_device("cpu") == CPU
+
+
+def test_tf32_is_told_whichever_switches_a_program_uses() -> None:
+    """In a process of its own, because the switches are of a process."""
+    program = (
+        "import torch\n"
+        "from nas.profiler.measured.device import rounded_to_tf32\n"
+        "print(rounded_to_tf32())\n"
+        "torch.backends.fp32_precision = 'tf32'\n"
+        "print(rounded_to_tf32())\n"
+        "torch.backends.cudnn.conv.fp32_precision = 'ieee'\n"
+        "print(rounded_to_tf32())\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [ast.literal_eval(line) for line in found.stdout.splitlines()] == [
+        {"convolution": True, "matmul": False},
+        {"convolution": True, "matmul": True},
+        {"convolution": False, "matmul": True},
+    ]
 
 
 def test_resolve_dtype() -> None:
