@@ -43,6 +43,33 @@ def window_reverse(x_SLC: Tensor, window: Triple, extent: Sequence[int]) -> Tens
     return x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(-1, t, h, w, x_SLC.shape[-1])
 
 
+def sequences_per_call(heads: int, length: int, head_dim: int) -> int:
+    """How many sequences the attention kernels of a GPU take in one call.
+
+    They put the sequences on an axis of a grid that ends at 65,535, and the backward pass of flash
+    attention has an index of 32 bits into an array of S x heads x L x head_dim numbers, L rounded
+    up to 128 and head_dim to 32.
+    """
+    rounded = -(-length // 128) * 128
+    return max(1, min(65_535, 2**31 // (heads * rounded * max(head_dim, 32))))
+
+
+def attend_in_parts(q_ShLD: Tensor, k_ShLD: Tensor, v_ShLD: Tensor, bias_ShLL: Tensor | None, most: int) -> Tensor:
+    """Attention of at most so many sequences at a time; a bias is one for all or one for each."""
+    starts = range(0, q_ShLD.shape[0], most)
+    own = bias_ShLL is not None and bias_ShLL.shape[0] > 1
+    parts = [
+        F.scaled_dot_product_attention(
+            q_ShLD[i : i + most],
+            k_ShLD[i : i + most],
+            v_ShLD[i : i + most],
+            attn_mask=bias_ShLL[i : i + most] if bias_ShLL is not None and own else bias_ShLL,
+        )
+        for i in starts
+    ]
+    return torch.cat(parts)
+
+
 def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: Tensor | None = None) -> Tensor:
     """Multi-head attention of sequences, scaled by head_dim^-0.5.
 
@@ -59,7 +86,11 @@ def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: T
     if bias_GhLL is not None and bias_GhLL.shape[0] > 1:
         clips = q.shape[0] // bias_GhLL.shape[0]  # `len` would fix the batch of an export
         bias_GhLL = bias_GhLL.expand(clips, *bias_GhLL.shape).flatten(0, 1)
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL).transpose(1, 2)
+    most = sequences_per_call(heads, q.shape[2], q.shape[3])
+    if q.is_cuda and not torch.compiler.is_exporting() and q.shape[0] > most:
+        y = attend_in_parts(q, k, v, bias_GhLL, most).transpose(1, 2)
+    else:
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL).transpose(1, 2)
     if bias_GhLL is not None and torch.compiler.is_exporting():
         # ONNX export finds a view here by the strides of fused attention, then replays it with
         # those of plain attention, which a bias that needs a gradient selects; a clone has the same

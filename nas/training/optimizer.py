@@ -43,7 +43,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe, new: Collection[str] = ()) 
     ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-    return torch.optim.AdamW(options, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2))
+    # Fused is one launch for all parameters of a group in place of tens.
+    fused = True if next(model.parameters()).is_cuda else None
+    return torch.optim.AdamW(options, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2), fused=fused)
 
 
 def rate(position: float, total: int, warm_up: float) -> float:

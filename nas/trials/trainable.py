@@ -128,6 +128,9 @@ class ProxyTrial(tune.Trainable):
         torch.set_num_threads(proxy.threads)
         self.proxy, self.data = proxy, data
         self.torch_device = torch.device(proxy.device)
+        # cuDNN builds a plan for every new shape of attention, about a second each, and every
+        # candidate brings new ones.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.memory_bytes = own_memory(self.torch_device, proxy)
         self._begin(config)
 
@@ -165,6 +168,9 @@ class ProxyTrial(tune.Trainable):
     def _build(self, micro_batch: int) -> None:
         torch.manual_seed(self.recipe.seed)
         self.model = build(self.architecture).to(self.torch_device)
+        if self.torch_device.type == "cuda":
+            # As the maps are laid out: cuDNN would copy every weight into that layout at each call.
+            self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.training = Training(
             self.model, self.data.train, self.proxy.size, self.recipe, self.data.flip, self.torch_device, micro_batch
         )

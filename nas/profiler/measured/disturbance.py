@@ -21,6 +21,7 @@ import torch
 OTHERS = 0.05  # cores per thread that other processes may use of the cores measured on before it is flagged
 BESIDE = 0.5  # share of the other cores that they may use: their memory traffic slows this one
 STOLEN = 0.05  # cores per thread that the hypervisor may withhold
+HELD = 0.01  # of the time, for which the driver may hold a GPU's clock down
 CLOCK = 0.05  # share by which the clock may change
 FOREIGN_BYTES = 2 * 2**30  # more than a process takes of a GPU beside its tensors
 _CPU = Path("/sys/devices/system/cpu")
@@ -115,6 +116,7 @@ class Watch:
     def __init__(self, device: torch.device, threads: int, cores: Sequence[int] | None) -> None:
         self.device, self.threads, self.cores = device, threads, cores
         self.gpu: dict[str, Any] = {}
+        self.held = held_down(device) if device.type == "cuda" else {}
         self.before = Reading.now()
 
     def flags(self) -> list[str]:
@@ -123,6 +125,7 @@ class Watch:
         if self.device.type == "cuda":
             self.gpu = gpu_state(self.device)
             found += gpu_flags(self.gpu) + foreign_memory(self.device)
+            found += held_flags(self.held, held_down(self.device), perf_counter() - self.before.wall)
         return found
 
 
@@ -141,7 +144,7 @@ def gpu_state(device: torch.device) -> dict[str, Any]:
         return state
     with contextlib.suppress(nvml.NVMLError):  # no driver, or a driver that does not know a figure
         nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        handle = _handle(nvml, device)
         reasons = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
         state["slowed_by"] = [reason for bit, reason in _REASONS.items() if reasons & bit]
         state["clock_mhz"] = nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)
@@ -151,6 +154,50 @@ def gpu_state(device: torch.device) -> dict[str, Any]:
         running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
         state["process_bytes"] = next((p.usedGpuMemory for p in running if p.pid == os.getpid()), None)
     return state
+
+
+def _handle(nvml: Any, device: torch.device) -> Any:
+    """NVML's handle of a GPU, or of a MIG instance."""
+    uuid = torch.cuda.get_device_properties(device).uuid
+    try:
+        return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    except nvml.NVMLError:
+        return nvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")
+
+
+def held_down(device: torch.device) -> dict[str, float]:
+    """Returns for how many seconds the driver has held a GPU's clock down so far, by the reason;
+    empty without NVML, or where the driver does not count.
+
+    The reasons in `gpu_state` are those of the moment at which it is asked, when the GPU is idle
+    again.
+    """
+    try:
+        import pynvml as nvml
+    except ImportError:
+        return {}
+    found: dict[str, float] = {}
+    with contextlib.suppress(nvml.NVMLError):
+        nvml.nvmlInit()
+        handle = _handle(nvml, device)
+        for reason, policy in (
+            ("the power limit", nvml.NVML_PERF_POLICY_POWER),
+            ("heat", nvml.NVML_PERF_POLICY_THERMAL),
+        ):
+            found[reason] = nvml.nvmlDeviceGetViolationStatus(handle, policy).violationTime / 1e9
+    return found
+
+
+def held_flags(before: Mapping[str, float], after: Mapping[str, float], wall: float) -> list[str]:
+    """Returns a sentence for each reason that held a GPU's clock down for more than a share of the
+    time between two readings of `held_down`.
+    """
+    held = {reason: seconds - before.get(reason, seconds) for reason, seconds in after.items()}
+    return [
+        f"{reason} held the GPU's clock down for {seconds:.2f} of {wall:.2f} s"
+        for reason, seconds in held.items()
+        if seconds > HELD * wall
+    ]
 
 
 def gpu_flags(state: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from nas.profiler.measured import disturbance
-from nas.profiler.measured.disturbance import Reading, Watch, core_seconds, cpu_flags, gpu_flags, gpu_state
+from nas.profiler.measured.disturbance import (
+    Reading,
+    Watch,
+    core_seconds,
+    cpu_flags,
+    gpu_flags,
+    gpu_state,
+    held_down,
+    held_flags,
+)
 
 STAT = """cpu  600 40 100 9000 50 0 20 30 0 0
 cpu0 400 20 60 4000 50 5 15 10 0 0
@@ -125,10 +134,29 @@ def test_reasons_of_a_gpu_through_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_throttling_is_told_by_counters_that_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over 2 s the power limit held the clock for .5 s and heat for 2 ms, which is within 1 %."""
+    seconds = {0: iter([7.0, 7.5]), 1: iter([3.0, 3.002])}
+    fake = SimpleNamespace(
+        NVMLError=RuntimeError,
+        NVML_PERF_POLICY_POWER=0,
+        NVML_PERF_POLICY_THERMAL=1,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetViolationStatus=lambda handle, policy: SimpleNamespace(violationTime=next(seconds[policy]) * 1e9),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1234"))
+    before, after = held_down(torch.device("cuda:0")), held_down(torch.device("cuda:0"))
+    assert held_flags(before, after, 2.0) == ["the power limit held the GPU's clock down for 0.50 of 2.00 s"]
+    assert held_flags({}, after, 2.0) == []  # nothing was counted before
+
+
 def test_without_nvml_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert gpu_state(torch.device("cuda:0")) == {}
     assert gpu_flags({}) == []
+    assert held_down(torch.device("cuda:0")) == {}
 
 
 def test_foreign_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
