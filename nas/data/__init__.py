@@ -1,5 +1,7 @@
 """Labelled clips: where they come from, which split they are in, and how they become pixels.
 
+    packets     what the packets of a video file say of its frames before any is decoded
+    pictures    decoded frames to pixels of a clip
     sampling    which frames, at which size, make a clip: the request that a split answers
     source      what a data source implements, and the data set that it gives
     motion      source: the embedded task, drawn by formula

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from nas.errors import NasError
 
 
@@ -80,3 +83,24 @@ class Sampling:
         room_y, room_x = full[0] - self.size[0], full[1] - self.size[1]
         top, left = (room_y // 2, int(place * room_x)) if room_x >= room_y else (int(place * room_y), room_x // 2)
         return slice(top, top + self.size[0]), slice(left, left + self.size[1])
+
+    def indices(self, start: float, count: int, times: npt.NDArray[np.float64] | None = None) -> list[int]:
+        """Which frames of a video make the clip.
+
+        Args:
+            start: See `View`.
+            count: N, frames of the video.
+            times: When each of them is shown, (N,) from 0 in mean distances of two frames, where
+                the rate is not constant: then the frame that is shown at a time is taken.
+
+        Returns:
+            T indices, from 0 to N - 1, in order of time.
+        """
+        room = -1 if self.stride is None else count - ((self.frames - 1) * self.stride + 1)
+        if self.stride is not None and room >= 0:
+            places = [float(int(start * room + 0.5) + i * self.stride) for i in range(self.frames)]
+        else:
+            places = [(i + start) * count / self.frames for i in range(self.frames)]
+        if times is None:
+            return [min(int(place), count - 1) for place in places]
+        return [int(index) - 1 for index in np.searchsorted(times, places, "right")]

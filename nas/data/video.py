@@ -13,13 +13,13 @@ from typing import BinaryIO
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from nas.data.packets import Packets, read_packets, times_of
+from nas.data.pictures import Pixels, Resizer, quarter_turns, upright
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.errors import NasError
 
@@ -31,7 +31,7 @@ _OPEN_OPTIONS = {
     "format_whitelist": "asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mjpeg,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,"
     "rm,vc1,wtv,yuv4mpegpipe,apng,aac,aiff,flac,mp3,wav",
 }
-
+NEAR = 8  # frames from one that is wanted to the next keyframe that are rather decoded than sought over
 _UNKNOWN_RATE = 25.0  # frames per second, where neither file nor decoder says
 
 
@@ -59,16 +59,18 @@ def probe(path: str | Path) -> VideoInfo:
     """
     with _open(path) as (container, stream):
         frame = next(_frames(path, container, stream))
-        turned = _quarter_turns(frame) % 2 == 1
+        turned = quarter_turns(frame) % 2 == 1
         width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         seconds = container.duration / av.time_base if container.duration else None
-    count = _frame_count(path)
+    with _open(path) as (container, stream):
+        packets = _packets(path, container, stream)
+    count = len(_stamps(path)) if packets.damaged else packets.count
     duration = seconds if seconds is not None else (count / fps if fps else 0.0)
     return VideoInfo(count, fps, duration, width, height)
 
 
-def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> npt.NDArray[np.uint8]:
+def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> Pixels:
     """Decodes a clip, turned upright.
 
     Args:
@@ -82,11 +84,19 @@ def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> npt.
     Raises:
         NasError: the file cannot be read, holds no video, or no frame of it decodes.
     """
-    indices = _indices(_frame_count(path), sampling, view.start)
-    pictures, decoded = _decode(path, set(indices), sampling, view.place)
-    if len(pictures) < len(set(indices)):
-        indices = _indices(decoded, sampling, view.start)
-        pictures, _ = _decode(path, set(indices), sampling, view.place)
+    resize = Resizer(sampling, view.place)
+    with _open(path) as (container, stream):
+        packets = _packets(path, container, stream)
+        indices = sampling.indices(view.start, packets.count, packets.times)
+        pictures = None if packets.damaged else _from_keyframes(container, stream, packets, set(indices), resize)
+    if packets.damaged:
+        stamps = _stamps(path)
+        indices = sampling.indices(view.start, len(stamps), times_of(stamps))
+    if pictures is None:
+        pictures, stamps = _from_the_beginning(path, set(indices), resize)
+        if len(pictures) < len(set(indices)):
+            indices = sampling.indices(view.start, len(stamps), times_of(stamps))
+            pictures, _ = _from_the_beginning(path, set(indices), resize)
     return np.stack([pictures[i] for i in indices])
 
 
@@ -101,7 +111,7 @@ class OpenVideo:
     """
 
     rate: float
-    frames: Iterator[tuple[float, npt.NDArray[np.uint8]]]
+    frames: Iterator[tuple[float, Pixels]]
 
 
 @contextmanager
@@ -124,90 +134,122 @@ def open_video(video: str | Path | BinaryIO, sampling: Sampling | None = None) -
 
 def _timed(
     video: str | Path | BinaryIO, container: InputContainer, stream: VideoStream, sampling: Sampling | None, rate: float
-) -> Iterator[tuple[float, npt.NDArray[np.uint8]]]:
-    reformatter = VideoReformatter()
+) -> Iterator[tuple[float, Pixels]]:
+    resize = None if sampling is None else Resizer(sampling, MIDDLE.place)
     last = 0.0
     for number, frame in enumerate(_frames(video, container, stream)):
         last = max(last, number / rate if frame.time is None else frame.time)
         try:
-            if sampling is None:
-                yield last, np.rot90(frame.to_ndarray(format="rgb24"), _quarter_turns(frame))
-            else:
-                yield last, _picture(frame, reformatter, sampling, MIDDLE.place)
+            yield last, upright(frame) if resize is None else resize(frame)
         except (av.error.FFmpegError, ValueError) as error:
             raise _unreadable(video, error) from error
 
 
-def _indices(count: int, sampling: Sampling, start: float) -> list[int]:
-    frames, stride = sampling.frames, sampling.stride
-    if stride is not None:
-        room = count - ((frames - 1) * stride + 1)
-        if room >= 0:
-            first = int(start * room + 0.5)
-            return [first + i * stride for i in range(frames)]
-    return [min(int((i + start) * count / frames), count - 1) for i in range(frames)]
+def _packets(path: str | Path, container: InputContainer, stream: VideoStream) -> Packets:
+    try:
+        return read_packets(path, container, stream)
+    except av.error.FFmpegError as error:
+        raise _unreadable(path, error) from error
 
 
-def _decode(
-    path: str | Path, wanted: set[int], sampling: Sampling, place: float
-) -> tuple[dict[int, npt.NDArray[np.uint8]], int]:
-    """The wanted frames by index, and how many were decoded on the way to the last of them."""
+def _from_keyframes(
+    container: InputContainer, stream: VideoStream, packets: Packets, wanted: set[int], resize: Resizer
+) -> dict[int, Pixels] | None:
+    """The wanted frames by index, each decoded from the keyframe before it; None where that does
+    not give what decoding from the beginning gives, or is not known to.
+    """
+    if packets.stamps is None:
+        return None
+    indices = sorted(wanted)
+    stamps = packets.stamps[indices]
+    before = np.searchsorted(packets.keys, stamps, "right") - 1
+    if before[0] < 0:
+        return None
+    place = np.searchsorted(packets.stamps, packets.keys[before])  # of the keyframe among the frames
+    pictures: dict[int, Pixels] = {}
+    first = 0
+    for end in range(1, len(indices) + 1):
+        if end < len(indices) and place[end] - indices[end - 1] <= NEAR:
+            continue
+        run = {int(stamp): index for stamp, index in zip(stamps[first:end], indices[first:end], strict=True)}
+        try:
+            container.seek(int(packets.key_times[before[first]]), stream=stream)
+            found = _run(container, stream, int(packets.keys[before[first]]), run, resize)
+        except (av.error.FFmpegError, ValueError):
+            found = None
+        if found is None:
+            return None
+        pictures |= found
+        first = end
+    return pictures
+
+
+def _run(
+    container: InputContainer, stream: VideoStream, key: int, run: dict[int, int], resize: Resizer
+) -> dict[int, Pixels] | None:
+    """The frames of `run`, index by stamp, decoded from the keyframe with the stamp `key` on, which
+    comes; None where the stream is not what its packets said.
+
+    Raises:
+        av.error.FFmpegError, ValueError: A packet cannot be decoded, or a frame not converted.
+    """
+    # Frames that no other is made from need not be decoded: in H.264 the header of each tells.
+    skipping = stream.codec_context.name == "h264"
+    to_feed, begun, shown = set(run), False, key - 1
+    pictures: dict[int, Pixels] = {}
+    for packet in container.demux(stream):
+        begun |= packet.is_keyframe and packet.pts == key
+        if not begun:
+            if not packet.size or (packet.dts is not None and packet.dts > key):
+                return None
+            continue
+        if skipping:
+            stream.codec_context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in run else "NONREF"
+        frames = packet.decode()
+        to_feed.discard(packet.pts)
+        if not to_feed and packet.size:  # the rest is inside the decoder
+            frames += stream.codec_context.decode(None)
+        for frame in frames:
+            if frame.pts is None:
+                return None
+            if frame.pts < key:  # made from frames before the keyframe, which were not decoded
+                continue
+            if frame.is_corrupt or frame.pts <= shown:
+                return None
+            shown = frame.pts
+            if shown in run:
+                pictures[run[shown]] = resize(frame)
+        if not to_feed:
+            break
+    return pictures if len(pictures) == len(run) else None
+
+
+def _from_the_beginning(
+    path: str | Path, wanted: set[int], resize: Resizer
+) -> tuple[dict[int, Pixels], list[int | None]]:
+    """The wanted frames by index, and the stamps of all that were decoded on the way to the last of
+    them.
+    """
     pictures = {}
-    decoded = 0
+    stamps: list[int | None] = []
     last = max(wanted)
-    # One reformatter keeps its scaling context between frames; its threads cost more than they save
-    # on small frames.
-    reformatter = VideoReformatter()
     with _open(path) as (container, stream):
         for index, frame in enumerate(_frames(path, container, stream)):
-            decoded += 1
+            stamps.append(frame.pts)
             if index in wanted:
                 try:
-                    pictures[index] = _picture(frame, reformatter, sampling, place)
+                    pictures[index] = resize(frame)
                 except (av.error.FFmpegError, ValueError) as error:
                     raise _unreadable(path, error) from error
             if index == last:
                 break
-    return pictures, decoded
+    return pictures, stamps
 
 
-def _picture(
-    frame: VideoFrame, reformatter: VideoReformatter, sampling: Sampling, place: float
-) -> npt.NDArray[np.uint8]:
-    """The frame upright, resized to cover what the sampling says, and cropped."""
-    turns = _quarter_turns(frame)
-    height, width = sampling.covered if turns % 2 == 0 else sampling.covered[::-1]
-    scale = max(height / frame.height, width / frame.width)
-    full_height, full_width = max(height, round(frame.height * scale)), max(width, round(frame.width * scale))
-    scaled = reformatter.reformat(
-        frame, full_width, full_height, format="rgb24", interpolation="BILINEAR", threads=1
-    ).to_ndarray()
-    upright: npt.NDArray[np.uint8] = np.rot90(scaled, turns)
-    rows, columns = sampling.window(upright.shape[:2], place)
-    return upright[rows, columns]
-
-
-def _quarter_turns(frame: VideoFrame) -> int:
-    """Counterclockwise right angles that show the frame upright."""
-    return round(frame.rotation / 90) % 4
-
-
-def _frame_count(path: str | Path) -> int:
-    """Packets that are to be shown, or frames that decode where a packet is damaged. A header's
-    count may be of the first fragment, of before an edit or of before the file was cut off.
-    """
+def _stamps(path: str | Path) -> list[int | None]:
+    """The stamps of all frames that decode."""
     with _open(path) as (container, stream):
-        count, damaged = 0, False
-        try:
-            for packet in container.demux(stream):
-                count += packet.size > 0 and not packet.is_discard
-                damaged |= packet.is_corrupt
-        except av.error.FFmpegError as error:
-            raise _unreadable(path, error) from error
-        if not damaged:
-            return max(1, count)
-    with _open(path) as (container, stream):
-        return sum(1 for _ in _frames(path, container, stream))
+        return [frame.pts for frame in _frames(path, container, stream)]
 
 
 def _frames(path: str | Path | BinaryIO, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -8,8 +10,10 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from nas.data.packets import read_packets, times_of
+from nas.data.pictures import Pixels, Resizer
 from nas.data.sampling import Sampling, View
-from nas.data.video import _decode, probe, read_clip
+from nas.data.video import _from_keyframes, _from_the_beginning, _open, _stamps, probe, read_clip
 from nas.errors import NasError
 
 
@@ -147,7 +151,9 @@ def zoo(data_folder: Path) -> list[tuple[Path, dict[str, str]]]:
 
 
 def test_every_file_of_the_zoo_that_decodes(data_folder: Path) -> None:
-    seen = 0
+    """Takes some seconds: the 35 files are decoded whole, and once more for a clip."""
+    seen, decoded_whole = 0, set()
+    sampling = Sampling(8, (24, 32))
     for path, row in zoo(data_folder):
         if not row["decoded"]:
             continue
@@ -158,9 +164,16 @@ def test_every_file_of_the_zoo_that_decodes(data_folder: Path) -> None:
         width, height = (row["h"], row["w"]) if turned else (row["w"], row["h"])
         assert (info.width, info.height) == (int(width), int(height)), path
         assert info.fps == pytest.approx(float(row["avg_fps"]), abs=0.01), path
-        assert _decode(path, {10**6}, Sampling(8, (24, 32)), 0.5)[1] == decoded, path
-        assert read_clip(path, Sampling(8, (24, 32))).shape == (8, 24, 32, 3), path
+        every, stamps = _from_the_beginning(path, {*range(min(decoded, 60)), 10**6}, Resizer(sampling, 0.5))
+        assert len(stamps) == decoded, path
+        assert read_clip(path, sampling).shape == (8, 24, 32, 3), path
+        found = by_keyframes(path, set(every), Resizer(sampling, 0.5))
+        if found is None:
+            decoded_whole.add(path.name)
+        else:
+            assert all(np.array_equal(found[index], picture) for index, picture in every.items()), path
     assert seen == 35
+    assert decoded_whole == {"test.avi"}
 
 
 def test_a_damaged_file_gives_the_frames_that_decode(data_folder: Path) -> None:
@@ -232,3 +245,155 @@ def test_views_take_other_frames(tmp_path: Path) -> None:
 
     assert views(Sampling(2, (8, 8), stride=4), 0, 0.5, 1) == [[0, 4], [8, 12], [15, 19]]
     assert views(Sampling(2, (8, 8)), 0.25, 0.75) == [[2, 12], [7, 17]]
+
+
+def noisy(path: Path, codec: str, count: int = 40, *, container: dict[str, str] | None = None, **options: str) -> Path:
+    """A video of noise that drifts, so that no frame is like another, in groups of 10 frames."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 256, (64, 64 + count, 3), np.uint8)
+    with av.open(str(path), "w", options=container or {}) as file:
+        stream = file.add_stream(codec, rate=25, options=options if codec == "mjpeg" else {"g": "10", **options})
+        stream.width, stream.height = 64, 64
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for i in range(count):
+            picture = np.ascontiguousarray(texture[:, i : i + 64])
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode())
+    return path
+
+
+def by_keyframes(path: Path, wanted: set[int], resize: Resizer) -> dict[int, Pixels] | None:
+    with _open(path) as (container, stream):
+        return _from_keyframes(container, stream, read_packets(path, container, stream), wanted, resize)
+
+
+def assert_exact(path: Path) -> bool:
+    """Whether frames are found from keyframes, which must then be those of a full decode."""
+    resize = Resizer(Sampling(1, (32, 32)), 0.5)
+    every, stamps = _from_the_beginning(path, set(range(10**4)), resize)
+    count, found = len(stamps), []
+    asked = ({count // 2}, {count - 1}, set(range(count // 3, count // 2 + 1)), set(range(0, count, 7)), set(every))
+    for wanted in asked:
+        pictures = by_keyframes(path, wanted, resize)
+        found.append(pictures is not None)
+        if pictures is not None:
+            assert set(pictures) == wanted
+            for index, picture in pictures.items():
+                assert np.array_equal(picture, every[index]), (path, index)
+    return all(found)
+
+
+X264 = {"preset": "veryfast", "bf": "3"}
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "container", "options"),
+    [
+        ("closed.mp4", "libx264", {}, X264 | {"x264-params": "b-pyramid=normal:scenecut=0"}),
+        ("open.mp4", "libx264", {}, X264 | {"x264-params": "open-gop=1:scenecut=0"}),
+        ("open.mkv", "libx264", {}, X264 | {"x264-params": "open-gop=1:scenecut=0"}),
+        ("fragments.mp4", "libx264", FRAGMENTS, X264),
+        ("tiny_fragments.mp4", "libx264", {"movflags": "frag_every_frame"}, X264),
+        ("transport.ts", "libx264", {}, X264),
+        ("flash.flv", "libx264", {}, X264),
+        ("hevc.mp4", "libx265", {}, {"preset": "ultrafast", "x265-params": "log-level=none:keyint=10:open-gop=1"}),
+        ("vp9.webm", "libvpx-vp9", {}, {"deadline": "realtime", "cpu-used": "8"}),
+        ("vp8.webm", "libvpx", {}, {"deadline": "realtime", "cpu-used": "8"}),
+        ("mpeg4.mp4", "mpeg4", {}, {"bf": "2"}),
+        ("mpeg4.avi", "mpeg4", {}, {}),
+        ("mjpeg.avi", "mjpeg", {}, {}),
+        ("lossless.mkv", "ffv1", {}, {}),
+    ],
+)
+def test_frames_from_keyframes_are_those_of_a_full_decode(
+    tmp_path: Path, name: str, codec: str, container: dict[str, str], options: dict[str, str]
+) -> None:
+    path = tmp_path / name
+    try:
+        noisy(path, codec, container=container, **options)
+    except av.error.FFmpegError:
+        noisy(path, codec, container=container)
+    assert assert_exact(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("refresh.mkv", "libx264", X264 | {"x264-params": "intra-refresh=1:keyint=10"}),
+        ("refresh.ts", "libx264", X264 | {"x264-params": "intra-refresh=1:keyint=10"}),
+        ("b_frames.avi", "mpeg4", {"bf": "2"}),
+        ("program.mpg", "mpeg2video", {"bf": "2"}),
+    ],
+)
+def test_where_keyframes_are_not_exact_all_is_decoded(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    path = noisy(tmp_path / name, codec, **options)
+    assert_exact(path)
+    every = read_clip(path, Sampling(len(_stamps(path)), (32, 32), 1), View(0.0))
+    assert np.array_equal(read_clip(path, Sampling(4, (32, 32), 1), View(1.0)), every[-4:])
+
+
+def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
+    """A copy from the frame 13 on keeps the keyframe 10 and says that three are not shown."""
+    source = noisy(tmp_path / "source.mp4", "libx264", **X264)
+    path = tmp_path / "edited.mp4"
+    with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
+        video = whole.streams.video[0]
+        stream = copy.add_stream_from_template(video)
+        whole.seek(int(13 / 25 / video.time_base), stream=video)
+        for packet in whole.demux(video):
+            if packet.size:
+                shift = int(13 / 25 / video.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = stream
+                copy.mux(packet)
+    resize = Resizer(Sampling(1, (32, 32)), 0.5)
+    every, _ = _from_the_beginning(source, set(range(40)), resize)
+    edited, _ = _from_the_beginning(path, set(range(40)), resize)
+    assert len(edited) == 27
+    assert all(np.array_equal(picture, every[13 + index]) for index, picture in edited.items())
+    assert assert_exact(path)
+
+
+def test_frames_of_a_variable_rate_are_taken_by_time(tmp_path: Path) -> None:
+    """Frames 0 to 9 are shown at 0, 1, 2, .. 9 s and 10 to 19 at 12, 15, .. 39 s: 39 / 19 s apart
+    in the mean.
+    """
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "gray"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((16, 16), 10 * i, np.uint8), format="gray")
+            frame.pts, frame.time_base = 1000 * (i if i < 10 else 12 + 3 * (i - 10)), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    # Quarters of 20 * 39 / 19 = 41.05 s begin at 0, 10.3, 20.5 and 30.8 s.
+    assert shown(path, 4, None, 0.0) == [0, 9, 12, 16]
+    # A stride of 4 is 8.2 s.
+    assert shown(path, 4, 4, 0.0) == [0, 8, 11, 14]
+
+
+def test_rates_that_count_as_constant() -> None:
+    assert times_of([0, 33, 67, 100, 133]) is None  # 30 frames a second in milliseconds
+    assert times_of([0, None, 2]) is None
+    assert times_of([0, 2, 1]) is None
+    assert times_of([7]) is None
+    found = times_of([10, 20, 30, 70])
+    assert found is not None and found.tolist() == [0, 0.5, 1, 3]
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    """Takes a second or more, as files are opened 1,100 times."""
+    path = write_video(tmp_path / "v.mkv", 3, 16, 16)
+    (tmp_path / "cut.mp4").write_bytes(path.read_bytes()[:300])
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(1000):
+        read_clip(path, Sampling(2, (8, 8)), View(number / 1000))
+        if number % 10 == 0:
+            with pytest.raises(NasError):
+                read_clip(tmp_path / "cut.mp4", Sampling(2, (8, 8)))
+    assert len(os.listdir("/proc/self/fd")) == before
