@@ -101,7 +101,7 @@ def predict_command(
 
 def _videos(inputs: Iterable[str]) -> Iterator[str]:
     """The files that the inputs mean: of a folder all videos in it, however deep."""
-    from nas.data.folders import VIDEO_SUFFIXES
+    from nas.data.kinds import VIDEO_SUFFIXES
 
     for text in inputs:
         if text == "-" or not Path(text).is_dir():

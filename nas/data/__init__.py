@@ -1,5 +1,7 @@
 """Labelled clips: where they come from, which split they are in, and how they become pixels.
 
+    arrays      source: an `.npz` file of clips and labels; files of one clip
+    kinds       which files and folders are clips
     packets     what the packets of a video file say of its frames before any is decoded
     pictures    decoded frames to pixels of a clip
     sampling    which frames, at which size, make a clip: the request that a split answers
@@ -12,8 +14,11 @@
     datasets    the registry of sources and `open_data`
     clips       decodes a split into memory
     video       decodes one file
+    stills      decodes pictures, a folder of which is a clip
     preprocessing  which frames, at which size and scale: stored with a network's weights
     transforms  augmentation and normalisation of batches
+
+These are many files, because each kind of data and each step to pixels is one.
 
 What knows of networks, trainings or runs does not belong here.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas.data.arrays import ArraySource, ArraySplit
 from nas.data.clips import Clips, load_clips
 from nas.data.folders import FolderSource
 from nas.data.lists import ListSource
@@ -16,6 +17,7 @@ from nas.errors import NasError
 __all__ = [
     "MIDDLE",
     "SOURCES",
+    "ArraySplit",
     "Clips",
     "MotionSplit",
     "Sampling",
@@ -31,6 +33,7 @@ __all__ = [
 SOURCES: tuple[Source, ...] = (
     MotionSource(),
     FolderSource(),
+    ArraySource(),
     ListSource(),
 )
 """The first that accepts what the user wrote opens it."""
@@ -48,7 +51,7 @@ def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None, allo
     Args:
         spec: What one of `SOURCES` accepts; their docstrings say how each reads it. `motion` or
             `motion:DIFFICULTY`; a folder of class folders, or of `train` and `val` (and `test`)
-            folders of them; a CSV file or a list of paths and labels.
+            folders of them; an .npz file; a CSV file or a list of paths and labels.
         seed: Of the motion clips, or of a random split.
         flip: Whether clips may be mirrored; None is True for videos and False for `motion`. False
             suits data where left and right are classes.

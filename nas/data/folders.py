@@ -9,15 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from nas.data.kinds import CLIP_SUFFIXES, PICTURE_SUFFIXES, has_suffix
 from nas.data.records import Record, outside, video_data
 from nas.data.source import VideoData, listed
 from nas.errors import NasError
 from nas.units import plural
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
-)
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
@@ -63,15 +60,16 @@ def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
         loose += sum(_is_video(file) and file.is_file() for file in _listing(part))
         for folder in _folders(part):
             for file in _videos(folder, part):
-                if file.is_file():
+                if file.exists():
                     records.append(Record(file, _label(folder), split))
                 else:
                     lost += 1
     if not records:
-        suffixes = ", ".join(sorted(VIDEO_SUFFIXES))
+        suffixes = ", ".join(sorted(CLIP_SUFFIXES))
         raise NasError(
             f"data {str(root)!r} holds no videos in class folders ({plural(loose, 'video')} beside them, "
-            f"{plural(lost, 'dead link')}); allowed: a folder per class with files of {suffixes}"
+            f"{plural(lost, 'dead link')}); "
+            f"allowed: a folder per class with folders of pictures, or files of {suffixes}"
         )
     used = {part for _, part in parts}
     others = [] if (None, root) in parts else [each for each in _folders(root) if each not in used]
@@ -115,7 +113,7 @@ def _label(folder: Path) -> str:
 
 
 def _is_video(file: Path) -> bool:
-    return file.suffix.lower() in VIDEO_SUFFIXES and not file.is_dir()
+    return has_suffix(file, CLIP_SUFFIXES) and not file.is_dir()
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -132,7 +130,8 @@ def _listing(folder: Path) -> list[Path]:
 
 
 def _videos(folder: Path, part: Path) -> Iterator[Path]:
-    """Files with the ending of a video, and dead links with one, at any depth below a folder.
+    """Files with the ending of a clip, dead links with one, and folders of pictures, at any depth
+    below a folder.
 
     Each folder is entered once, however many links lead to it; those around it, `part` and what
     that lies in, never.
@@ -146,6 +145,10 @@ def _videos(folder: Path, part: Path) -> Iterator[Path]:
             continue
         entered.add(identity)
         children = _listing(here)
+        pictures = [child for child in children if has_suffix(child, PICTURE_SUFFIXES)]
+        if pictures and here != folder:
+            yield here
+            children = [child for child in children if child not in set(pictures)]
         yield from filter(_is_video, children)
         pending += reversed([child for child in children if child.is_dir()])
 

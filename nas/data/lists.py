@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from nas.data.folders import VIDEO_SUFFIXES, split_named
+from nas.data.folders import split_named
+from nas.data.kinds import CLIP_SUFFIXES, is_clip
 from nas.data.records import Record, outside, video_data
 from nas.data.source import VideoData
 from nas.errors import NasError, brief
 
 _DELIMITERS = ",\t;|"
 _SAMPLED = 50  # lines that tell how a list without a header separates its values
-_ENDING = re.compile(rf"({'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})\s+", re.IGNORECASE)
+_ENDING = re.compile(rf"({'|'.join(map(re.escape, sorted(CLIP_SUFFIXES)))})\s+", re.IGNORECASE)
 # Of URLs, and those of FFmpeg's protocols that need no slashes.
 _PROTOCOL = re.compile(
     r"\w[\w+.-]*://|(async|cache|concat|concatf|crypto|data|fd|ffrtmpcrypt|file|hls|ipfs|md5|pipe|subfile|tee|unix):",
@@ -134,7 +135,7 @@ def _located(folder: Path, text: str) -> Path:
     stripped = text.strip()
     spellings = (stripped, text, *(unicodedata.normalize(form, stripped) for form in ("NFC", "NFD")))
     for spelling in (*spellings, stripped.replace("\\", "/")):
-        if os.path.isfile(folder / spelling):
+        if is_clip(folder / spelling):
             return folder / spelling
     return folder / stripped
 
@@ -229,14 +230,14 @@ def _without_head(path: Path, lines: list[str]) -> list[_Row]:
             sample = values(lines[:_SAMPLED], delimiter)
         except NasError:
             continue
-        found = sum(os.path.isfile(_located(path.parent, row[0])) for row in sample if len(row) > 1 or delimiter == " ")
+        found = sum(is_clip(_located(path.parent, row[0])) for row in sample if len(row) > 1 or delimiter == " ")
         if found > most:
             best, most = delimiter, found
         if len({len(row) for row in sample}) == 1 < len(sample[0]):
             alike = alike or delimiter
     rows = values(lines, best if most else alike or " ")
     first = rows[0][0] if rows else ""
-    is_video = Path(first).suffix.lower() in VIDEO_SUFFIXES or os.path.isfile(_located(path.parent, first))
+    is_video = Path(first).suffix.lower() in CLIP_SUFFIXES or is_clip(_located(path.parent, first))
     if not is_video and (most or path.suffix.lower() == ".csv"):
         found_columns = ", ".join(rows[0]) if rows else "none"
         raise NasError(
@@ -263,6 +264,9 @@ def _spaced(folder: Path, text: str) -> list[str]:
     # Several numbers behind a path are no label: lists of frames have their count there.
     cuts += [match.end() for match in _ENDING.finditer(text) if not re.fullmatch(r"[\d.\s-]+", text[match.end() :])]
     for cut in cuts:
-        if os.path.isfile(_located(folder, text[:cut])):
+        if is_clip(_located(folder, text[:cut])):
             return [text[:cut].strip(), text[cut:].strip()] if cut < len(text) else [text]
+    of_frames = re.fullmatch(r"(\S+)\s+\d+\s+(\S+)", text)  # a folder, the number of its frames, a label
+    if of_frames and _located(folder, of_frames[1]).is_dir():
+        return [of_frames[1], of_frames[2]]
     return text.rsplit(maxsplit=1)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.data.assignment import assign_clips, assign_groups
+from nas.data.kinds import is_clip
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import SPLITS, Split, VideoData
 from nas.errors import NasError
@@ -22,14 +22,16 @@ from nas.units import plural
 
 @dataclass(frozen=True)
 class Record:
-    """A video file and what is said of it. In a data set all records have a split, or none has;
-    the same goes for groups.
+    """A file of a clip, or a folder of its frames, and what is said of it. In a data set all
+    records have a split, or none has; the same goes for groups. `number` is that of the clip in a
+    file of many.
     """
 
     path: Path
     label: str
     split: str | None = None
     group: str | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,30 @@ def video_data(
         NasError: Missing videos, a video with two labels or two groups, fewer than two classes, no
             split to train or to validate on, or a class that train lacks.
     """
+    records, repeats = _distinct(f"data {str(path)!r}", records)
+    return split_data(path, records, seed, flip, (*notes, *repeats), _video_split)
+
+
+def split_data(
+    path: Path,
+    records: Sequence[Record],
+    seed: int,
+    flip: bool | None,
+    notes: Sequence[str],
+    make_split: Callable[[Sequence[Record], Sequence[str]], Split],
+) -> VideoData:
+    """Makes a data set of clips that are known to be distinct.
+
+    Args:
+        path, records, seed, flip, notes: As for `video_data`.
+        make_split: Makes a split of its records and the names of all classes.
+
+    Raises:
+        NasError: As `video_data`, but for what is said of files.
+    """
     where = f"data {str(path)!r}"
-    records, repeats = _distinct(where, records)
     classes = _classes(where, {record.label for record in records})
-    records, held_out = _with_splits(where, records, seed)
+    records, held_out = _with_splits(where, list(records), seed)
     parts = {name: [record for record in records if record.split == name] for name in SPLITS}
     for name in ("train", "val"):
         if not parts[name]:
@@ -87,8 +109,8 @@ def video_data(
         raise NasError(
             f"{where}: {len(unseen)} classes have no clip in train; the first: {first!r}; allowed: every class in train"
         )
-    train, val, test = (_video_split(parts[name], classes) for name in SPLITS)
-    given = (*notes, *repeats, *held_out)
+    train, val, test = (make_split(parts[name], classes) for name in SPLITS)
+    given = (*notes, *held_out)
     return VideoData(path.stem, tuple(classes), train, val, test if len(test) else None, flip is not False, given)
 
 
@@ -107,7 +129,7 @@ def _distinct(where: str, records: Sequence[Record]) -> tuple[list[Record], list
     repeated = 0
     crossing: Counter[tuple[str, str]] = Counter()
     for record in records:
-        file = _regular_file(record.path)
+        file = _clip_file(record.path)
         if file is None:
             missing.append(record.path)
             continue
@@ -153,12 +175,12 @@ def outside(folder: Path, records: Iterable[Record]) -> list[Path]:
     return found
 
 
-def _regular_file(path: Path) -> os.stat_result | None:
+def _clip_file(path: Path) -> os.stat_result | None:
+    """What the system says of a file, or of a folder of pictures."""
     try:
-        found = path.stat()
+        return path.stat() if is_clip(path) else None
     except (OSError, ValueError):  # a name that no file can have is a ValueError
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _classes(where: str, labels: set[str]) -> list[str]:
@@ -190,7 +212,7 @@ def _with_splits(where: str, records: list[Record], seed: int) -> tuple[list[Rec
 
 def _held_out(where: str, records: list[Record], seed: int, with_test: bool = True) -> list[Record]:
     """The records, each with a split: whole groups are held out, or clips where there are none."""
-    records = sorted(records, key=lambda record: (record.group or record.label, record.path.parts))
+    records = sorted(records, key=lambda record: (record.group or record.label, record.path.parts, record.number))
     labels = [record.label for record in records]
     groups = [record.group for record in records if record.group is not None]
     splits = assign_groups(labels, groups, with_test) if groups else assign_clips(labels, seed, with_test)

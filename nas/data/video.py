@@ -18,9 +18,12 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from nas.data.arrays import read_array_clip
+from nas.data.kinds import ARRAY_SUFFIXES, PICTURE_SUFFIXES, has_suffix
 from nas.data.packets import Packets, read_packets, times_of
 from nas.data.pictures import Pixels, Resizer, quarter_turns, upright
 from nas.data.sampling import MIDDLE, Sampling, View
+from nas.data.stills import read_folder_clip, read_pictures
 from nas.errors import NasError
 
 # Only a file itself is opened: no protocol, and no playlist, picture series or other format that
@@ -74,7 +77,8 @@ def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> Pixe
     """Decodes a clip, turned upright.
 
     Args:
-        path: video file.
+        path: a video file, a folder of pictures that are its frames, one picture, which is a clip
+            of one frame, or a NumPy file of one clip.
         sampling: frames, size, and how the clip is cut out of the video.
         view: which part of it.
 
@@ -84,6 +88,17 @@ def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> Pixe
     Raises:
         NasError: the file cannot be read, holds no video, or no frame of it decodes.
     """
+    path = Path(path)
+    if path.is_dir():
+        return read_folder_clip(path, sampling, view)
+    if has_suffix(path, PICTURE_SUFFIXES):
+        return read_pictures([path], sampling, view)
+    if has_suffix(path, ARRAY_SUFFIXES):
+        return read_array_clip(path, sampling, view)
+    return _read_video_clip(path, sampling, view)
+
+
+def _read_video_clip(path: Path, sampling: Sampling, view: View) -> Pixels:
     resize = Resizer(sampling, view.place)
     with _open(path) as (container, stream):
         packets = _packets(path, container, stream)

@@ -1,0 +1,77 @@
+"""Clips of pictures: a folder with one per frame, or a single picture, a clip of one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from nas.data.kinds import frames_in
+from nas.data.pictures import Pixels, Resizer
+from nas.data.sampling import Sampling, View
+from nas.errors import NasError
+
+# What a file begins with says its format; many a PNG is called .jpg.
+_CODECS = {b"\xff\xd8": "mjpeg", b"\x89PNG": "png", b"BM": "bmp", b"RIFF": "webp", b"II*\0": "tiff", b"MM\0*": "tiff"}
+_ALLOWED = "allowed: JPEG, PNG, BMP, WebP or TIFF"
+
+
+def read_folder_clip(folder: Path, sampling: Sampling, view: View) -> Pixels:
+    """Reads a clip of a folder of pictures, in the natural order of their names.
+
+    Raises:
+        NasError: There is no picture, or one cannot be read.
+    """
+    try:
+        frames = frames_in(folder)
+    except OSError as error:
+        raise NasError(f"Cannot read frames of {str(folder)!r}: {error.strerror}; allowed: a readable folder") from None
+    if not frames:
+        raise NasError(f"Cannot read frames of {str(folder)!r}: it holds no picture; {_ALLOWED}")
+    return read_pictures(frames, sampling, view)
+
+
+def read_pictures(files: Sequence[Path], sampling: Sampling, view: View) -> Pixels:
+    """Reads a clip of pictures, each a frame.
+
+    Raises:
+        NasError: One cannot be read.
+    """
+    resize = Resizer(sampling, view.place)
+    indices = sampling.indices(view.start, len(files))
+    pictures = {}
+    for index in set(indices):
+        try:
+            pictures[index] = resize(decode_picture(files[index]))
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            if isinstance(error, NasError):
+                raise
+            reason = getattr(error, "strerror", None) or str(error)
+            raise NasError(f"Cannot read picture {str(files[index])!r}: {reason}; {_ALLOWED}") from error
+    return np.stack([pictures[index] for index in indices])
+
+
+def decode_picture(file: Path) -> VideoFrame:
+    """Decodes a file of one picture.
+
+    Raises:
+        NasError: It is in no format that is allowed.
+        av.error.FFmpegError, OSError: It cannot be read.
+    """
+    data = file.read_bytes()
+    name = next((codec for head, codec in _CODECS.items() if data.startswith(head)), None)
+    if name is None:
+        kind = "is empty" if not data else "is in none of the formats"
+        raise NasError(f"Cannot read picture {str(file)!r}: it {kind}; {_ALLOWED}")
+    decoder = av.CodecContext.create(name, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.thread_count = 1
+    frames = decoder.decode(av.Packet(data)) + decoder.decode(None)
+    if not frames:
+        raise NasError(f"Cannot read picture {str(file)!r}: no frame of it decodes; {_ALLOWED}")
+    return frames[0]
