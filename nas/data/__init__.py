@@ -13,6 +13,7 @@
     assignment  which clips or groups are held out (arrays in, arrays out)
     datasets    the registry of sources and `open_data`
     clips       decodes a split into memory
+    unreadable  clips that cannot be read: how many a run bears, and their list
     video       decodes one file
     stills      decodes pictures, a folder of which is a clip
     preprocessing  which frames, at which size and scale: stored with a network's weights

@@ -13,15 +13,19 @@ import numpy.typing as npt
 
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import Split
+from nas.data.unreadable import Unreadable, check_unreadable
 from nas.errors import NasError
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Decoded clips: `pixels` uint8 (N, T, H, W, 3), `labels` int64 (N,)."""
+    """Decoded clips: `pixels` uint8 (N, T, H, W, 3), `labels` int64 (N,), and those that cannot be
+    read and are not among them.
+    """
 
     pixels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 def load_clips(
@@ -29,6 +33,7 @@ def load_clips(
     sampling: Sampling,
     *,
     view: View = MIDDLE,
+    name: str = "",
     limit: int | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -40,6 +45,7 @@ def load_clips(
         split: what to read.
         sampling: frames, size, and how the clips are cut out of what was recorded.
         view: which part of each is read.
+        name: train, val or test, for messages.
         limit: at most so many clips, one of each class first; a smaller limit reads a subset of a
             larger one's. None is all.
         seed: decides which clips a limit keeps.
@@ -51,7 +57,7 @@ def load_clips(
         given.
 
     Raises:
-        NasError: more than half of the videos cannot be read, or the split is empty.
+        NasError: more of the clips cannot be read than `MOST_UNREADABLE`, or the split is empty.
     """
     chosen = _subset(split.labels, limit, seed)
     if not chosen:
@@ -67,21 +73,21 @@ def load_clips(
 
     pixels = np.empty((len(chosen), sampling.frames, *sampling.size, 3), np.uint8)
     kept: list[int] = []
-    failures: list[NasError] = []
+    failures: list[Unreadable] = []
     for done, (index, clip) in enumerate(zip(chosen, _map(read, chosen, workers), strict=True), 1):
         if isinstance(clip, NasError):
-            failures.append(clip)
+            failures.append(Unreadable(name, split.clip_name(index), str(clip)))
         else:
             pixels[len(kept)] = clip
             kept.append(index)
         if progress is not None:
             progress(done, len(chosen))
     if failures:
-        summary = f"{len(failures)} of {len(chosen)} videos cannot be read; the first: {failures[0]}"
-        if len(failures) > len(kept):
-            raise NasError(f"{summary}; allowed: up to half of them")
-        warnings.warn(summary, stacklevel=2)
-    return Clips(pixels[: len(kept)], np.array([split.labels[i] for i in kept], np.int64))
+        check_unreadable(failures, len(chosen))
+        warnings.warn(
+            f"{len(failures)} of {len(chosen)} clips cannot be read; the first: {failures[0].reason}", stacklevel=2
+        )
+    return Clips(pixels[: len(kept)], np.array([split.labels[i] for i in kept], np.int64), tuple(failures))
 
 
 def _map(

@@ -57,7 +57,7 @@ class Split(ABC):
             uint8 (T, H, W, 3), RGB.
 
         Raises:
-            NasError: The clip cannot be read. `load_clips` leaves it out while most can be.
+            NasError: The clip cannot be read. `load_clips` leaves it out and says so.
         """
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nas.data.unreadable import write_unreadable
 from nas.errors import Interrupted, NasError
 from nas.limits.gate import Gate
 from nas.limits.survey import check_budget
@@ -88,6 +89,7 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
     plan.console.print(f"{plan.describe()}; run folder {folder}", highlight=False)
     with plan.console.status("reading clips"):
         data = ProxyData.read(plan.data, plan.proxy, plan.settings.seed, available_cores())
+    write_unreadable(folder, data.unreadable)
     with replacing(folder / "space.yaml") as draft:
         plan.space.save(draft)
     before = read_record(folder) if (folder / RECORD).exists() else RunRecord()

@@ -17,6 +17,7 @@ from ray import tune
 from nas.architecture import Architecture
 from nas.data.datasets import Clips, Split, VideoData, load_clips
 from nas.data.preprocessing import Preprocessing
+from nas.data.unreadable import Unreadable
 from nas.errors import context_lost, message_of, out_of_memory
 from nas.limits.memory import fitting_micro_batch, training_step_memory, trial_memory
 from nas.models.network import build
@@ -44,15 +45,20 @@ class ProxyData:
         """Decodes the clips of the proxies once, a little larger than their input."""
         sampling = Preprocessing.of_input(proxy.frames, proxy.size).training
 
-        def clips(split: Split, limit: int) -> Clips:
-            return load_clips(split, sampling, limit=limit, seed=seed, workers=workers)
+        def clips(name: str, split: Split, limit: int) -> Clips:
+            return load_clips(split, sampling, name=name, limit=limit, seed=seed, workers=workers)
 
         return cls(
-            train=clips(data.train, proxy.train_clips),
-            val=clips(data.val, proxy.val_clips),
-            test=clips(data.test, proxy.val_clips) if data.test else None,
+            train=clips("train", data.train, proxy.train_clips),
+            val=clips("val", data.val, proxy.val_clips),
+            test=clips("test", data.test, proxy.val_clips) if data.test else None,
             flip=data.flip,
         )
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The clips that were left out."""
+        return tuple(each for clips in (self.train, self.val, self.test) if clips for each in clips.unreadable)
 
     def sizes(self) -> dict[str, int]:
         """How many clips of each part there are."""
