@@ -14,6 +14,7 @@ from rich.markup import escape
 
 import nas
 from nas.cli import evaluate, export, listing, predict, profile, report, search, show, space, train
+from nas.cli.data import data
 from nas.cli.latency import latency
 from nas.errors import Interrupted, NasError, message_of
 
@@ -40,6 +41,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 for name, command in _COMMANDS.items():
     app.command(name, no_args_is_help=name not in ("search", "list"))(command)
 app.add_typer(latency, name="latency", no_args_is_help=True)
+app.add_typer(data, name="data", no_args_is_help=True)
 
 
 def _print_version(wanted: bool) -> None:

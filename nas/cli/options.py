@@ -45,15 +45,15 @@ def batch_sizes(texts: Sequence[str] | None) -> list[int]:
     return [int(number) for number in numbers]
 
 
-def clip_shape(text: str) -> tuple[int, int]:
-    """Reads frames and size of a clip such as `8x32`.
+def clip_shape(text: str, what: str = "proxy") -> tuple[int, int]:
+    """Reads frames and size of a clip such as `8x32`, which messages call `what`.
 
     Raises:
         NasError: Not two whole numbers above zero.
     """
     match = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text.lower())
     if not match:
-        raise NasError(f"proxy {brief(text)} is no clip shape; allowed: frames x size, such as 8x32")
+        raise NasError(f"{what} {brief(text)} is no clip shape; allowed: frames x size, such as 8x32")
     return int(match[1]), int(match[2])
 
 

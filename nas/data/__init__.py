@@ -13,6 +13,10 @@
     assignment  which clips or groups are held out (arrays in, arrays out)
     datasets    the registry of sources and `open_data`
     clips       decodes a split into memory
+    check       what a data set holds and what is wrong with it
+    duplicates  files of equal content
+    contact_sheet  a picture of a data set
+    sample      a small data set of files, to try the commands on
     unreadable  clips that cannot be read: how many a run bears, and their list
     video       decodes one file
     stills      decodes pictures, a folder of which is a clip

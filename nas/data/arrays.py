@@ -64,7 +64,7 @@ class ArraySplit(Split):
         if self.length is not None:
             return cut(array[row : row + self.length[index]], sampling, view)
         clip = array[row]
-        return cut(clip[None] if _is_picture(array) else clip, sampling, view)
+        return cut(clip[None] if is_picture(array) else clip, sampling, view)
 
 
 class ArraySource:
@@ -121,7 +121,12 @@ class ArraySource:
 
 
 def read_array_clip(path: Path, sampling: Sampling, view: View) -> Pixels:
-    """Reads a clip of a file that holds it alone, uint8 (T, H, W) or (T, H, W, C).
+    """Reads a clip of a file that holds it alone; raises NasError as `open_array_clip`."""
+    return cut(open_array_clip(path), sampling, view)
+
+
+def open_array_clip(path: Path) -> npt.NDArray[np.uint8]:
+    """The array of a file that holds one clip, uint8 (T, H, W) or (T, H, W, C).
 
     Raises:
         NasError: The file cannot be read, or holds another array.
@@ -133,7 +138,7 @@ def read_array_clip(path: Path, sampling: Sampling, view: View) -> Pixels:
             f"Cannot read clip {str(path)!r}: it is {array.dtype} {array.shape}; "
             "allowed: uint8 (T, H, W) or (T, H, W, C) with 1, 3 or 4 channels"
         )
-    return cut(array, sampling, view)
+    return array
 
 
 def cut(clip: npt.NDArray[Any], sampling: Sampling, view: View) -> Pixels:
@@ -279,7 +284,7 @@ def _check_rows(where: str, rows: Iterable[int], length: Iterable[int], count: i
             )
 
 
-def _is_picture(array: npt.NDArray[Any]) -> bool:
+def is_picture(array: npt.NDArray[Any]) -> bool:
     """Whether an array (N, H, W, 3) holds colour pictures: videos three pixels wide are none."""
     return array.ndim == 4 and array.shape[-1] == 3
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import Split
 from nas.data.unreadable import Unreadable, check_unreadable
 from nas.errors import NasError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def load_clips(
     pixels = np.empty((len(chosen), sampling.frames, *sampling.size, 3), np.uint8)
     kept: list[int] = []
     failures: list[Unreadable] = []
-    for done, (index, clip) in enumerate(zip(chosen, _map(read, chosen, workers), strict=True), 1):
+    for done, (index, clip) in enumerate(zip(chosen, in_order(read, chosen, workers), strict=True), 1):
         if isinstance(clip, NasError):
             failures.append(Unreadable(name, split.clip_name(index), str(clip)))
         else:
@@ -90,9 +93,8 @@ def load_clips(
     return Clips(pixels[: len(kept)], np.array([split.labels[i] for i in kept], np.int64), tuple(failures))
 
 
-def _map(
-    read: Callable[[int], npt.NDArray[np.uint8] | NasError], indices: list[int], workers: int
-) -> Iterator[npt.NDArray[np.uint8] | NasError]:
+def in_order(read: Callable[[int], T], indices: Sequence[int], workers: int) -> Iterator[T]:
+    """What a function gives for each index, in their order, from so many threads."""
     if workers <= 1:
         yield from map(read, indices)
         return

@@ -12,7 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from nas.data.kinds import frames_in
-from nas.data.pictures import Pixels, Resizer
+from nas.data.pictures import Pixels, Resizer, quarter_turns
 from nas.data.sampling import Sampling, View
 from nas.errors import NasError
 
@@ -27,13 +27,31 @@ def read_folder_clip(folder: Path, sampling: Sampling, view: View) -> Pixels:
     Raises:
         NasError: There is no picture, or one cannot be read.
     """
+    return read_pictures(_frames(folder), sampling, view)
+
+
+def size_of_pictures(path: Path) -> tuple[int, int, int]:
+    """Frames, height and width of a folder of pictures, as the first has them, or of one picture.
+
+    Raises:
+        NasError: There is no picture, or the first cannot be read.
+    """
+    files = _frames(path) if path.is_dir() else [path]
+    resize = Resizer(Sampling(1, (1, 1)), 0.5)
+    frame, _ = _decoded(files[0], resize)
+    sizes = (frame.height, frame.width)
+    height, width = sizes if quarter_turns(frame) % 2 == 0 else sizes[::-1]
+    return len(files), height, width
+
+
+def _frames(folder: Path) -> list[Path]:
     try:
         frames = frames_in(folder)
     except OSError as error:
         raise NasError(f"Cannot read frames of {str(folder)!r}: {error.strerror}; allowed: a readable folder") from None
     if not frames:
         raise NasError(f"Cannot read frames of {str(folder)!r}: it holds no picture; {_ALLOWED}")
-    return read_pictures(frames, sampling, view)
+    return frames
 
 
 def read_pictures(files: Sequence[Path], sampling: Sampling, view: View) -> Pixels:
@@ -44,16 +62,19 @@ def read_pictures(files: Sequence[Path], sampling: Sampling, view: View) -> Pixe
     """
     resize = Resizer(sampling, view.place)
     indices = sampling.indices(view.start, len(files))
-    pictures = {}
-    for index in set(indices):
-        try:
-            pictures[index] = resize(decode_picture(files[index]))
-        except (av.error.FFmpegError, ValueError, OSError) as error:
-            if isinstance(error, NasError):
-                raise
-            reason = getattr(error, "strerror", None) or str(error)
-            raise NasError(f"Cannot read picture {str(files[index])!r}: {reason}; {_ALLOWED}") from error
+    pictures = {index: _decoded(files[index], resize)[1] for index in set(indices)}
     return np.stack([pictures[index] for index in indices])
+
+
+def _decoded(file: Path, resize: Resizer) -> tuple[VideoFrame, Pixels]:
+    try:
+        frame = decode_picture(file)
+        return frame, resize(frame)
+    except NasError:
+        raise
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise NasError(f"Cannot read picture {str(file)!r}: {reason}; {_ALLOWED}") from error
 
 
 def decode_picture(file: Path) -> VideoFrame:

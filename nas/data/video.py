@@ -18,12 +18,12 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from nas.data.arrays import read_array_clip
+from nas.data.arrays import open_array_clip, read_array_clip
 from nas.data.kinds import ARRAY_SUFFIXES, PICTURE_SUFFIXES, has_suffix
 from nas.data.packets import Packets, read_packets, times_of
 from nas.data.pictures import Pixels, Resizer, quarter_turns, upright
 from nas.data.sampling import MIDDLE, Sampling, View
-from nas.data.stills import read_folder_clip, read_pictures
+from nas.data.stills import read_folder_clip, read_pictures, size_of_pictures
 from nas.errors import NasError
 
 # Only a file itself is opened: no protocol, and no playlist, picture series or other format that
@@ -40,8 +40,9 @@ _UNKNOWN_RATE = 25.0  # frames per second, where neither file nor decoder says
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself; `width` and `height` in pixels as shown, after rotation,
-    `duration` in seconds.
+    """What a clip's file says of itself; `width` and `height` in pixels as shown, after rotation,
+    `duration` in seconds, `codec` by FFmpeg's name, or `pictures` or `array`. What has no rate has
+    no duration.
     """
 
     frames: int
@@ -49,10 +50,13 @@ class VideoInfo:
     duration: float
     width: int
     height: int
+    codec: str
 
 
 def probe(path: str | Path) -> VideoInfo:
     """Reads the header and decodes one frame.
+
+    Of a folder of pictures and of an array, counts the frames and reads the first.
 
     The frame count is the number of packets that are to be shown, or of frames that decode where a
     packet is known to be damaged; of another damaged file fewer may decode.
@@ -60,17 +64,25 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         NasError: the file cannot be read, or holds no video.
     """
+    path = Path(path)
+    if path.is_dir() or has_suffix(path, PICTURE_SUFFIXES):
+        count, height, width = size_of_pictures(path)
+        return VideoInfo(count, 0.0, 0.0, width, height, "pictures")
+    if has_suffix(path, ARRAY_SUFFIXES):
+        count, height, width = open_array_clip(path).shape[:3]
+        return VideoInfo(count, 0.0, 0.0, width, height, "array")
     with _open(path) as (container, stream):
         frame = next(_frames(path, container, stream))
         turned = quarter_turns(frame) % 2 == 1
         width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
+        codec = stream.codec_context.name
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         seconds = container.duration / av.time_base if container.duration else None
     with _open(path) as (container, stream):
         packets = _packets(path, container, stream)
     count = len(_stamps(path)) if packets.damaged else packets.count
     duration = seconds if seconds is not None else (count / fps if fps else 0.0)
-    return VideoInfo(count, fps, duration, width, height)
+    return VideoInfo(count, fps, duration, width, height, codec)
 
 
 def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> Pixels:
