@@ -48,8 +48,12 @@ class VolumeScale:
             macs: (trainings,), multiply-adds of each.
         """
         points = np.column_stack([np.asarray(accuracy, float), np.log10(np.asarray(macs, float))])
-        known = [points[: count + 1][~np.isnan(points[: count + 1, 0])] for count in range(len(points))]
-        return np.array([self._volume(so_far) / self.whole if len(so_far) else 0.0 for so_far in known])
-
-    def _volume(self, points: NDArray[np.float64]) -> float:
-        return hypervolume(points, [self.chance, self.worst], (True, False))
+        front, volume, shares = np.empty((0, 2)), 0.0, []
+        for point in points:
+            # What the front so far dominates adds nothing.
+            if not (np.isnan(point[0]) or ((front[:, 0] >= point[0]) & (front[:, 1] <= point[1])).any()):
+                front = front[(front[:, 0] > point[0]) | (front[:, 1] < point[1])]
+                front = np.vstack([front, point])
+                volume = hypervolume(front, [self.chance, self.worst], (True, False))
+            shares.append(volume / self.whole if len(front) else 0.0)
+        return np.array(shares)

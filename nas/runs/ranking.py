@@ -62,20 +62,23 @@ def with_means(trials: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFram
         many), and `accuracy_searched`, what the search selected on. A trial that was stopped early
         and trained to its end since is `finished`.
     """
-    rows, none = [], confirmations.head(0)
-    by_trial = dict(iter(confirmations.groupby("trial")))
-    for trial in trials.to_dict("records"):
-        further = by_trial.get(trial["trial"], none)
-        whole = trial["state"] == "finished"
-        row = trial | {"accuracy_searched": trial["accuracy"], "accuracy_se": math.nan, "test_accuracy_se": math.nan}
-        if len(further) and trial["state"] != "failed":
-            row |= {"state": "finished", "epochs": further["epochs"].iloc[0]}
-            for name in ("accuracy", "test_accuracy"):
-                values = [trial[name], *further[name]] if whole else [*further[name]]
-                row[name], row[f"{name}_se"] = mean_and_error(np.array(values, float))
-        rows.append(row | {"seeds": max(1, len(further) + whole)})
-    columns = [*trials.columns, "accuracy_searched", "accuracy_se", "test_accuracy_se", "seeds"]
-    return pd.DataFrame(rows, columns=columns, index=trials.index)
+    means = trials.assign(
+        accuracy_searched=trials["accuracy"], accuracy_se=math.nan, test_accuracy_se=math.nan, seeds=1
+    )
+    places = {trial: place for place, trial in enumerate(trials["trial"])}
+    columns = {name: place for place, name in enumerate(means.columns)}
+    for number, further in confirmations.groupby("trial"):
+        place = places.get(number)
+        if place is None or trials["state"].iloc[place] == "failed":
+            continue
+        whole = trials["state"].iloc[place] == "finished"
+        row = {"state": "finished", "epochs": further["epochs"].iloc[0], "seeds": len(further) + whole}
+        for name in ("accuracy", "test_accuracy"):
+            values = [trials[name].iloc[place], *further[name]] if whole else [*further[name]]
+            row[name], row[f"{name}_se"] = mean_and_error(np.array(values, float))
+        for name, value in row.items():
+            means.iloc[place, columns[name]] = value
+    return means
 
 
 def breaches(trials: pd.DataFrame, budget: Budget) -> list[list[str]]:

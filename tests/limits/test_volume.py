@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nas.limits.volume import VolumeScale
+from nas.pareto.front import hypervolume
 
 
 def test_shares_by_hand() -> None:
@@ -24,3 +25,18 @@ def test_shares_by_hand() -> None:
 def test_where_nothing_was_trained_there_is_no_volume() -> None:
     assert VolumeScale.of([], 0.1).shares([np.nan, np.nan], [1e9, 1e9]).tolist() == [0, 0]
     assert VolumeScale.of([], 0.1).shares([], []).tolist() == []
+
+
+def test_shares_are_the_volume_of_all_so_far() -> None:
+    """Against the hypervolume of every beginning of the list, computed whole; some are equal."""
+    random = np.random.default_rng(0)
+    accuracy = np.round(random.uniform(0, 1, 60), 1)
+    accuracy[::7] = np.nan
+    macs = 10 ** np.round(random.uniform(8, 11, 60), 1)
+    scale = VolumeScale.of(macs, 0.1)
+    points = np.column_stack([accuracy, np.log10(macs)])
+    whole = [
+        hypervolume(some[~np.isnan(some[:, 0])], [0.1, scale.worst], (True, False)) / scale.whole
+        for some in (points[: count + 1] for count in range(60))
+    ]
+    assert scale.shares(accuracy, macs) == pytest.approx(whole)
