@@ -16,7 +16,7 @@ from nas.architecture.downsamples import (
     MergeDownsample,
 )
 from nas.architecture.fields import Config, Operator, Tube
-from nas.architecture.heads import HEADS, AttentionHead, ClassTokenHead, ConvHead, HeadConfig, MeanHead
+from nas.architecture.heads import HEADS, AttentionHead, ClassTokenHead, ConvHead, HeadConfig, MeanHead, SimilarityHead
 from nas.architecture.layers import LAYERS, AttentionConfig, LayerConfig
 from nas.architecture.layers.channel_attention import ChannelAttention
 from nas.architecture.layers.d2plus1d import D2Plus1D
@@ -72,6 +72,7 @@ __all__ = [
     "PatchStem",
     "R2Plus1D",
     "Shape",
+    "SimilarityHead",
     "SparseTube",
     "Stage",
     "StemConfig",

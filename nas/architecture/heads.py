@@ -105,5 +105,20 @@ class ConvHead(HeadConfig):
             )
 
 
+class SimilarityHead(HeadConfig):
+    """LayerNorm, mean over all tokens, projection, scaled cosine with a vector per class (CLIP).
+
+    The vectors are not trained: they are drawn at random, or given, as the embeddings of a text
+    encoder, and others take their place to score classes that were never trained.
+    """
+
+    any_extent: ClassVar[bool] = True
+
+    op: Literal["similarity"] = "similarity"
+    dimension: PositiveInt = Field(default=512, description="numbers of a class's vector")
+    dropout: Dropout = 0.0
+    norm_eps: PositiveFloat = 1e-6
+
+
 HEADS = Registry(HeadConfig, __name__)
 Head = Annotated[HeadConfig, HEADS]

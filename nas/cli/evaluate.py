@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nas.cli.options import Device, MaxSeconds
+from nas.cli.options import AllowOutside, Device, MaxSeconds
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
 from nas.units import MISSING, number, plural
@@ -28,13 +28,15 @@ def evaluate_command(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write into; MODEL/evaluation/DATA-SPLIT by default.")
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Vectors by class name in a safetensors file, for classes that a similarity head never saw."),
+    ] = None,
     measure: Annotated[bool, typer.Option(help="Measure latency as well.")] = True,
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.", min=1)] = None,
     max_seconds: MaxSeconds = 5.0,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let a list of videos name files outside its folder.")
-    ] = False,
+    allow_outside: AllowOutside = False,
 ) -> None:
     """Test a trained network on labelled videos: accuracy, confusion, calibration, the worst clips.
 
@@ -49,7 +51,11 @@ def evaluate_command(
 
     console = Console()
     trained = load_model(model, device)
-    labelled = open_data(data, seed=trained.record.provenance.split_seed, allow_outside=allow_outside)
+    labelled = open_data(data, seed=trained.record.provenance.seed or 0, allow_outside=allow_outside)
+    if classes is not None:
+        from nas.trained.zero_shot import read_class_vectors, with_classes
+
+        trained = with_classes(trained, read_class_vectors(classes).of(labelled.classes))
     with progress_bar(console, "evaluating") as progress:
         done = evaluate(
             trained, labelled, split=split, views=looks, workers=workers or available_cores(), progress=progress

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture.heads import AttentionHead, ClassTokenHead, ConvHead, MeanHead
+from nas.architecture.heads import AttentionHead, ClassTokenHead, ConvHead, MeanHead, SimilarityHead
 from nas.architecture.shape import Shape
 from nas.models.attention import attend
 from nas.models.convolution import BatchNorm, Conv
@@ -73,6 +73,48 @@ class ClassTokenPool(nn.Module):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(self.norm(x_BTHWC[:, 0, 0, 0])))
+        return logits
+
+
+class ClassVectors(nn.Module):
+    """One vector per class, kept with the network's state and not trained.
+
+    Attributes:
+        weight: (classes, D), of any length.
+    """
+
+    weight: Tensor
+
+    def __init__(self, dimension: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.empty(classes, dimension))
+        nn.init.normal_(self.weight)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        """The cosine of each feature with each class, (B, classes)."""
+        return F.normalize(features_BD, dim=-1) @ F.normalize(self.weight, dim=-1).T
+
+
+@implements(SimilarityHead)
+class SimilarityPool(nn.Module):
+    """LayerNorm, mean over all tokens, dropout, projection; exp(scale) times the cosine with the
+    vector of each class.
+
+    As in CLIP the scale begins at 1 / 0.07 and is kept at 100 at most.
+    """
+
+    def __init__(self, config: SimilarityHead, shape_in: Shape, shape_out: Shape) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(shape_in.channels, eps=config.norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        self.projection = nn.Linear(shape_in.channels, config.dimension, bias=False)
+        nn.init.normal_(self.projection.weight, std=shape_in.channels**-0.5)
+        self.scale = nn.Parameter(torch.full((), math.log(1 / 0.07)))
+        self.classifier = ClassVectors(config.dimension, shape_out.channels)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        features = self.projection(self.dropout(self.norm(x_BTHWC).mean(dim=(1, 2, 3))))
+        logits: Tensor = self.scale.exp().clamp(max=100) * self.classifier(features)
         return logits
 
 

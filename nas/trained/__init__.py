@@ -6,6 +6,7 @@
     evaluation  a test on labelled clips, and the files that it writes
     windows     a window that slides over a video (frames in, windows out)
     prediction  what a network says of a video, or of windows of it
+    zero_shot   vectors of classes that were never trained
     overlay     a video with its predictions in its frames
     pictures    confusion, worst clips, timeline
     attribution which frames and places moved a prediction
@@ -13,6 +14,8 @@
     plan        what a training decides before it begins, with reasons
     presets     recipes by the number of clips and by the start
     train       a training from its plan to its folder, resumed wherever it was stopped
+
+More than a dozen files, because each is one thing that is done with a trained network.
 
 What trains a network step by step is `nas.training`; what searches for one is `nas.runs`; neither
 options nor printing of a command belong here.

@@ -146,9 +146,8 @@ class Evaluation:
         for index, pixels in self.worst:
             row, label = result.probabilities[index], self.labels[index]
             called = int(row.argmax())
-            caption = (
-                f"{self.clips[index]}\n{self.classes[label]} {row[label]:.2f}, {self.classes[called]} {row[called]:.2f}"
-            )
+            own, other = f"{self.classes[label]} {row[label]:.2f}", f"{self.classes[called]} {row[called]:.2f}"
+            caption = f"{self.clips[index]}\n{own}, called {other}"
             yield caption, pixels
 
 

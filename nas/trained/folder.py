@@ -65,8 +65,8 @@ class Provenance:
         recipe: Name of the recipe.
         init: Name of the weights that training began with.
         epochs: Passes over the data until these weights.
-        seed: Of the training.
-        split_seed: Of a random split of the data, so that it can be split again in the same way.
+        seed: Of the training, and of a random split of the data: the same splits it again in the
+            same way.
     """
 
     architecture: str | None = None
@@ -77,7 +77,6 @@ class Provenance:
     init: str | None = None
     epochs: float | None = None
     seed: int | None = None
-    split_seed: int = 0
 
 
 def package_versions() -> dict[str, str]:

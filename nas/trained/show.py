@@ -53,6 +53,7 @@ def draw_kernels(network: nn.Module, folder: Path) -> list[Path]:
             axes.set_title(f"{path}: {title}, {extent}, {count}", loc="left", fontsize=9, parse_math=False)
             if weight.shape[3:] == (1, 1):
                 axes.plot(shown.mean(1)[:, :, 0, 0].T.numpy(), marker="o", ms=3)
+                axes.set_xticks(range(shown.shape[2]))
                 axes.set_xlabel("frame")
             else:
                 axes.imshow(mosaic(shown), cmap="gray", vmin=0, vmax=1)

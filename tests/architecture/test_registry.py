@@ -59,7 +59,7 @@ def test_names_of_each_place() -> None:
     """In this order since the first version: runs number the choices of a neighbourhood by it."""
     assert STEMS.names() == ("conv", "patch", "tube")
     assert DOWNSAMPLES.names() == ("conv", "merge", "in_layer", "frame_pool")
-    assert HEADS.names() == ("mean", "attention", "class_token", "conv")
+    assert HEADS.names() == ("mean", "attention", "class_token", "conv", "similarity")
     first = ("t2d", "tps", "channel_attention", "factorized", "sparse_tube")
     assert LAYERS.names()[:10] == (*first, "d2plus1d", "joint_filter", "full3d", "r2plus1d", "x3d")
 
