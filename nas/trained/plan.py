@@ -128,6 +128,7 @@ class Plan:
         if recipe.batch_size > len(data.train):
             recipe = recipe.changed(batch_size=len(data.train))
             reasons += (f"batches of {recipe.batch_size}: all training clips",)
+        _check_room(data, preprocessing)
         priced, memory = cost(architecture), memory_bytes(device)
         kept = priced.parameter_bytes if recipe.ema else 0
         micro_batch = fitting_micro_batch(priced, recipe.batch_size, USABLE * memory - kept)
@@ -166,6 +167,19 @@ class Plan:
             *self.reasons,
         ]
         return "\n  ".join(lines)
+
+
+def _check_room(data: VideoData, preprocessing: Preprocessing) -> None:
+    """Raises NasError where the decoded clips do not fit into the machine's memory."""
+    height, width = preprocessing.resized
+    clips = len(data.train) + max(len(data.val), len(data.test or ()))
+    needed, there = clips * preprocessing.frames * height * width * 3, memory_bytes(torch.device("cpu"))
+    if needed > USABLE * there:
+        raise NasError(
+            f"{plural(clips, 'clip')} of {preprocessing.frames}x{height}x{width} take {needed / 1e9:.3g} GB decoded, "
+            f"and the machine has {there / 1e9:.3g} GB; allowed: up to {100 * USABLE:.0f} % of it, as with a smaller "
+            "--clip or --resize"
+        )
 
 
 def _recipe(settings: TrainSettings, clips: int) -> tuple[Recipe, tuple[str, ...]]:

@@ -49,3 +49,9 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(tmp_path: Path) -> None:
     assert "4x16x16 on motion: 12 classes, 4096 train" in shown and "Nothing was trained." in shown
     assert "49 epochs: about 200,000 clips are passed from scratch, in 20 to 100 epochs" in shown
     assert not out.exists()
+
+
+def test_a_pick_of_a_search_is_trained() -> None:
+    folder = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
+    shown = run(str(folder), "--data", "motion", "--dry-run", "--device", "cpu", "--epochs", "1")
+    assert "1 epoch on cpu" in shown and "1 epoch: as asked" in shown

@@ -48,6 +48,7 @@ def test_classes_and_clips_are_those_of_the_data(plan: Callable[..., Plan], data
 def test_a_batch_that_does_not_fit_passes_in_smaller_ones(
     plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_check_room", lambda *_: None)
     priced = cost(plan().architecture)
     kept = priced.parameter_bytes  # of the moving average
     room = training_step_memory(priced, 8, 2) + kept
@@ -57,6 +58,13 @@ def test_a_batch_that_does_not_fit_passes_in_smaller_ones(
     assert "4 micro-batches of 2: a whole batch would take" in made.describe()
     monkeypatch.setattr(module, "memory_bytes", lambda device: 1000)
     with pytest.raises(NasError, match=r"training on one clip takes .* GB of memory, and cpu has 1e-06 GB; allowed: "):
+        plan()
+
+
+def test_clips_that_do_not_fit_are_refused(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 clips to train on and 10 others, 2 frames of 10x10 pixels: 30 kB."""
+    monkeypatch.setattr(module, "memory_bytes", lambda device: 37_000)
+    with pytest.raises(NasError, match=r"50 clips of 2x10x10 take 3e-05 GB decoded, and the machine has 3.7e-05 GB"):
         plan()
 
 
