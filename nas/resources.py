@@ -112,3 +112,22 @@ def find_resource(what: str, name: str | Path, folder: str) -> Path:
     meant = [found if found in known else f"{found} (a {elsewhere}, for {use(found)})" for found in near]
     nearest = f"; nearest: {', '.join(meant)}" if meant else ""
     raise NasError(f"{what} {shown} is neither a file nor a known name; allowed: a path, or {allowed}{nearest}")
+
+
+def csv_cell(cell: object) -> object:
+    """A cell of a CSV file: a text that a spreadsheet would take for a formula gets an apostrophe
+    before it. Names of files, classes and modules, and messages, are anybody's.
+    """
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def without_home(text: str) -> str:
+    """A text with `~` for the home folder of the user, whose name that often holds."""
+    home = os.path.expanduser("~")
+    return text.replace(home, "~") if len(home) > 1 else text

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nas.resources import csv_cell
 from nas.units import COLUMNS, OPERATOR_COLUMNS, SUMS, Column, Unit, quantity
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def as_csv(rows: Sequence[LayerCost] | Sequence[OperatorCost]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(asdict(rows[0])) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows({name: csv_cell(cell) for name, cell in asdict(row).items()} for row in rows)
     return text.getvalue()
 
 

@@ -15,7 +15,7 @@ from nas.cli.options import Device
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
 from nas.errors import NasError, brief
-from nas.resources import replacing
+from nas.resources import csv_cell, replacing
 from nas.units import seconds
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ def predict_command(
     done: list[Prediction] = []
     failures: list[NasError] = []
     if live:
-        live.writerow(_head(trained.classes))
+        live.writerow(map(csv_cell, _head(trained.classes)))
     try:
         for video in _videos(inputs):
             try:
                 for prediction in _predictions(trained, video, looks, sliding, length, distance):
                     done.append(prediction)
                     if live:
-                        live.writerow(_row(prediction))
+                        live.writerow(map(csv_cell, _row(prediction)))
                     console.print(_line(prediction, top), highlight=False, markup=False, soft_wrap=True)
             except NasError as error:
                 if inputs == [video]:
@@ -149,4 +149,6 @@ def _row(prediction: Prediction) -> list[object]:
 
 def _write_csv(path: Path, classes: tuple[str, ...], predictions: list[Prediction]) -> None:
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([_head(classes), *map(_row, predictions)])
+        writer = csv.writer(stream)
+        writer.writerow(map(csv_cell, _head(classes)))
+        writer.writerows(map(csv_cell, _row(prediction)) for prediction in predictions)

@@ -232,7 +232,9 @@ def _show(
     if html is not None:
         from nas.report.cost_page import write_cost_page
 
-        write_cost_page(html, title, figures, rows, kinds, cost_tables.summary(figures))
+        # A page is passed on; the folders of its author are not.
+        shown = f"{Path(what).name}, input {shown_inputs}" if target.architecture else title
+        write_cost_page(html, shown, figures, rows, kinds, cost_tables.summary(figures))
         Console(stderr=True).print(f"page  {html}", highlight=False, soft_wrap=True)
     if csv is not None:
         text = cost_tables.as_csv(figures.operators if rows_by == "operator" else rows)

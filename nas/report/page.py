@@ -14,7 +14,7 @@ from nas.report.charts.chart import Chart
 from nas.report.charts.for_picture import save_picture
 from nas.report.panel import all_panels
 from nas.report.template import render
-from nas.report.text import escaped
+from nas.report.text import escaped, visible
 from nas.runs.folder import Run
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def compose(run: Run) -> Report:
         texts += [f"## {escaped(heading)}" if heading else "", *(block.markdown() for block in content)]
     return Report(
         html=render("report.html.j2", title=title, sections=html, figures=figures),
-        markdown="\n\n".join(filter(None, texts)) + "\n",
+        markdown=visible("\n\n".join(filter(None, texts)) + "\n"),
         pictures={f"{name}.png": charts for name, charts in pictures.items()},
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nas.report.charts.chart import Colour
+from nas.report.text import visible
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,6 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values, colours=list(Colour), plotly=PackedPlotly.read())
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": True}
+    page = environment.get_template(template).render(**values, colours=list(Colour), plotly=PackedPlotly.read())
+    return visible(page)

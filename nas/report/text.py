@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from nas.units import MISSING, number
 
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 def percent(share: float) -> str:
     """Formats a share as a percentage with one decimal, without the sign; nan is a dash."""
@@ -33,6 +35,13 @@ def duration(seconds: float) -> str:
 def listed(words: Sequence[str]) -> str:
     """Words with commas and a last `and`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def visible(text: str) -> str:
+    """Text in which marks that turn the direction of what follows, as a hostile name may hold,
+    stand by their numbers, (U+202E).
+    """
+    return _TURNING.sub(lambda mark: f"(U+{ord(mark[0]):04X})", text)
 
 
 def escaped(text: str) -> str:

@@ -216,8 +216,9 @@ class Settings(PlacementSettings, ProposalSettings, EffortSettings, ProxySetting
         return _is_embedded(self.data) or _is_path("data", self.data)
 
     def without_folders(self) -> dict[str, Any]:
-        """The settings by name, with the last part of each path alone."""
-        return self.model_dump() | {name: _last_part(getattr(self, name)) for name in _PATHS}
+        """The settings by name, of each path the last part alone, and no machine's name."""
+        parts = {name: _last_part(getattr(self, name)) for name in _PATHS}
+        return self.model_dump() | parts | {"address": self.address and "a cluster"}
 
     @property
     def control_share(self) -> float:

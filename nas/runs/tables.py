@@ -10,7 +10,7 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.limits.metrics import computed_figures, metrics
-from nas.resources import replacing
+from nas.resources import csv_cell, replacing, without_home
 
 if TYPE_CHECKING:
     from nas.profiler.measured.measure import Measurement
@@ -83,15 +83,12 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """Writes a table of the run folder, whole or not at all: a run can be resumed whenever its
     driver is killed.
 
-    A text that a spreadsheet would take for a formula, as a message may begin, has an apostrophe
-    before it.
+    Messages of failed trainings are in it: they name no home folder and are no formulas.
     """
     with replacing(path) as draft:
-        table.map(_no_formula).to_csv(draft, index=False)
-
-
-def _no_formula(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
+        table.map(lambda cell: csv_cell(without_home(cell) if isinstance(cell, str) else cell)).to_csv(
+            draft, index=False
+        )
 
 
 def trials_table(

@@ -17,7 +17,7 @@ from nas.data.sampling import Sampling
 from nas.data.source import Split, VideoData, listed
 from nas.errors import NasError
 from nas.profiler.measured.measure import Measurement
-from nas.resources import replacing
+from nas.resources import csv_cell, replacing
 from nas.trained import pictures
 from nas.trained.folder import TrainedModel
 from nas.trained.passes import Pixels, mean_probabilities, read_views
@@ -165,7 +165,7 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(rows)
+        csv.writer(stream).writerows(map(csv_cell, row) for row in rows)
 
 
 def evaluate(
