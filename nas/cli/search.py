@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json as json_text
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
@@ -14,9 +15,11 @@ from rich.console import Console
 from nas.cli.options import clip_shape, option_name, refuse_two_regions
 from nas.cli.space import SAMPLES, survey_table
 from nas.errors import NasError
+from nas.runs.news import EventConsole, announce, busy
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
 from nas.units import seconds
 
+RUN = "Run"  # the panel of the options that are no settings
 NOTHING_FOUND = 1  # exit code of a search that trained networks of which none keeps the limits
 
 
@@ -92,16 +95,24 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 @_with_options
 def search_command(
     context: typer.Context,
-    out: Annotated[Path | None, typer.Option(help="Run folder to write; runs/SPACE-DATA-N by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to write; runs/SPACE-DATA-N by default.", rich_help_panel=RUN)
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
             help="Run folder to go on with, as it was started but for "
-            f"{', '.join(map(option_name, CHANGEABLE))}; its networks count as trials too."
+            f"{', '.join(map(option_name, CHANGEABLE))}; its networks count as trials too.",
+            rich_help_panel=RUN,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, train nothing.", rich_help_panel=RUN)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result.", rich_help_panel=RUN)] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print an event a line, as JSON, and nothing else.", rich_help_panel=RUN)
+    ] = False,
     **options: Any,
 ) -> None:
     """Search a space for the networks that are worth having under a budget.
@@ -109,47 +120,56 @@ def search_command(
     Example: `nas search hybrid --budget 100gflops --data videos.csv --time 30m --out runs/mine`,
     or `nas search --around vov3d_l --edits 6 --budget 8gflops`
     """
-    console = Console()
+    console: Console = Console()
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if resume is None:
         refuse_two_regions(*(options[name] if name in given else None for name in ("space", "around", "edits")))
     else:
-        refused = [name for name in given if name not in ("resume", "quiet", *CHANGEABLE)]
+        refused = [name for name in given if name not in ("resume", "quiet", "json", *CHANGEABLE)]
         if refused:
-            allowed = ", ".join(map(option_name, (*CHANGEABLE, "quiet")))
+            allowed = ", ".join(map(option_name, (*CHANGEABLE, "quiet", "json")))
             raise NasError(f"{option_name(refused[0])} does not go with --resume; allowed: {allowed}")
     settings: dict[str, Any] = {}
     for name in (name for name in given if name in options):
         settings |= _TEXT_OPTIONS[name].read(options[name]) if name in _TEXT_OPTIONS else {name: options[name]}
-    from nas.report import front_summary, how_to_go_on, over_summary, write
-    from nas.runs.control import comparison
-    from nas.runs.plan import Plan
-    from nas.runs.search import resume as resume_search
-    from nas.runs.search import search
+    on_event = _print_event if json else None
+    if on_event:
+        console = EventConsole(on_event)
+    what = f"run {resume}" if resume else f"space {settings.get('space', Settings.model_fields['space'].default)}"
+    if not (quiet or dry_run):
+        announce(console, f"nas search of {what}", "begin")
+    with busy(Console(quiet=True) if quiet else console, "loading"):
+        from nas.report import front_summary, how_to_go_on, over_summary, write
+        from nas.runs.control import comparison
+        from nas.runs.export import BEST
+        from nas.runs.plan import Plan
+        from nas.runs.search import resume as resume_search
+        from nas.runs.search import search
 
     if resume is not None:
-        run = resume_search(resume, quiet=quiet, **settings)
+        run = resume_search(resume, quiet=quiet, on_event=on_event, **settings)
     else:
         if dry_run:
             plan = Plan.of(Settings.of(**settings), console)
-            console.print(f"{plan.describe()}. Nothing was trained.", highlight=False, soft_wrap=True)
+            announce(console, f"{plan.describe()}. Nothing was trained.", "plan")
             console.print(survey_table(plan.space, plan.budget, SAMPLES, console))
             return
-        run = search(**settings, out=out, quiet=quiet)
-    page = write(run)[0]
-    if run.front.empty:
-        console.print(over_summary(run))
-        console.print(
-            f"No trained network keeps {run.record.budget} as measured.",
-            *how_to_go_on(run, run.path),
-            sep="\n",
-            highlight=False,
-            soft_wrap=True,
-        )
-        console.print(f"report  {page}", highlight=False, soft_wrap=True)
-        raise typer.Exit(NOTHING_FOUND)
-    console.print(front_summary(run))
-    if len(run.control):
-        console.print(comparison(run.control), highlight=False, soft_wrap=True)
-    console.print(f"report  {page}\nbest    {run.path / 'best.yaml'}", highlight=False, soft_wrap=True)
+        run = search(**settings, out=out, quiet=quiet, on_event=on_event)
+    page, found = write(run)[0], not run.front.empty
+    console.print(front_summary(run) if found else over_summary(run))
+    if len(run.control) and found:
+        announce(console, comparison(run.control))
+    if found:
+        best = run.path / BEST
+        facts = {"run": str(run.path), "report": str(page), "best": str(best), "pick": run.pick_trial()}
+        announce(console, f"report  {page}\nbest    {best}", "end", **facts)
+        return
+    lines = [f"No trained network keeps {run.record.budget} as measured.", *how_to_go_on(run, run.path)]
+    facts = {"run": str(run.path), "report": str(page), "best": None, "pick": None}
+    announce(console, "\n".join([*lines, f"report  {page}"]), "end", **facts)
+    raise typer.Exit(NOTHING_FOUND)
+
+
+def _print_event(event: Mapping[str, Any]) -> None:
+    print(json_text.dumps(event), flush=True)

@@ -16,8 +16,9 @@
     export         the architecture file of a pick, with its provenance
     folder         what one search wrote, as a whole: `nas.Run`
     lock           one writer at a time
-    progress       what a search shows while it runs
+    progress       what a search shows while it trains
+    news           lines, events and signs of life
 
 Proposing and training single networks is `nas.trials`; what is inside a budget is `nas.limits`; how
-a run is drawn is `nas.report`. Eighteen files, because a run is one folder with one life.
+a run is drawn is `nas.report`. Nineteen files, because a run is one folder with one life.
 """

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from nas.architecture import Architecture
 from nas.profiler.measured.device import Conditions, available_cores
@@ -20,10 +19,12 @@ from nas.profiler.tables.rows import part_workload
 from nas.profiler.tables.table import Table
 from nas.runs.confirmations import read_confirmations
 from nas.runs.measurements import append_measurement, keep, read_measurements
+from nas.runs.news import announce, busy
 from nas.runs.plan import Plan
 from nas.runs.ranking import eligible, keeping, ranked_front, with_means
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.proposer import Candidate, Proposer
+from nas.units import number
 
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
 DRAFT = "latency_table.growing.csv"
@@ -51,7 +52,7 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
         if not _is_of_space(table, plan):
             table = Table.load(draft) if draft.exists() else Table.under(conditions)
             seconds = GROWTH_TIMES * plan.settings.measure_seconds
-            with plan.console.status("measuring layers"):
+            with busy(plan.console, "measuring layers"):
                 reasons: dict[str, str] = {}
                 grow(
                     plan.space,
@@ -63,15 +64,15 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
                     skipped=lambda workload, reason: reasons.update({workload.op: reason}),
                 )
             for op, reason in reasons.items():
-                plan.console.print(f"layers of {op} that do not run here are interpolated: {reason}", highlight=False)
+                announce(plan.console, f"layers of {op} that do not run here are interpolated: {reason}")
         table.save(draft)
         os.replace(draft, stored)
     table = Table.load(stored)
     predictor = Predictor(table)
-    plan.console.print(
+    announce(
+        plan.console,
         f"Latency is predicted from {len(table.layers)} measured layers and {len(table.networks)} networks of "
         f"{table.device}",
-        highlight=False,
     )
     return predictor
 
@@ -116,9 +117,14 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
     again: set[int] = set()
 
     def take(trial: int, patience: float = 0.0) -> None:
-        taken = _measured(plan, proposer.candidates[trial].architecture, patience)
+        with busy(plan.console, f"measuring trial {trial}{' again' if patience else ''}"):
+            taken = _measured(plan, proposer.candidates[trial].architecture, patience)
         append_measurement(folder, trial, taken)
         keep(measured, trial, taken)
+        ms = taken.latency_ms.median
+        disturbed = f", disturbed: {'; '.join(taken.flags)}" if taken.flags else ""
+        text = f"trial {trial} takes {number(ms)} ms{' as measured again' if patience else ''}{disturbed}"
+        announce(plan.console, text, "measured", trial=trial, latency_ms=ms, flags=taken.flags)
 
     while True:
         table = trials_table(proposer, predicted(predictor), measured)
@@ -127,10 +133,10 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
         trials = eligible(table[~table["trial"].isin(slow - doubtful)], plan.data.chance)
         front = ranked_front(with_means(trials, confirmations), plan.data.chance).sort_values("macs")
         missing = [int(i) for i in front["trial"] if int(i) not in measured]
-        for i in track(missing, "measuring the front", console=plan.console, disable=plan.console.quiet):
+        for i in missing:
             take(i)
         disturbed = [int(i) for i in front["trial"] if int(i) in doubtful]
-        for i in track(disturbed, "measuring again", console=plan.console, disable=plan.console.quiet):
+        for i in disturbed:
             again.add(i)
             take(i, patience=plan.settings.measure_seconds)
         if not (missing or disturbed):

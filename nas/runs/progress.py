@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from nas.pareto.front import non_dominated
 from nas.runs.confirm import Repeat, expected_seconds
+from nas.runs.news import EventConsole, Heartbeat, announce
 from nas.trials.proposer import Candidate, Proposer
 from nas.trials.results import TrialResult
 from nas.units import plural
@@ -23,21 +24,27 @@ ROWS = 12
 
 
 class _Bar:
-    """A bar that is live on a terminal while its context lasts."""
+    """A bar that is live on a terminal while its context lasts; elsewhere a line or an event every
+    few seconds, and nothing on a quiet console.
+    """
 
-    def __init__(self, console: Console, total: int | None, quiet: bool, what: str) -> None:
-        self._console, self._quiet, self._what = console, quiet, what
-        self._started = time.monotonic()
+    def __init__(self, console: Console, total: int | None, what: str) -> None:
+        self._console, self._total, self._what = console, total, what
+        self._started, self._done = time.monotonic(), 0
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
         self._task: TaskID = self._bar.add_task(what, total=total)
         self._live = Live(self._bar, console=console, refresh_per_second=2)
-        self._animated = console.is_terminal and not quiet
+        events = isinstance(console, EventConsole)
+        self._animated = console.is_terminal and not console.quiet and not events
+        self._heartbeat = None if self._animated or (console.quiet and not events) else Heartbeat(self._beat)
 
     def __enter__(self) -> Self:
         if self._animated:
             self._live.start()
+        elif self._heartbeat:
+            self._heartbeat.__enter__()
         return self
 
     def __exit__(
@@ -45,51 +52,74 @@ class _Bar:
     ) -> None:
         if self._animated:
             self._live.stop()
+        elif self._heartbeat:
+            self._heartbeat.__exit__(kind, error, trace)
 
     def _advance(self, completed: int, left: float | None) -> str:
         """Moves the bar and returns what is said beside it."""
+        self._done = completed
         note = self._what if left is None else f"{self._what}, {left / 60:.1f} min left"
         self._bar.update(self._task, completed=completed, description=note)
         return note
 
+    def _announce(self, text: str, event: str, **facts: Any) -> None:
+        """Tells a result, where no bar does."""
+        if not self._animated:
+            announce(self._console, text, event, what=self._what, done=self._done, of=self._total, **facts)
+        if self._heartbeat:
+            self._heartbeat.told()
+
+    def _beat(self, seconds: float) -> None:
+        text = f"{self._what}, {self._done}{self._of} done, {seconds:.0f} s"
+        announce(
+            self._console, text, "busy", what=self._what, seconds=round(seconds, 1), done=self._done, of=self._total
+        )
+
+    @property
+    def _of(self) -> str:
+        return "" if self._total is None else f" of {self._total}"
+
 
 class SearchProgress(_Bar):
-    """A live table on a terminal, a line per trained candidate elsewhere; nothing when quiet.
+    """A live table on a terminal, a line or an event per trained candidate elsewhere.
 
     Args:
-        console: Where to print.
+        console: Where to show it.
         trials: How many candidates are to be trained, if limited.
         seconds: How long the search may train, if limited.
-        quiet: Show nothing.
         what: What goes on.
     """
 
-    def __init__(
-        self, console: Console, trials: int | None, seconds: float | None, quiet: bool, what: str = "training"
-    ) -> None:
-        super().__init__(console, trials, quiet, what)
+    def __init__(self, console: Console, trials: int | None, seconds: float | None, what: str = "training") -> None:
+        super().__init__(console, trials, what)
         self._trials, self._seconds = trials, seconds
-        self._shown = 0
         self._at_start = 0
 
     def resumed(self, trained: int) -> None:
         """Takes note of candidates that an earlier session trained."""
-        self._shown = self._at_start = trained
+        self._done = self._at_start = trained
 
     def update(self, proposer: Proposer) -> None:
         """Shows what is known now."""
-        results = proposer.results
-        note = self._advance(len(results), self.time_left(len(results)))
+        results, before = proposer.results, self._done
+        left = self.time_left(len(results))
+        note = self._advance(len(results), left)
         if self._animated:
             self._live.update(Group(_table(proposer), self._bar))
-        elif not self._quiet and len(results) > self._shown:
+        elif len(results) > before:
             index = next(reversed(results))
-            of = f" of {self._trials}" if self._trials else ""
-            self._console.print(
-                f"[{len(results)}{of}] {' '.join(_cells(proposer.candidates[index], results[index]))} ({note})",
-                highlight=False,
+            candidate, result = proposer.candidates[index], results[index]
+            self._announce(
+                f"[{len(results)}{self._of}] {' '.join(_cells(candidate, result))} ({note})",
+                "trained",
+                trial=index,
+                state=result.state,
+                accuracy=result.accuracy,
+                macs=candidate.cost.macs,
+                epochs=result.epochs,
+                seconds=result.seconds,
+                left_s=left,
             )
-        self._shown = len(results)
 
     def time_left(self, trained: int) -> float | None:
         """Seconds until the limit that comes first, once a candidate was trained."""
@@ -103,33 +133,34 @@ class SearchProgress(_Bar):
 
 
 class ConfirmProgress(_Bar):
-    """A bar on a terminal, a line per confirmation elsewhere; nothing when quiet.
+    """A bar on a terminal, a line or an event per confirmation elsewhere.
 
     Args:
-        console: Where to print.
+        console: Where to show it.
         queue: The confirmations that are to be trained.
         workers: How many at a time.
         seconds: How long there is, or None.
-        quiet: Show nothing.
     """
 
-    def __init__(self, console: Console, queue: list[Repeat], workers: int, seconds: float | None, quiet: bool) -> None:
-        super().__init__(console, len(queue), quiet, "confirming")
+    def __init__(self, console: Console, queue: list[Repeat], workers: int, seconds: float | None) -> None:
+        super().__init__(console, len(queue), "confirming")
         self._open, self._workers, self._seconds = list(queue), workers, seconds
-        self._total = len(queue)
         self._expected = sum(repeat.seconds for repeat in queue)
 
     def update(self, repeat: Repeat, accuracy: float | None) -> None:
         """Shows a confirmation that ended, and its accuracy (None if it failed)."""
         self._open.remove(repeat)
-        done = self._total - len(self._open)
-        note = self._advance(done, self.time_left())
-        if not self._animated and not self._quiet:
-            outcome = "failed" if accuracy is None else f"{100 * accuracy:.1f} %"
-            self._console.print(
-                f"[{done} of {self._total}] #{repeat.trial} seed {repeat.repeat + 1}: {outcome} ({note})",
-                highlight=False,
-            )
+        left = self.time_left()
+        note = self._advance((self._total or 0) - len(self._open), left)
+        outcome = "failed" if accuracy is None else f"{100 * accuracy:.1f} %"
+        self._announce(
+            f"[{self._done}{self._of}] #{repeat.trial} seed {repeat.repeat + 1}: {outcome} ({note})",
+            "confirmed",
+            trial=repeat.trial,
+            repeat=repeat.repeat,
+            accuracy=accuracy,
+            left_s=left,
+        )
 
     def time_left(self) -> float:
         """Seconds until all is done, at the pace so far, or until the limit if that comes first."""

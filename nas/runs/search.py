@@ -13,6 +13,7 @@ from rich.console import Console
 from nas.errors import Interrupted, NasError, brief
 from nas.locks import LOCK, locked
 from nas.runs.folder import Run
+from nas.runs.news import EventConsole, Listener, busy
 from nas.runs.plan import Plan
 from nas.runs.record import RECORD
 from nas.runs.settings import CHANGEABLE, Settings, with_settings
@@ -32,6 +33,7 @@ def search(
     *,
     out: str | Path | None = None,
     quiet: bool = False,
+    on_event: Listener | None = None,
     **settings: Any,
 ) -> Run:
     """Searches a space for the networks that are worth having under a budget.
@@ -41,6 +43,8 @@ def search(
         out: The run folder, which must not hold a run yet; `runs/<space>-<data>-<number>` by
             default.
         quiet: Print nothing.
+        on_event: Called with each event of the run, a mapping of JSON values with `event` (plan,
+            busy, trained, confirmed, measured, note) and `text`; nothing is printed then.
 
     Returns:
         The finished run. Its front is empty where no network keeps the limits as measured; `over`
@@ -52,14 +56,16 @@ def search(
         Interrupted: The user stopped it; what was trained is kept.
     """
     asked = Settings.of(space=space, budget=budget, data=data, **settings)
-    plan = Plan.of(asked.absolute(), Console(quiet=quiet))
+    console = _console(quiet, on_event)
+    with busy(console, "planning"):
+        plan = Plan.of(asked.absolute(), console)
     folder = Path(out) if out else _free_folder(plan)
     _check_new(folder)
     return _run(plan, folder)
 
 
 @with_settings(*CHANGEABLE, unchanged=True)
-def resume(path: str | Path, *, quiet: bool = False, **changes: Any) -> Run:
+def resume(path: str | Path, *, quiet: bool = False, on_event: Listener | None = None, **changes: Any) -> Run:
     """Goes on with an interrupted run, or with a finished one when more trials or time are given.
 
     A search that had come to its end is not prolonged unless one of them is given, but what was
@@ -75,6 +81,7 @@ def resume(path: str | Path, *, quiet: bool = False, **changes: Any) -> Run:
         path: The run folder.
         {settings}
         quiet: Print nothing.
+        on_event: As of `search`.
 
     Returns:
         The finished run.
@@ -106,7 +113,9 @@ def resume(path: str | Path, *, quiet: bool = False, **changes: Any) -> Run:
         "proxy_size": max(record.proxy.size),
     }
     settings = _with_data(record.settings.changed(**proxy, **given).absolute(), folder)
-    plan = Plan.of(settings, Console(quiet=quiet), folder / "space.yaml")
+    console = _console(quiet, on_event)
+    with busy(console, "planning"):
+        plan = Plan.of(settings, console, folder / "space.yaml")
     if plan.data.classes != record.classes:
         raise NasError(
             f"data {settings.data!r} has other classes than run {str(path)!r} began with "
@@ -132,6 +141,10 @@ def _with_data(settings: Settings, folder: Path) -> Settings:
         f"data {settings.data!r} of run {str(folder)!r} are not there; allowed: the data where they were, or "
         "nas search --resume in the folder in which the run was started"
     )
+
+
+def _console(quiet: bool, on_event: Listener | None) -> Console:
+    return EventConsole(on_event) if on_event else Console(quiet=quiet)
 
 
 def _free_folder(plan: Plan) -> Path:

@@ -25,6 +25,7 @@ from nas.runs.export import BEST, write_picks
 from nas.runs.folder import Run
 from nas.runs.measurements import read_measurements
 from nas.runs.measuring import latency_predictor, measure_front, predicted
+from nas.runs.news import announce, busy
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
 from nas.runs.ranking import eligible, front_of, keeping
@@ -68,8 +69,8 @@ class Session:
         write_record(self.record, self.folder)
 
     def say(self, text: str) -> None:
-        """Prints a line, unless the run is quiet."""
-        self.plan.console.print(text, highlight=False)
+        """Tells something, unless the run is quiet."""
+        announce(self.plan.console, text)
 
 
 def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
@@ -86,8 +87,8 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
         KeyboardInterrupt: The user stopped something else.
     """
     started = clock.monotonic()
-    plan.console.print(f"{plan.describe()}; run folder {folder}", highlight=False)
-    with plan.console.status("reading clips"):
+    announce(plan.console, f"{plan.describe()}; run folder {folder}", "plan", run=str(folder))
+    with busy(plan.console, "reading clips"):
         data = ProxyData.read(plan.data, plan.proxy, plan.settings.seed, available_cores())
     write_unreadable(folder, data.unreadable)
     with replacing(folder / "space.yaml") as draft:
@@ -169,7 +170,7 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
     if (left is not None and left <= 0) or (seconds is not None and seconds <= 0):
         return False
     known = {index: (result.curve, proposer.candidates[index].costs) for index, result in proposer.results.items()}
-    progress = SearchProgress(plan.console, trials, seconds, plan.console.quiet, what)
+    progress = SearchProgress(plan.console, trials, seconds, what)
     progress.resumed(len(proposer.results))
     searcher = ProposerSearcher(proposer, lambda: progress.update(proposer))
     with progress:
@@ -239,7 +240,7 @@ def _confirm(run: Session, seconds: float | None) -> bool:
         f"{plural(settings.confirm_seeds, 'further seed')}: {plural(len(queue), 'training')}, about "
         f"{takes / 60:.1f} min{kept}"
     )
-    progress = ConfirmProgress(plan.console, queue, plan.workers, seconds, plan.console.quiet)
+    progress = ConfirmProgress(plan.console, queue, plan.workers, seconds)
     seed = plan.proxy.recipe.seed
     searcher = ConfirmSearcher(run.proposer, queue, folder, seed, plan.workers, seconds, progress.update)
     # Nobody is judged on the way, so there is one evaluation, at the end.

@@ -6,10 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import pandas as pd
@@ -63,8 +64,9 @@ def test_every_command_has_an_example_in_its_help() -> None:
     for words, command in COMMANDS.items():
         assert command.callback and f"Example: `nas {' '.join(words)}" in (command.callback.__doc__ or "")
     tables = {("latency", name) for name in ("grow", "export", "import", "references")}
-    alone = ("search", "evaluate", "predict", "show", "space", "profile", "report", "export", "list")
-    assert set(COMMANDS) == {(name,) for name in alone} | tables
+    data = {("data", name) for name in ("check", "sample")}
+    alone = ("search", "train", "evaluate", "predict", "show", "space", "profile", "report", "export", "list")
+    assert set(COMMANDS) == {(name,) for name in alone} | tables | data
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -76,7 +78,7 @@ def test_help_is_printed(command: tuple[str, ...]) -> None:
 def test_the_options_of_search_are_the_settings_in_their_words() -> None:
     options = {option.name: option for option in get_command(app).commands["search"].params}  # type: ignore[attr-defined]
     read = {"rung_seconds": "rungs", "proxy_frames": "proxy", "proxy_size": "proxy"}
-    own = {"out", "resume", "dry_run", "quiet", "help"}
+    own = {"out", "resume", "dry_run", "quiet", "json", "help"}
     assert set(options) - own == {read.get(name, name) for name in Settings.model_fields}
     as_text = {"time", "gpus_per_trial", "rungs", "proxy"}
     for name, field in Settings.model_fields.items():
@@ -239,12 +241,13 @@ def test_a_search_that_nothing_keeps_the_limits_of_prints_what_it_has_and_what_w
     (folder / "run.json").write_text(json.dumps(record | {"budget": "5gflops,100ms"}))
     trials = pd.read_csv(folder / "trials.csv").assign(latency_ms=[685.0, 220.0, 702.0])
     trials.to_csv(folder / "trials.csv", index=False)
-    with mock.patch("nas.runs.search.resume", return_value=nas_package.Run(folder)):
+    ran = mock.patch("nas.runs.search.resume", return_value=nas_package.Run(folder))
+    with ran, mock.patch("nas.report.write", return_value=[folder / "report.html"]):
         done = nas("search", "--resume", str(folder), "--budget", "5gflops,100ms")
     assert done.returncode == 1 and done.stderr == ""
     assert "220 ms > 100 ms" in done.stdout and "No trained network keeps 5gflops,100ms as measured." in done.stdout
     assert f"nas search --resume {folder} --budget 5gflops,220ms makes a front" in done.stdout
-    assert (folder / "report.html").is_file()
+    assert f"report  {folder / 'report.html'}" in done.stdout
 
 
 def test_export_writes_over_nothing_that_it_was_not_told_to(tmp_path: Path) -> None:
@@ -260,3 +263,23 @@ def test_export_writes_over_nothing_that_it_was_not_told_to(tmp_path: Path) -> N
     assert nas("export", str(BEFORE), "--out", str(out), "--force").returncode == 0
     assert nas("export", str(BEFORE), "--out", str(tmp_path), "--force").returncode == 2
     assert nas_package.load(out).num_classes == 12
+
+
+def test_every_option_of_search_stands_in_a_group() -> None:
+    for option in get_command(app).commands["search"].params:  # type: ignore[attr-defined]
+        assert option.name in ("space", "help") or option.rich_help_panel, option.name
+
+
+def test_events_are_a_line_each(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BEFORE, tmp_path / "run"))
+
+    def resumed(path: Path, quiet: bool, on_event: Callable[[dict[str, Any]], None]) -> nas_package.Run:
+        on_event({"event": "trained", "trial": 3, "text": "[1] #3"})
+        return nas_package.Run(path)
+
+    with mock.patch("nas.runs.search.resume", resumed), mock.patch("nas.report.write", return_value=[folder / "r"]):
+        done = nas("search", "--resume", str(folder), "--json")
+    assert done.returncode == 0
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["begin", "trained", "end"]
+    assert events[-1]["pick"] == 1 and events[-1]["best"] == str(folder / "best.yaml")

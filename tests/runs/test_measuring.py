@@ -44,6 +44,7 @@ def grown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
     calls: list[dict[str, Any]] = []
 
     def grow(what: Any, table: Table, path: Path, conditions: Conditions, **options: Any) -> int:
+        assert callable(options.pop("skipped"))
         calls.append({**options, "known": len(table.rows)})
         fill(table, 2.0)
         table.save(path)

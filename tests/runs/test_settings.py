@@ -73,11 +73,11 @@ def test_paths_become_whole_and_names_stay(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_function_takes_the_settings_of_the_class_and_says_what_they_are() -> None:
     parameters = inspect.signature(nas.search).parameters
-    assert set(parameters) == {*Settings.model_fields, "out", "quiet"}
+    assert set(parameters) == {*Settings.model_fields, "out", "quiet", "on_event"}
     for name, field in Settings.model_fields.items():
         assert parameters[name].default == field.default, name
         assert field.description and f"        {name}: {field.description[:40]}" in (nas.search.__doc__ or ""), name
-    assert set(inspect.signature(resume).parameters) == {"path", "quiet", *CHANGEABLE}
+    assert set(inspect.signature(resume).parameters) == {"path", "quiet", "on_event", *CHANGEABLE}
     assert "{settings}" not in f"{nas.search.__doc__}{resume.__doc__}"
     with pytest.raises(NasError, match=r"setting 'trails' is unknown; allowed: .*trials"):
         nas.search("tiny", trails=3)

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -442,3 +442,18 @@ def test_what_was_measured_before_an_interruption_is_kept(
     clock.answers = [measurement(4.0), measurement(5.0)]
     run = resume(tmp_path / "run", quiet=True)
     assert run.front["latency_ms"].tolist() == [3.0, 4.0, 5.0] and len({macs for macs, _ in clock.taken}) == 3
+
+
+def test_what_happens_is_told_as_events(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Clock(monkeypatch, measurement(41.0, LOAD), measurement(20.0))
+    events: list[Mapping[str, Any]] = []
+    search(tmp_path / "run", trials=2, quiet=False, on_event=events.append)
+    told = [event for event in events if event["event"] not in ("note", "busy")]
+    assert [event["event"] for event in told] == ["plan", "trained", "trained", "measured", "measured"]
+    assert told[0]["run"] == str(tmp_path / "run")
+    assert [(event["trial"], event["done"], event["of"]) for event in told[1:3]] == [(0, 1, 2), (1, 2, 2)]
+    assert (told[3]["latency_ms"], told[3]["flags"]) == (41.0, [LOAD])
+    assert told[3]["text"].endswith(f"takes 41.0 ms, disturbed: {LOAD}")
+    assert json.dumps(events) and capsys.readouterr().out == ""
