@@ -64,8 +64,8 @@ def evaluate_command(
         done = done.with_latency(measure_network(trained.network.architecture, device, max_seconds=max_seconds))
     folder = out or model / "evaluation" / f"{labelled.name}-{split}"
     done.write(folder)
-    for reason in done.unreadable:
-        console.print(f"left out: {reason}", highlight=False, markup=False, soft_wrap=True)
+    for each in done.unreadable:
+        console.print(f"left out: {each.reason}", highlight=False, markup=False, soft_wrap=True)
     for table in _tables(done):
         console.print(table)
     if done.latency:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def predict_command(
     model: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
     inputs: Annotated[
-        list[str], typer.Argument(help="Videos, folders of them, or - for a Matroska or MPEG-TS stream on stdin.")
+        list[str], typer.Argument(help="Clips, folders of them, or - for a Matroska or MPEG-TS stream on stdin.")
     ],
     views: Annotated[str, typer.Option(help="Clips x crops of a whole video to average.")] = "1x1",
     window: Annotated[
@@ -100,18 +101,30 @@ def predict_command(
 
 
 def _videos(inputs: Iterable[str]) -> Iterator[str]:
-    """The files that the inputs mean: of a folder all videos in it, however deep."""
-    from nas.data.kinds import VIDEO_SUFFIXES
+    """The clips that the inputs mean: of a folder that is none, all in it, however deep."""
+    from nas.data.kinds import CLIP_SUFFIXES, is_clip
 
     for text in inputs:
-        if text == "-" or not Path(text).is_dir():
+        if text == "-" or is_clip(text) or not os.path.isdir(text):
             yield text
             continue
-        files = [path for path in sorted(Path(text).rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES]
-        files = [path for path in files if path.is_file() and not path.name.startswith(".")]
-        if not files:
-            raise NasError(f"folder {text!r} holds no videos; allowed: files of {', '.join(sorted(VIDEO_SUFFIXES))}")
-        yield from map(str, files)
+        found = list(_clips_in(Path(text)))
+        if not found:
+            raise NasError(f"folder {text!r} holds no videos; allowed: files of {', '.join(sorted(CLIP_SUFFIXES))}")
+        yield from map(str, found)
+
+
+def _clips_in(folder: Path) -> Iterator[Path]:
+    """The clips of a folder, those of its folders in their place; hidden ones are not looked at."""
+    from nas.data.kinds import ARRAY_SUFFIXES, VIDEO_SUFFIXES, has_suffix, in_natural_order, is_clip
+
+    for path in sorted(folder.iterdir(), key=lambda path: in_natural_order(path.name)):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not is_clip(path):
+            yield from _clips_in(path)
+        elif path.is_dir() or has_suffix(path, VIDEO_SUFFIXES | ARRAY_SUFFIXES):
+            yield path
 
 
 def _predictions(

@@ -68,6 +68,9 @@ def train_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads on the CPU; all of its cores by default.", min=1)] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode; all cores by default.", min=1)] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Vectors by class name in a safetensors file, for a head `similarity`.")
+    ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Train through torch.compile.")] = False,
     allow_outside: AllowOutside = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")] = False,
@@ -126,6 +129,7 @@ def train_command(
             threads=threads,
             workers=workers or available_cores(),
             patience=patience,
+            classes=classes,
             compiled=compiled,
             allow_outside=allow_outside,
             source=source,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ from nas.data.unreadable import Unreadable, check_unreadable
 from nas.errors import NasError
 
 T = TypeVar("T")
+
+_AHEAD = 4  # clips per thread that are read before they are needed
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,18 @@ def in_order(read: Callable[[int], T], indices: Sequence[int], workers: int) -> 
         yield from map(read, indices)
         return
     with ThreadPoolExecutor(workers) as pool:
-        # Rounds keep the clips that wait to be taken few; all at once they would fill the memory a
-        # second time.
-        for first in range(0, len(indices), 16 * workers):
-            yield from pool.map(read, indices[first : first + 16 * workers])
+        # Few wait to be taken; all at once they would fill the memory a second time.
+        waiting: deque[Future[T]] = deque()
+        try:
+            for index in indices:
+                waiting.append(pool.submit(read, index))
+                if len(waiting) > _AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _subset(labels: list[int], limit: int | None, seed: int) -> list[int]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.data.assignment import assign_clips, assign_groups
-from nas.data.kinds import is_clip
+from nas.data.kinds import VIDEO_SUFFIXES, has_suffix, is_clip
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import SPLITS, Split, VideoData
 from nas.errors import NasError
@@ -43,6 +43,12 @@ class VideoSplit(Split):
     def clip_name(self, index: int) -> str:
         path = self.paths[index]
         return f"{path.parent.name}/{path.name}"
+
+    def seconds(self, index: int) -> float | None:
+        from nas.data.video import probe
+
+        path = self.paths[index]
+        return probe(path).duration if has_suffix(path, VIDEO_SUFFIXES) else None
 
     def clip(
         self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None

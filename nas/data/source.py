@@ -7,8 +7,10 @@ files builds `nas.data.records.Record`s and has `nas.data.records.video_data` do
 
 from __future__ import annotations
 
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.data.sampling import MIDDLE, Sampling, View
+from nas.errors import NasError
 
 SPLITS = ("train", "val", "test")
 
@@ -39,6 +42,27 @@ class Split(ABC):
     def clip_name(self, index: int) -> str:
         """What a clip is called where people read of it."""
         return f"clip {index}"
+
+    def seconds(self, index: int) -> float | None:
+        """How long what a clip is cut out of lasts; None where no time is known, as of pictures.
+
+        Raises:
+            NasError: It cannot be read.
+        """
+        return None
+
+    def median_seconds(self, most: int = 25) -> float | None:
+        """The median length of what its clips are cut out of; None where none is known.
+
+        Args:
+            most: Clips that are looked at, spread over all.
+        """
+        known = []
+        for index in range(0, len(self), max(1, len(self) // most)):
+            with suppress(NasError):
+                known.append(self.seconds(index))
+        lengths = [seconds for seconds in known if seconds]
+        return statistics.median(lengths) if lengths else None
 
     @abstractmethod
     def clip(

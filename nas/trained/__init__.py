@@ -13,6 +13,7 @@
     show        pictures of kernels and of attributions
     plan        what a training decides before it begins, with reasons
     presets     recipes by the number of clips and by the start
+    curves      what is kept of each epoch: a table, event files
     train       a training from its plan to its folder, resumed wherever it was stopped
 
 More than a dozen files, because each is one thing that is done with a trained network.

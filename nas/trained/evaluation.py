@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nas.data.clips import in_order
 from nas.data.sampling import Sampling
 from nas.data.source import Split, VideoData, listed
+from nas.data.unreadable import Unreadable, check_unreadable, write_unreadable
 from nas.errors import NasError
 from nas.profiler.measured.measure import Measurement
 from nas.resources import csv_cell, replacing
@@ -24,8 +24,6 @@ from nas.trained.passes import Pixels, mean_probabilities, read_views
 from nas.trained.scores import Floats, Ints, Scores, Share
 
 WORST = 12  # clips whose thumbnails are shown
-UNREADABLE = 0.05  # share of clips that may be left out because they cannot be read
-_AHEAD = 2  # clips per thread that are decoded before they are needed
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Evaluation:
         clips: What each clip that was read is called, (N,).
         labels: Class of each, (N,).
         results: Of the single view; then of the views that were asked for, if more.
-        unreadable: Of clips that could not be read, the reason.
+        unreadable: Clips that could not be read.
         worst: Of the clips whose class is least probable in the last result, the place among
             `clips` and the frames of their middle view, uint8 (T, H, W, 3).
         latency: Of one clip, where it was measured.
@@ -73,7 +71,7 @@ class Evaluation:
     clips: tuple[str, ...]
     labels: Ints
     results: tuple[Result, ...]
-    unreadable: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...]
     worst: tuple[tuple[int, Pixels], ...]
     latency: Measurement | None = None
 
@@ -88,7 +86,7 @@ class Evaluation:
             "data": self.data,
             "split": self.split,
             "clips": len(self.clips),
-            "unreadable": list(self.unreadable),
+            "unreadable": len(self.unreadable),
             "results": [
                 {
                     "views": result.name,
@@ -105,7 +103,7 @@ class Evaluation:
 
     def write(self, folder: str | Path) -> list[Path]:
         """Writes `evaluation.json`, `confusion.csv`, `confusion.png`, `classes.csv`, `clips.csv`
-        and `worst_clips.png`; tables and pictures are of the last result.
+        and `worst_clips.png`, of the last result; and `unreadable.csv`, if a clip was.
 
         Returns:
             The files.
@@ -127,6 +125,7 @@ class Evaluation:
             for name, write in writers.items():
                 with replacing(folder / name) as draft:
                     write(draft)
+            write_unreadable(folder, self.unreadable)
         except OSError as error:
             raise NasError(f"out {str(folder)!r} cannot be written ({error.strerror}); allowed: a folder") from None
         return [folder / name for name in writers]
@@ -206,20 +205,16 @@ def evaluate(
 
     kept: list[int] = []
     rows: list[list[Floats]] = []
-    unreadable: list[str] = []
-    for index, pixels in enumerate(_ahead(read, len(part), workers)):
+    unreadable: list[Unreadable] = []
+    for index, pixels in enumerate(in_order(read, range(len(part)), workers)):
         if isinstance(pixels, NasError):
-            unreadable.append(str(pixels))
+            unreadable.append(Unreadable(split, part.clip_name(index), str(pixels)))
         else:
             kept.append(index)
             rows.append([mean_probabilities(model, each) for each in pixels])
         if progress is not None:
             progress(index + 1, len(part))
-    if not kept or len(unreadable) > UNREADABLE * len(part):
-        raise NasError(
-            f"{len(unreadable)} of the {len(part)} clips of {split} cannot be read: {'; '.join(unreadable[:10])}; "
-            f"allowed: up to {100 * UNREADABLE:.0f} %"
-        )
+    check_unreadable(unreadable, len(part))
     of_clips = labels[kept]
     results = []
     for number, way in enumerate(ways):
@@ -270,21 +265,3 @@ def _worst(
 ) -> tuple[tuple[int, Pixels], ...]:
     order = np.argsort(probabilities[np.arange(len(labels)), labels], kind="stable")[:WORST]
     return tuple((int(place), split.clip(kept[place], sampling)) for place in order)
-
-
-def _ahead(
-    read: Callable[[int], list[Pixels] | NasError], count: int, workers: int
-) -> Iterator[list[Pixels] | NasError]:
-    """What `read` gives of 0 to count - 1, in order, a few of them read before they are needed."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[list[Pixels] | NasError]] = deque()
-        try:
-            for index in range(count):
-                waiting.append(pool.submit(read, index))
-                if len(waiting) > _AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

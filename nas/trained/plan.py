@@ -54,6 +54,7 @@ class TrainSettings:
         threads: Of the CPU; all cores unless given.
         workers: Threads that decode.
         patience: Epochs without a better accuracy after which training stops; 0 never does.
+        classes: File of a vector for each class, for a head `similarity`.
         compiled: Train through `torch.compile`.
         allow_outside: Whether a list may name videos outside its folder.
         source: Name of the architecture, of the search's folder and of the trial.
@@ -76,6 +77,7 @@ class TrainSettings:
     threads: int | None = None
     workers: int = 1
     patience: int = 0
+    classes: str | None = None
     compiled: bool = False
     allow_outside: bool = False
     source: tuple[str | None, str | None, int | None] = (None, None, None)

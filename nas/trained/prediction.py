@@ -59,7 +59,7 @@ def predict(model: TrainedModel, video: str | Path, views: tuple[int, int] = (1,
 
     Args:
         model: The network.
-        video: A file.
+        video: A file, or a folder of pictures that are its frames; see `nas.data.video.read_clip`.
         views: Clips in time and crops in space whose probabilities are averaged.
 
     Raises:

@@ -7,8 +7,6 @@ what a resume needs: settings, architecture and state.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import signal
 import threading
@@ -16,9 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Self
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -26,13 +23,16 @@ from pydantic.dataclasses import dataclass
 
 from nas.architecture import load
 from nas.data.clips import Clips, load_clips
+from nas.data.sampling import Sampling
 from nas.data.source import Split
 from nas.errors import Interrupted, NasError
 from nas.locks import locked
 from nas.models.network import build
 from nas.resources import replacing
+from nas.trained.curves import CurveRow, Events, write_curve
 from nas.trained.folder import Figure, ModelRecord, Provenance, TrainedModel, load_model, save_model
 from nas.trained.plan import Plan, TrainSettings, checkpoint, steps_in
+from nas.trained.zero_shot import read_class_vectors, set_classes
 from nas.training.loop import Training, accuracy
 from nas.training.state import Progress, progress_of, read_state, restore, tensors_of, write_state
 from nas.weights.fill import fill_from
@@ -41,29 +41,6 @@ INSIDE, LAST, CURVES, EVENTS = "training", "last", "curves.csv", "tensorboard"
 SETTINGS, ARCHITECTURE, STATE = "settings.json", "architecture.yaml", "state.safetensors"
 SAVE_SECONDS = 60.0  # between two states of one epoch
 VALIDATION, TEST = "validation accuracy", "test accuracy"
-
-
-@dataclass(frozen=True)
-class CurveRow:
-    """One epoch.
-
-    Attributes:
-        epoch: From 1.
-        steps: Steps taken until its end.
-        loss: Mean of its steps.
-        rate: Learning rate of its last step, of parameters with factor 1.
-        accuracy: On the validation clips at its end.
-        clips_per_second: Trained, evaluation not counted.
-        seconds: Of the whole training until its end, all sessions together.
-    """
-
-    epoch: int
-    steps: int
-    loss: float
-    rate: float
-    accuracy: float
-    clips_per_second: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -182,8 +159,12 @@ class _Session:
             filled = fill_from(self.model, checkpoint(settings.init))
             say(filled.describe())
             new = filled.new
+        if settings.classes is not None:
+            set_classes(self.model, read_class_vectors(settings.classes).of(plan.data.classes))
         self.model.to(plan.device)
-        self.train_clips, self.val_clips = self._clips(plan.data.train), self._clips(plan.data.val)
+        self.clip_seconds = plan.data.train.median_seconds()
+        self.train_clips = self._clips(plan.data.train, plan.preprocessing.training)
+        self.val_clips = self._clips(plan.data.val, plan.preprocessing.evaluation)
         self.training = Training(
             self.model,
             self.train_clips,
@@ -207,8 +188,8 @@ class _Session:
         elif settings.time is not None:
             self._lay_out()
 
-    def _clips(self, split: Split) -> Clips:
-        return load_clips(split, self.plan.preprocessing.training, workers=self.plan.settings.workers)
+    def _clips(self, split: Split, sampling: Sampling) -> Clips:
+        return load_clips(split, sampling, workers=self.plan.settings.workers)
 
     @property
     def seconds(self) -> float:
@@ -279,7 +260,7 @@ class _Session:
 
     def run(self, show: Show) -> TrainedModel:
         """Trains to the end."""
-        with _Events(self.folder / EVENTS, self.training.steps_done) as events, _stop_signals() as stopped:
+        with Events(self.folder / EVENTS, self.training.steps_done) as events, _stop_signals() as stopped:
             saved = time.monotonic()
             while self.ended is None:
                 if self.training.ended:
@@ -323,7 +304,7 @@ class _Session:
         best = self.best
         if plan.settings.patience and best and row.epoch - best.epoch >= plan.settings.patience:
             self.ended = f"no better accuracy for {plan.settings.patience} epochs"
-        _write_curve(self.folder / CURVES, self.curve)
+        write_curve(self.folder / CURVES, self.curve)
         return row
 
     def _clips_per_second(self) -> float:
@@ -364,6 +345,7 @@ class _Session:
             classes=self.plan.data.classes,
             preprocessing=self.plan.preprocessing,
             figures=figures,
+            clip_seconds=self.clip_seconds,
             provenance=Provenance(
                 architecture=architecture,
                 run=run,
@@ -382,46 +364,15 @@ class _Session:
         model = load_model(self.folder, str(self.plan.device))
         if self.plan.data.test is None or TEST in model.record.figures:
             return model
-        test = self._clips(self.plan.data.test)
+        test = self._clips(self.plan.data.test, self.plan.preprocessing.evaluation)
         size, batch = self.plan.preprocessing.size, 2 * self.plan.micro_batch
         for folder in (self.folder, self.folder / LAST):
             model = load_model(folder, str(self.plan.device))
             score = accuracy(model.network, test, size, self.plan.device, batch)
             figures = {**model.record.figures, TEST: Figure(score, len(test.labels))}
-            record = ModelRecord(model.classes, model.record.preprocessing, figures, model.record.provenance)
+            record = replace(model.record, figures=figures)
             save_model(folder, self.plan.architecture, model.network.state_dict(), record)
         return load_model(self.folder, str(self.plan.device))
-
-
-class _Events:
-    """TensorBoard event files: what was written after the step that a training goes on from is
-    crossed out.
-    """
-
-    def __init__(self, folder: Path, steps_done: int) -> None:
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=steps_done + 1 if steps_done else None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def add(self, row: CurveRow) -> None:
-        for name in ("loss", "rate", "accuracy", "clips_per_second"):
-            self._writer.add_scalar(name, getattr(row, name), row.steps)
-        self._writer.flush()
-
-
-def _write_curve(path: Path, curve: list[CurveRow]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(CurveRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in curve)
-    with replacing(path) as draft:
-        draft.write_text(text.getvalue())
 
 
 @contextmanager

@@ -11,12 +11,16 @@ from pathlib import Path
 from unittest import mock
 
 import av
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nas.cli.app import main
 from nas.cli.options import views
 from nas.errors import NasError
+from nas.trained.folder import load_model
+from nas.trained.zero_shot import write_class_vectors
 
 
 def nas(*arguments: object) -> tuple[int, str, str]:
@@ -58,6 +62,46 @@ def test_evaluate_refuses_in_one_sentence(model_folder: Path, clips_folder: Path
         assert code == 2 and message in err and err.count("\n") == 1
 
 
+def test_from_training_to_evaluation(clips_folder: Path, tmp_path: Path) -> None:
+    """With class vectors and without: what training says of its weights is what a test says."""
+    document = {
+        "input": {"frames": 4, "size": 16},
+        "num_classes": 3,
+        "stem": {"op": "conv", "stride": [1, 4, 4]},
+        "stages": [{"width": 8, "layers": [{"op": "full3d"}]}],
+        "head": {"op": "similarity", "dimension": 4},
+    }
+    (tmp_path / "net.yaml").write_text(json.dumps(document))
+    vectors = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    write_class_vectors(tmp_path / "words", ["right", "other", "up", "left", "more"], vectors)
+    arguments = (
+        "--data",
+        clips_folder,
+        "--epochs",
+        2,
+        "--classes",
+        tmp_path / "words",
+        "--device",
+        "cpu",
+        "--threads",
+        1,
+        "--quiet",
+    )
+    code, _, err = nas("train", tmp_path / "net.yaml", *arguments, "--out", tmp_path / "best")
+    assert code == 0, err
+    model = load_model(tmp_path / "best")
+    assert model.record.clip_seconds == pytest.approx(2.0)
+    kept = model.network.state_dict()["parts.head.classifier.weight"]
+    assert torch.equal(kept, vectors[[3, 0, 2]])  # left, right, up
+    code, _, err = nas(
+        "evaluate", tmp_path / "best", "--data", clips_folder, "--no-measure", "--classes", tmp_path / "words"
+    )
+    assert code == 0, err
+    (folder,) = (tmp_path / "best" / "evaluation").iterdir()
+    found = json.loads((folder / "evaluation.json").read_text())["results"][0]["top1"]["value"]
+    assert found == pytest.approx(model.record.figures["validation accuracy"].value)
+
+
 def test_predict_a_clip_and_a_folder(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
     code, out, _ = nas("predict", model_folder, clips_folder / "test", "--csv", tmp_path / "p.csv", "--top", 1)
     assert code == 0 and out.count("\n") == 3
@@ -68,6 +112,22 @@ def test_predict_a_clip_and_a_folder(model_folder: Path, clips_folder: Path, tmp
         assert max(shares, key=shares.__getitem__) == row["class"]
         assert float(row["probability"]) == max(shares.values())
         assert (row["start_s"], row["end_s"]) == ("", "")
+
+
+def test_clips_of_every_form_in_a_folder(model_folder: Path, tmp_path: Path) -> None:
+    """Frames in a folder, an array, and what is hidden or no clip."""
+    (tmp_path / "c" / "frames").mkdir(parents=True)
+    (tmp_path / "c" / ".hidden").mkdir()
+    for i in range(5):
+        Image.new("RGB", (20, 20), (40 * i, 0, 0)).save(tmp_path / "c" / "frames" / f"{i}.png")
+    np.save(tmp_path / "c" / "a.npy", np.zeros((5, 20, 20, 3), np.uint8))
+    np.save(tmp_path / "c" / ".hidden" / "b.npy", np.zeros((5, 20, 20, 3), np.uint8))
+    (tmp_path / "c" / "notes.txt").write_text("")
+    code, _, _ = nas("predict", model_folder, tmp_path / "c", "--csv", tmp_path / "p.csv")
+    assert code == 0
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert [Path(row["video"]).name for row in rows] == ["a.npy", "frames"]
+    assert nas("predict", model_folder, tmp_path / "c" / "frames")[0] == 0
 
 
 def test_predict_a_long_video(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:

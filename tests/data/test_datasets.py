@@ -345,3 +345,8 @@ def test_nagoya(data_folder: Path) -> None:
     assert np.bincount(clips.labels).tolist() == [12] * 7
     # A clip moves: its frames are not all alike.
     assert (clips.pixels.astype(int).std(1).max((1, 2, 3)) > 5).mean() > 0.9
+
+
+def test_the_median_length_is_that_of_the_videos(clips_folder: Path) -> None:
+    assert open_data(clips_folder).train.median_seconds() == pytest.approx(2.0)
+    assert open_data("motion").train.median_seconds() is None

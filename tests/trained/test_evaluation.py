@@ -104,10 +104,12 @@ def test_broken_clips_are_counted_up_to_a_twentieth(
     shutil.copytree(clips_folder, folder)
     (folder / "val" / "up" / "0.mp4").write_bytes(b"no video")
     data = open_data(folder)
-    with pytest.raises(NasError, match=r"1 of the 12 clips of val cannot be read: .*0\.mp4.*; allowed: up to 5 %"):
+    with pytest.raises(NasError, match=r"1 of 12 clips of val cannot be read: .*0\.mp4.*; allowed: up to 5 %"):
         evaluate(model, data)
-    monkeypatch.setattr("nas.trained.evaluation.UNREADABLE", 0.1)
+    monkeypatch.setattr("nas.data.unreadable.MOST_UNREADABLE", 0.1)
     done = evaluate(model, data, workers=3)
     assert len(done.clips) == len(done.labels) == 11
-    assert len(done.unreadable) == 1 and "0.mp4" in done.unreadable[0]
+    assert [(each.split, each.clip) for each in done.unreadable] == [("val", "up/0.mp4")]
+    done.write(tmp_path / "e")
+    assert (tmp_path / "e" / "unreadable.csv").read_text().count("\n") == 2
     assert "up/0.mp4" not in done.clips
