@@ -32,6 +32,7 @@ from nas.profiler.computed.shape_tensors import (
 from nas.profiler.computed.structures import tensors_in
 
 aten = torch.ops.aten
+_PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 @dataclass
@@ -129,8 +130,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def inside(self, path: str, part: nn.Module) -> Callable[..., Any]:
         """A part's forward that writes down that the part runs, or repeats what another did."""
-        parallel = isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel)
-        forward: Any = getattr(part, "module").__call__ if parallel else part.forward  # noqa: B009
+        forward: Any = getattr(part, "module").__call__ if isinstance(part, _PARALLEL) else part.forward  # noqa: B009
         kind = self.kinds.get(id(part))
 
         def traced(*args: Any, **kwargs: Any) -> Any:
@@ -259,15 +259,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if kwargs:
             keys += [(name, self._key(arg, tensors)) for name, arg in kwargs.items()]
         key: Any = tuple(keys)
-        if func is torch.ops.prim.device.default:  # asked of fake tensors
-            return CPU
-        if func is aten._local_scalar_dense.default:
-            return value_of(tensors[0], "item").item()
         try:
             effect = effects.get(key)
         except TypeError:  # an argument without a hash
             effect, key = None, None
         if effect is None:
+            if func is torch.ops.prim.device.default:  # asked of fake tensors
+                return CPU
+            if func is aten._local_scalar_dense.default:
+                return value_of(tensors[0], "item").item()
             if func.namespace == "profiler":  # marks for a profiler, of no tensors
                 return func(*args, **(kwargs or {}))
             if func is aten._pack_padded_sequence.default:

@@ -23,8 +23,12 @@ from nas.profiler.computed.operations import Work
 from nas.profiler.computed.shape_tensors import ShapeTensor, Signature, known, signature_of
 
 _PLAIN = (int, float, str, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
+_SIZED = {list, dict, set}
 _STATE = frozenset(vars(nn.Module()))
-_UNHEEDED = {"training", "_is_full_backward_hook", "_non_persistent_buffers_set"}
+_HOOKS = tuple(
+    _STATE
+    - {"_modules", "_parameters", "_buffers", "training", "_is_full_backward_hook", "_non_persistent_buffers_set"}
+)
 
 
 def kinds_of(parts: Sequence[nn.Module]) -> dict[int, int]:
@@ -43,25 +47,23 @@ def kinds_of(parts: Sequence[nn.Module]) -> dict[int, int]:
 def _description(part: nn.Module, kinds: Mapping[int, int]) -> Any:
     if isinstance(part, torch.jit.ScriptModule):
         return id(part)
-    described: list[Any] = [type(part)]
-    for name, value in vars(part).items():
-        if name in _STATE:
-            if name == "_modules":
-                described.append(tuple((key, kinds.get(id(child), id(child))) for key, child in value.items()))
-            elif name in ("_parameters", "_buffers"):
-                described.append(tuple((key, _tensor(x)) for key, x in value.items()))
-            elif value and name not in _UNHEEDED:  # hooks
-                return id(part)
-        else:
-            described.append((name, _attribute(value)))
-    return tuple(described)
+    own = vars(part)
+    if any(map(own.get, _HOOKS)):
+        return id(part)
+    return (
+        type(part),
+        tuple([(key, kinds.get(id(child), id(child))) for key, child in own["_modules"].items()]),
+        tuple([(key, _tensor(x)) for key, x in own["_parameters"].items()]),
+        tuple([(key, _tensor(x)) for key, x in own["_buffers"].items()]),
+        tuple([(name, _attribute(value)) for name, value in own.items() if name not in _STATE]),
+    )
 
 
 def _tensor(x: Tensor | None) -> Any:
     if x is None:
         return None
     signature = signature_of(x)
-    if x.device.type == "cpu" and type(x) is Tensor and is_small(signature):
+    if type(x) is Tensor and x.device.type == "cpu" and is_small(signature):
         # Masks, indices and gates decide what a module does.
         return signature, x.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
     return signature, x.requires_grad
@@ -172,8 +174,11 @@ def attributes(part: nn.Module) -> list[tuple[Any, ...]]:
     there.
     """
     found: list[tuple[Any, ...]] = []
-    for child in part.modules():
-        for name, value in vars(child).items():
-            size = len(value) if type(value) in (list, dict, set) else 0
-            found.append((name, id(value), size))
+    waiting, seen = [part], {part}
+    while waiting:
+        own = vars(waiting.pop())
+        found += [(name, id(value), len(value) if type(value) in _SIZED else 0) for name, value in own.items()]
+        children = [child for child in own["_modules"].values() if child is not None and child not in seen]
+        seen.update(children)
+        waiting += children
     return found

@@ -49,9 +49,9 @@ _signatures: dict[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], Signatur
 
 
 def signature_of(x: Tensor) -> Signature:
-    key = (tuple(x.shape), tuple(x.stride()), x.dtype)
-    found = _signatures.get(key)
+    found = _signatures.get((x.shape, x.stride(), x.dtype))
     if found is None:
+        key = (tuple(x.shape), tuple(x.stride()), x.dtype)
         found = _signatures[key] = Signature(*key)
     return found
 

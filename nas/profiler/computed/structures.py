@@ -26,7 +26,8 @@ _OPAQUE = (type, types.ModuleType, torch.Generator, torch.jit.ScriptModule, torc
 # Objects of these packages are walked if they are containers, and otherwise left alone.
 _FOREIGN = (sys.stdlib_module_names - {"types", "collections", "__main__"}) | {"torch", "numpy"}
 _DICTIONARIES = frozenset({"_parameters", "_buffers", "_modules"})
-_HOOKS = frozenset(vars(nn.Module())) - _DICTIONARIES  # mostly empty
+_STATE = frozenset(vars(nn.Module()))
+_HOOKS = tuple(_STATE - _DICTIONARIES - {"training"})  # mostly empty
 
 Replacement = Callable[[Tensor], Tensor]
 
@@ -119,7 +120,13 @@ class Snapshot:
 
     def restore(self) -> None:
         for value, saved in self._dictionaries:
-            _refill(value, saved)
+            if type(value) is dict:
+                if value:
+                    value.clear()
+                if saved:
+                    value.update(saved)
+            else:
+                _refill(value, saved)
         for restore in self._restores:
             restore()
 
@@ -188,9 +195,10 @@ class Snapshot:
             self._dictionaries.append((tensors, original))
             if self.replace:
                 tensors.update({name: self.replace(x) for name, x in original.items() if x is not None})
-        for name, value in saved.items():
-            if type(value) in _PLAIN or name in _DICTIONARIES or (name in _HOOKS and not value):
-                continue
+        kept = [item for item in saved.items() if item[0] not in _STATE and type(item[1]) not in _PLAIN]
+        if any(map(own.get, _HOOKS)):
+            kept += [(name, own[name]) for name in _HOOKS if own.get(name)]
+        for name, value in kept:
             new = self.add(value)
             if new is not value:
                 own[name] = new
@@ -265,10 +273,6 @@ class Snapshot:
 
 
 def _refill(value: dict[Any, Any], saved: dict[Any, Any]) -> None:
-    if type(value) is dict:
-        value.clear()
-        value.update(saved)
-        return
     kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict  # whatever a subclass refuses
     kind.clear(value)
     for key, item in saved.items():
