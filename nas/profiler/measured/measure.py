@@ -25,8 +25,10 @@ import math
 import os
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, Self
@@ -38,7 +40,7 @@ from nas.errors import NasError
 from nas.profiler.measured.device import Conditions, device_name
 from nas.profiler.measured.latency import Latency, Paired
 from nas.profiler.measured.phases import Memory, PhasesAnswer, PhasesRequest, Timing
-from nas.profiler.measured.process import MeasuringProcess
+from nas.profiler.measured.process import FORKS, MeasuringProcess
 from nas.profiler.target import Target, load_target
 from nas.resources import replacing
 
@@ -180,40 +182,47 @@ def measure(
     )
     doing = f"measuring {target.kind} {target.name!r} on {conditions.device} ({dtype}, batch {conditions.batch})"
     request = PhasesRequest(target.to_dict(), conditions, max_seconds, ())
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _fresh_processes(conditions, doing) as ask:
         if runtime == "onnx":
             request = replace(request, graph=str(Path(folder) / "model.onnx"))
-            _in_fresh_process(replace(request, phases=("export",)), doing)
+            ask(replace(request, phases=("export",)))
         if conditions.resolved.type == "cuda":
             latency_phases: tuple[str, ...] = ("memory", "latency")
             memory = None
         else:
             latency_phases = ("latency",)
-            memory = _in_fresh_process(replace(request, phases=("memory",)), doing).memory
+            memory = ask(replace(request, phases=("memory",))).memory
         request = replace(request, phases=latency_phases)
-        best = _measurement(memory, request, doing)
+        best = _measurement(memory, request, ask(request))
         end = perf_counter() + patience
         while best.flags and perf_counter() < end:
             sleep(min(PAUSE, patience))
-            best = min(best, _measurement(memory, request, doing), key=disturbance)
+            best = min(best, _measurement(memory, request, ask(request)), key=disturbance)
     if strict and best.flags:
         raise NasError(f"{doing} was disturbed: {'; '.join(best.flags)}; allowed: a quiet machine, or strict=False")
     return best
 
 
-def _in_fresh_process(request: PhasesRequest, doing: str) -> PhasesAnswer:
+@contextmanager
+def _fresh_processes(conditions: Conditions, doing: str) -> Iterator[Callable[[PhasesRequest], PhasesAnswer]]:
+    """A function that answers each request in a process that has run nothing before."""
     # torch's threads, which run the reference, spin in the way of those of ONNX Runtime.
-    variables = {"OMP_WAIT_POLICY": "PASSIVE"} if request.conditions.runtime == "onnx" else {}
-    slow_start = request.conditions.compile or request.conditions.runtime == "onnx"
-    limit = START_SECONDS * (COMPILING if slow_start else 1) + 6 * request.max_seconds
-    with MeasuringProcess("nas.profiler.measured.phases", doing, variables) as process:
-        (answer,) = process.ask(request, TypeAdapter(PhasesAnswer), limit)
-    return answer
+    variables = {"OMP_WAIT_POLICY": "PASSIVE"} if conditions.runtime == "onnx" else {}
+    slow_start = conditions.compile or conditions.runtime == "onnx"
+    start_seconds = START_SECONDS * (COMPILING if slow_start else 1)
+    start = partial(MeasuringProcess, "nas.profiler.measured.phases", doing, variables)
+    with start() if FORKS else nullcontext() as forking:
+
+        def ask(request: PhasesRequest) -> PhasesAnswer:
+            with nullcontext(forking) if forking else start() as process:
+                (answer,) = process.ask(request, TypeAdapter(PhasesAnswer), start_seconds + 6 * request.max_seconds)
+            return answer
+
+        yield ask
 
 
-def _measurement(memory: Memory | None, request: PhasesRequest, doing: str) -> Measurement:
+def _measurement(memory: Memory | None, request: PhasesRequest, answer: PhasesAnswer) -> Measurement:
     """One attempt at the latency, with the memory of an earlier process or of this one."""
-    answer = _in_fresh_process(request, doing)
     memory, timing = answer.memory or memory, answer.timing
     assert memory and timing
     conditions = request.conditions

@@ -1,7 +1,7 @@
 """What the fresh process of `nas.measure` does: it exports a target, measures its memory, times it.
 
-On a CPU each of the three phases has a process of its own: measuring memory slows down allocation,
-and the exporter leaves its memory behind.
+On a CPU each of the three phases has a process of its own, a fork of one that has only imported
+torch: measuring memory slows down allocation, and the exporter leaves its memory behind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nas.profiler.measured.disturbance import Watch, gpu_state
 from nas.profiler.measured.execution import export, load_code, prepare
 from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, time_pairs
 from nas.profiler.measured.memory import peak_bytes
-from nas.profiler.measured.process import serve
+from nas.profiler.measured.process import FORKS, serve
 from nas.profiler.target import Target
 
 
@@ -146,4 +146,4 @@ def _timing(
 
 
 if __name__ == "__main__":
-    serve(PhasesRequest, measured_phases)
+    serve(PhasesRequest, measured_phases, fork=FORKS)

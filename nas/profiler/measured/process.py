@@ -5,10 +5,15 @@ allocator state into whatever it measures. So whatever is measured is measured b
 own, a module of this package that calls `serve`. Both sides exchange lines of JSON: a request is a
 line, each of its answers is a line, and `null` ends them; in place of an answer, `{"error": ...}`
 says in one sentence what a user can mend.
+
+Importing torch takes most of the time of a short measurement. Where `FORKS`, a program may
+therefore answer each request in a fork of itself, which has run nothing before either.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import signal
@@ -16,6 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Timer
@@ -24,6 +30,8 @@ from typing import Any, Self, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from nas.errors import NasError
+
+FORKS = sys.platform == "linux"  # elsewhere system libraries may not survive a fork
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -84,8 +92,9 @@ class MeasuringProcess:
             timer.start()
         complete = False
         try:
-            self._process.stdin.write(_document(request) + "\n")
-            self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # what it said before it died is read below
+                self._process.stdin.write(_document(request) + "\n")
+                self._process.stdin.flush()
             for line in self._process.stdout:
                 found = self._read(line, answer)
                 if found is None:
@@ -93,8 +102,6 @@ class MeasuringProcess:
                     return
                 yield found
             raise self._failure(limit)
-        except BrokenPipeError:
-            raise self._failure(limit) from None
         finally:
             if timer:
                 timer.cancel()
@@ -156,23 +163,54 @@ def environment_variables() -> dict[str, str]:
     return variables
 
 
-def serve(request: type[Request], answers: Callable[[Request], Iterable[object]]) -> None:
+def serve(request: type[Request], answers: Callable[[Request], Iterable[object]], fork: bool = False) -> None:
     """The main function of a process that measures.
 
     Args:
         request: The type of the requests, a dataclass.
         answers: Called with each; yields dataclasses. A NasError is handed over as the answer.
+        fork: Answer each in a fork of this process. If it dies, this process dies of the same.
     """
     # Whatever libraries print goes to stderr: stdout carries the answers alone.
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    for line in sys.stdin:
+
+    def answer_all(line: str) -> None:
         try:
             for answer in answers(TypeAdapter(request).validate_json(line)):
                 print(_document(answer), file=lines)
             print("null", file=lines)
         except NasError as error:
             print(json.dumps({"error": str(error)}), file=lines)
+
+    for line in sys.stdin:
+        if fork:
+            _in_fork(answer_all, line)
+        else:
+            answer_all(line)
+
+
+def _in_fork(function: Callable[[str], None], line: str) -> None:
+    """Calls a function in a fork, and ends this process as the fork ended unless that went well."""
+    gc.freeze()  # a collection in the fork would copy the memory of all that was imported
+    process = os.fork()
+    if not process:
+        code = 1
+        try:
+            function(line)
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    if code:
+        sys.exit(code)
 
 
 def _document(message: object) -> str:

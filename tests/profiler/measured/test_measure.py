@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -172,7 +173,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, flags: list[str], reference_ms: f
     paired = Paired.of([([2 * reference_ms], [reference_ms])] * 3)
     timing = Timing("abacus", Latency.of([2 * reference_ms] * 3), paired, {}, list(flags))
     answer = PhasesAnswer(Memory(7), timing)
-    monkeypatch.setattr(measure_module, "_in_fresh_process", lambda request, doing: answer)
+    monkeypatch.setattr(measure_module, "_fresh_processes", lambda *_: nullcontext(lambda request: answer))
 
 
 def test_strict_refuses_what_was_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,14 +298,14 @@ def test_a_disturbed_measurement_is_taken_again_and_the_least_disturbed_kept(
     reference = iter([20.0, 30.0, 10.5, 40.0])
     phases = []
 
-    def process(request: PhasesRequest, doing: str) -> PhasesAnswer:
+    def ask(request: PhasesRequest) -> PhasesAnswer:
         phases.append(request.phases)
         if request.phases == ("memory",):
             return PhasesAnswer(Memory(1))
         ms = next(reference)
         return PhasesAnswer(None, Timing("x", Latency.of([2 * ms] * 3), Paired(2.0, ms, 10.0, [ms] * 3), {}, []))
 
-    monkeypatch.setattr(measure_module, "_in_fresh_process", process)
+    monkeypatch.setattr(measure_module, "_fresh_processes", lambda *_: nullcontext(ask))
     monkeypatch.setattr(measure_module, "PAUSE", 0.0)
     found = measure("x3d_xs", "cpu", threads=1, patience=60)
     assert found.latency_ms.median == 21 and found.flags == []

@@ -44,6 +44,34 @@ def answers(request):
 
 serve(Request, answers)
 """
+FORKING = """
+import os
+from dataclasses import dataclass
+from nas.profiler.measured.process import serve
+
+@dataclass(frozen=True)
+class Count:
+    count: int
+
+@dataclass(frozen=True)
+class Answer:
+    ms: float
+    words: dict
+
+seen = []
+
+def answers(request):
+    seen.append(request)
+    if request.count < 0:
+        os.kill(os.getpid(), -request.count)
+    if request.count == 3:
+        raise SystemExit(3)
+    if request.count == 4:
+        raise RuntimeError("no kernel")
+    yield Answer(len(seen), {"parent": os.getppid()})
+
+serve(Count, answers, fork=True)
+"""
 STARTER = """
 import json, subprocess, time
 
@@ -63,6 +91,11 @@ class Request:
 class Answer:
     ms: float
     words: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Count:
+    count: int
 
 
 ADAPTER = TypeAdapter(Answer)
@@ -98,6 +131,27 @@ def test_requests_and_answers_are_typed_and_a_refusal_is_no_end(start: Start) ->
 def test_a_refusal_is_the_error_of_this_process(start: Start) -> None:
     with pytest.raises(NasError, match=r"^count -1 is not allowed; allowed: numbers from 0$"):
         list(start(SERVER).ask(request(-1), ADAPTER))
+
+
+@pytest.mark.skipif(not process_module.FORKS, reason="requests are answered in forks on Linux only")
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        (-9, "was killed by the system, which happens when memory runs out; allowed: "),
+        (-6, "died of SIGABRT"),
+        (3, "failed with exit code 3"),
+        (4, "failed with exit code 1: RuntimeError: no kernel; allowed: "),
+    ],
+)
+def test_a_fork_knows_of_no_request_before_and_its_death_is_that_of_the_process(
+    start: Start, count: int, message: str
+) -> None:
+    process = start(FORKING)
+    expected = Answer(1.0, {"parent": process._process.pid})
+    for _ in range(2):
+        assert list(process.ask(Count(1), ADAPTER)) == [expected]
+    with pytest.raises(NasError, match=message):
+        list(process.ask(Count(count), ADAPTER))
 
 
 @pytest.mark.parametrize(
