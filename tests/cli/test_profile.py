@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from nas.cli.app import main
 from nas.cli.cost_tables import grouped
 from nas.profiler.computed.cost import LayerCost
+from nas.profiler.measured.phases import measured_phases
 
 NETS = """
 import torch
@@ -117,6 +119,20 @@ def test_page_needs_no_network_and_escapes_names(
     assert "Plotly.react" in page and "<script src" not in page and "stages.2.layers" in page
 
 
+@pytest.fixture
+def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phases run in this process, which they would else slow down: starting one takes seconds, and
+    `tests/profiler/measured` does so.
+    """
+    monkeypatch.setattr(
+        "nas.profiler.measured.measure._fresh_processes",
+        lambda *_: nullcontext(lambda request: next(measured_phases(request))),
+    )
+    monkeypatch.setattr("nas.profiler.measured.phases.pin", lambda threads: [0])
+    monkeypatch.setattr("nas.profiler.measured.phases.peak_bytes", lambda prepare, *_: 1000)
+
+
+@pytest.mark.usefixtures("measured_here")
 def test_batches_are_measured_one_by_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

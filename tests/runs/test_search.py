@@ -100,7 +100,7 @@ def test_a_search_resumes_and_repeats(tmp_path: Path, one_ray: None, unmeasured:
 def test_the_front_is_confirmed_and_random_search_stands_beside(
     tmp_path: Path, one_ray: None, unmeasured: None
 ) -> None:
-    run = search(tmp_path / "run", trials=5, confirm_seeds=1, control="random:0.4")
+    run = search(tmp_path / "run", trials=5, confirm_seeds=1, control="random:0.4", workers=1)
     assert len(run.trials) == 3 and run.control["by"].value_counts().to_dict() == {"search": 3, "random": 2}
     assert (run.path / "control" / "architectures" / "1.yaml").is_file()
     assert (run.front["seeds"] == 2).all() and run.front["accuracy_se"].notna().all()
@@ -118,7 +118,7 @@ def test_the_front_is_confirmed_and_random_search_stands_beside(
 
 
 def test_a_latency_limit_is_predicted_from_layers_that_are_measured_first(tmp_path: Path, one_ray: None) -> None:
-    run = search(tmp_path / "run", budget="20mflops,2000ms,1gb-inference", trials=2)
+    run = search(tmp_path / "run", budget="20mflops,2000ms,1gb-inference", trials=2, workers=1)
     assert (run.trials["latency_ms_low"] < run.trials["latency_ms_predicted"]).all()
     assert (run.trials["latency_ms_predicted"] < run.trials["latency_ms_high"]).all()
     assert (run.path / "latency_table.csv").is_file()
@@ -133,7 +133,7 @@ def test_trainings_that_no_memory_is_enough_for_do_not_end_the_search(
     with pytest.raises(
         nas.NasError, match=r"no candidate was trained: training on one clip takes .* 1e-06 GB are ther"
     ):
-        search(tmp_path / "run", trials=3)
+        search(tmp_path / "run", trials=3, workers=1)
     states = pd.read_csv(tmp_path / "run" / "trials.csv")["state"]
     assert states.tolist() == ["failed"] * 3
 

@@ -19,6 +19,7 @@ from ray.cluster_utils import Cluster
 from ray.util.accelerators import accelerators
 
 import nas
+from nas.architecture.registry import ENVIRONMENT
 from nas.limits.budget import GPU_TYPES, Budget
 from nas.trials import cluster as cluster_module
 from nas.trials.cluster import (
@@ -36,6 +37,20 @@ from nas.trials.cluster import (
 from nas.trials.tuning import checked_storage
 
 VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+# An extension that keeps the first trial from training until another process is there, so that a
+# second node gets its share however fast the first one is.
+MEETING = """
+import os, time
+from pathlib import Path
+
+there = Path(__file__).with_suffix("")
+if os.environ["NAS_TEST_DRIVER"] != str(os.getpid()):
+    there.mkdir(exist_ok=True)
+    (there / str(os.getpid())).touch()
+    end = time.monotonic() + 300
+    while len(list(there.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+"""
 CPU = Node(cpus=4, gpus=0, memory_bytes=8e9)
 H100 = Node(cpus=16, gpus=8, memory_bytes=1e12, gpu_type="H100")
 SPACE = {
@@ -223,8 +238,13 @@ def test_a_cluster_is_not_joined_without_a_token(tmp_path: Path, monkeypatch: py
         joined_nodes("127.0.0.1:6379")
 
 
-def test_a_search_trains_on_both_nodes_of_a_cluster(tmp_path: Path, token: None) -> None:
+def test_a_search_trains_on_both_nodes_of_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: None
+) -> None:
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
+    (tmp_path / "meeting.py").write_text(MEETING)
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "meeting.py"))
+    monkeypatch.setenv("NAS_TEST_DRIVER", str(os.getpid()))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         cluster.add_node(num_cpus=1)
@@ -236,11 +256,11 @@ def test_a_search_trains_on_both_nodes_of_a_cluster(tmp_path: Path, token: None)
             address=cluster.address,
             storage=f"file://{tmp_path}/store",
             quiet=True,
-            epochs=8,  # so long that the second process is there before the first has trained all
+            epochs=1,
             proxy_frames=4,
             proxy_size=32,
-            train_clips=1024,
-            val_clips=32,
+            train_clips=24,
+            val_clips=24,
             measure_seconds=0.2,
             confirm_seeds=0,
         )
