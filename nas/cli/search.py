@@ -153,6 +153,8 @@ def search_command(
         if dry_run:
             plan = Plan.of(Settings.of(**settings), console)
             announce(console, f"{plan.describe()}. Nothing was trained.", "plan")
+            for doubt in plan.doubts:
+                announce(console, f"warning: {doubt}", "warning")
             console.print(survey_table(plan.space, plan.budget, SAMPLES, console))
             return
         run = search(**settings, out=out, quiet=quiet, on_event=on_event)

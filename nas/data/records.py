@@ -81,7 +81,7 @@ def video_data(
             split to train or to validate on, or a class that train lacks.
     """
     records, repeats = _distinct(f"data {str(path)!r}", records)
-    return split_data(path, records, seed, flip, (*notes, *repeats), _video_split)
+    return replace(split_data(path, records, seed, flip, (*notes, *repeats), _video_split), doubts=tuple(repeats))
 
 
 def split_data(

@@ -98,6 +98,8 @@ class VideoData:
         flip: Whether clips may be mirrored.
         notes: Sentences without full stop on what a user would not expect of the data set, such as
             clips that were left out.
+        doubts: Those of the notes for which accuracies are doubtful, such as a file that was given
+            for two splits; `nas.data.doubts.doubts` finds more.
     """
 
     name: str
@@ -107,6 +109,7 @@ class VideoData:
     test: Split | None
     flip: bool
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def chance(self) -> float:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from nas.architecture import Architecture, ArchitectureError, Input, load
 from nas.data.datasets import VideoData, open_data
+from nas.data.doubts import doubts
 from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
@@ -53,6 +54,7 @@ class Plan:
     gpus_per_trial: float
     gpu_type: str | None
     limited: bool
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, console: Console, stored: Path | None = None) -> Plan:
@@ -77,6 +79,11 @@ class Plan:
                 f"cuda, with CUDA_VISIBLE_DEVICES={device.index} in the environment for this one"
             )
         data = open_data(settings.data, seed=settings.seed, allow_outside=settings.allow_outside)
+        found = doubts(data)
+        if settings.strict and found:
+            raise NasError(
+                f"data {data.name!r} is doubtful: {'; '.join(found)}; allowed: data without, or a search without strict"
+            )
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
         check_budget(Gate(space, budget))
         on_gpu = device.type == "cuda"
@@ -115,7 +122,9 @@ class Plan:
             trials_per_device=per_device,
         )
         limited = settings.address is not None and slots(nodes, threads, *place) > workers
-        return cls(settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited)
+        return cls(
+            settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited, found
+        )
 
     def describe(self) -> str:
         """What is going to be searched, in a sentence."""
@@ -167,6 +176,7 @@ class Plan:
             budget=str(self.budget),
             data=settings.without_folders()["data"],
             data_description=self.data.describe(),
+            doubts=self.doubts,
             classes=tuple(self.data.classes),
             chance=self.data.chance,
             proxy=ProxyRecord(proxy.frames, proxy.size, proxy.recipe.epochs, proxy.rungs, recipe),

@@ -83,6 +83,7 @@ class RunRecord:
         budget: Its limits, as text.
         data: Name of the data: the last part of its path.
         data_description: The data in a sentence.
+        doubts: What makes accuracies on it doubtful; see `nas.data.doubts`.
         classes: Names of the classes, in the order of the networks' outputs.
         chance: Accuracy of guessing.
         clips: How many clips a proxy has of `train`, `val` and `test`.
@@ -107,6 +108,7 @@ class RunRecord:
     budget: str | None = None
     data: str | None = None
     data_description: str | None = None
+    doubts: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     chance: float | None = None
     clips: Mapping[str, int] = field(default_factory=dict)

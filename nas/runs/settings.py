@@ -89,6 +89,11 @@ class DataSettings(_Group):
         description="Read videos of a list that lie outside of its folder, by whole paths or links; for a list that "
         "you trust.",
     )
+    strict: bool = Field(
+        default=False,
+        description="Refuse data of which accuracies would be doubtful: clips there twice, under two labels, in "
+        "several splits or unreadable, groups in several splits.",
+    )
     train_clips: int = _count(512, "Training clips per proxy at most.")
     val_clips: int = _count(256, "Clips to select on, and to test on, at most.")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nas.data.unreadable import write_unreadable
+from nas.data.unreadable import UNREADABLE, write_unreadable
 from nas.errors import Interrupted, NasError
 from nas.limits.gate import Gate
 from nas.limits.survey import check_budget
@@ -88,9 +88,16 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
     """
     started = clock.monotonic()
     announce(plan.console, f"{plan.describe()}; run folder {folder}", "plan", run=str(folder))
+    for doubt in plan.doubts:
+        announce(plan.console, f"warning: {doubt}", "warning")
     with busy(plan.console, "reading clips"):
         data = ProxyData.read(plan.data, plan.proxy, plan.settings.seed, available_cores())
     write_unreadable(folder, data.unreadable)
+    if plan.settings.strict and data.unreadable:
+        raise NasError(
+            f"{plural(len(data.unreadable), 'clip')} of data {plan.data.name!r} cannot be read, listed in "
+            f"{folder / UNREADABLE}; allowed: data without, or a search without strict"
+        )
     with replacing(folder / "space.yaml") as draft:
         plan.space.save(draft)
     before = read_record(folder) if (folder / RECORD).exists() else RunRecord()

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 import yaml
 
 import nas
+from nas.data.unreadable import Unreadable, read_unreadable
 from nas.errors import Interrupted
 from nas.locks import locked
 from nas.profiler.computed.cost import cost
@@ -457,3 +458,29 @@ def test_what_happens_is_told_as_events(
     assert (told[3]["latency_ms"], told[3]["flags"]) == (41.0, [LOAD])
     assert told[3]["text"].endswith(f"takes 41.0 ms, disturbed: {LOAD}")
     assert json.dumps(events) and capsys.readouterr().out == ""
+
+
+def test_doubtful_data_is_told_and_refused_where_that_is_asked_for(
+    tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = "1 file of train and val in val only"
+    doubtful = replace(plan.open_data("motion"), doubts=(doubt,))
+    monkeypatch.setattr(plan, "open_data", lambda *_, **__: doubtful)
+    events: list[Mapping[str, Any]] = []
+    run = search(tmp_path / "run", trials=1, on_event=events.append)
+    assert run.record.doubts == (doubt,)
+    assert [event["text"] for event in events if event["event"] == "warning"] == [f"warning: {doubt}"]
+    with pytest.raises(nas.NasError, match=f"is doubtful: {doubt}; allowed: data without, or a search without strict"):
+        search(tmp_path / "strict", trials=1, strict=True)
+    assert not (tmp_path / "strict").exists()
+
+
+def test_a_clip_that_cannot_be_read_is_refused_where_that_is_asked_for(
+    tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = (Unreadable("train", "a/1.mp4", "it is empty"),)
+    monkeypatch.setattr(stages.ProxyData, "unreadable", property(lambda _: broken))
+    assert len(search(tmp_path / "run", trials=1).trials) == 1
+    with pytest.raises(nas.NasError, match=r"1 clip of data 'motion' cannot be read, listed in .*unreadable\.csv"):
+        search(tmp_path / "strict", trials=1, strict=True)
+    assert read_unreadable(tmp_path / "strict") == broken

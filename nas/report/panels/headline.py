@@ -28,7 +28,8 @@ class Headline(Panel):
     place = 0
 
     def blocks(self, run: Run) -> Sequence[Block]:
-        warnings = [Text(text, "warning") for text in missing(run)]
+        doubtful = [f"Accuracies are doubtful: {doubt}." for doubt in run.record.doubts]
+        warnings = [Text(text, "warning") for text in [*doubtful, *missing(run)]]
         return [Text(best(run), "lead"), Text(searched(run)), *warnings]
 
 

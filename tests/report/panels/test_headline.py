@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from nas.report.panels.headline import best, missing, searched
+from nas.report.panels.headline import Headline, best, missing, searched
 from nas.runs.folder import Run
 from nas.runs.record import ClipShape
 
@@ -101,3 +101,9 @@ def test_what_was_not_measured_is_named(run: Run) -> None:
         "No trial of the front has a measured latency.",
         "1 of 9 trials of the front have no test accuracy.",
     ]
+
+
+def test_doubtful_data_is_a_warning(run: Run) -> None:
+    run.record = replace(run.record, doubts=("2 files of train and val in val only",))
+    said = [block.markdown() for block in Headline().blocks(run)]
+    assert "> Accuracies are doubtful: 2 files of train and val in val only." in said
