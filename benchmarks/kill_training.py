@@ -3,9 +3,9 @@
     python benchmarks/kill_training.py [--kills 10] [--seed 0] [--epochs 8]
 
 `nas train` of a small network on 120 small videos, on one thread of a CPU; a state is written at
-the end of each epoch and every tenth of a second. Every run is killed (SIGKILL) once, after a
-random number of epochs and a random part of one, wherever that is: in a step, or while a state or a
-network is written. Then `nas train --resume FOLDER` finishes it. Checked: the curve (steps, loss,
+the end of each epoch and every tenth of a second. Every run is killed (SIGKILL) once, up to 50 ms
+after the beginning of a random step: in that step or a later one, or while a state or a network is
+written. Then `nas train --resume FOLDER` finishes it. Checked: the curve (steps, loss,
 learning rate, accuracy) and the best and last weights are those of the training left alone, bit for
 bit. Exit code 1 where one of these fails.
 """
@@ -16,6 +16,7 @@ import argparse
 import csv
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,12 +34,23 @@ stem: {op: conv, stride: [1, 4, 4]}
 stages: [{width: 16, layers: [{op: full3d}]}]
 head: {op: mean, dropout: 0.2}
 """
+DELAY = 0.05  # seconds, a few steps or the end of an epoch
 EXACT = ("epoch", "steps", "loss", "rate", "accuracy")
 WEIGHTS = ("model.safetensors", "last/model.safetensors")
+# The kill is set off from inside, when a step begins, and comes from outside of what Python does.
 PROGRAM = """
-import sys
+import os, signal, threading
 import nas.trained.train as train
+from nas.training.loop import Training
 train.SAVE_SECONDS = 0.1
+step, left, delay = Training.step, int(os.environ.get("KILL_STEP", -1)), float(os.environ.get("KILL_DELAY", 0))
+def counted(training):
+    global left
+    left -= 1
+    if left == 0:
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return step(training)
+Training.step = counted
 from nas.cli.app import main
 main()
 """
@@ -60,10 +72,10 @@ def write_videos(folder: Path, count: int = 60) -> None:
                 container.mux(stream.encode())
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
+def start(*arguments: str, **variables: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "train", *arguments, "--quiet"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -123,29 +135,22 @@ def main() -> None:
         started = time.monotonic()
         finish(start(*common, "--out", str(alone)))
         whole = time.monotonic() - started
-        with (alone / "curves.csv").open() as file:
-            times = [float(row["seconds"]) for row in csv.DictReader(file)]
-        epoch_seconds = (times[-1] - times[0]) / (len(times) - 1)
-        print(f"left alone: {curve(alone)[-1][1]} steps, {whole:.0f} s", flush=True)
+        steps = int(curve(alone)[-1][1])
+        print(f"left alone: {steps} steps, {whole:.0f} s", flush=True)
         for number in range(asked.kills):
             folder = Path(root) / str(number)
-            process = start(*common, "--out", str(folder))
-            state = folder / "training" / "state.safetensors"
-            settings = folder / "training" / "settings.json"
-            epochs, delay = rng.randrange(asked.epochs - 1), rng.uniform(0, epoch_seconds)
-            while process.poll() is None and (len(curve(folder)) < epochs or not settings.exists()):
-                time.sleep(0.002)
-            time.sleep(delay)
-            if process.poll() is not None:
-                raise SystemExit(f"run {number} ended before it was killed")
-            process.kill()
-            process.wait()
-            reached = f"{len(curve(folder))} epochs" + ("" if state.exists() else ", no state yet")
+            step, delay = rng.randint(1, steps), rng.uniform(0, DELAY)
+            process = start(*common, "--out", str(folder), KILL_STEP=str(step), KILL_DELAY=str(delay))
+            output, _ = process.communicate()
+            if process.returncode != -signal.SIGKILL:
+                raise SystemExit(f"run {number} ended with {process.returncode} before its kill:\n{output.decode()}")
+            kept = "a state" if (folder / "training" / "state.safetensors").exists() else "no state yet"
             finish(start("--resume", str(folder)))
             wrong = differences(folder, alone)
             failures += bool(wrong)
             print(
-                f"kill {number}: after {reached} and {delay:.2f} s at most: {', '.join(wrong) or 'the same training'}",
+                f"kill {number}: {1000 * delay:.0f} ms after step {step} of {steps} began, {kept}: "
+                f"{', '.join(wrong) or 'the same training'}",
                 flush=True,
             )
     print(f"{asked.kills - failures} of {asked.kills} resumed as if nothing had happened")

@@ -8,6 +8,7 @@ what a resume needs: settings, architecture and state.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
@@ -25,7 +26,7 @@ from nas.architecture import load
 from nas.data.clips import Clips, load_clips
 from nas.data.sampling import Sampling
 from nas.data.source import Split
-from nas.errors import Interrupted, NasError
+from nas.errors import Interrupted, NasError, out_of_memory
 from nas.locks import locked
 from nas.models.network import build
 from nas.resources import replacing
@@ -40,6 +41,7 @@ from nas.weights.fill import fill_from
 INSIDE, LAST, CURVES, EVENTS = "training", "last", "curves.csv", "tensorboard"
 SETTINGS, ARCHITECTURE, STATE = "settings.json", "architecture.yaml", "state.safetensors"
 SAVE_SECONDS = 60.0  # between two states of one epoch
+SHOW_SECONDS = 0.5  # between two moments of one epoch that are shown: to see a loss waits for the device
 VALIDATION, TEST = "validation accuracy", "test accuracy"
 
 
@@ -91,7 +93,7 @@ def train(plan: Plan, show: Show = lambda moment: None, say: Callable[[str], Non
 
     Args:
         plan: What to train and how; its settings name the folder.
-        show: Called after each step.
+        show: Called at the end of each epoch, and at times within one.
         say: Takes sentences about what goes on.
 
     Returns:
@@ -261,7 +263,7 @@ class _Session:
     def run(self, show: Show) -> TrainedModel:
         """Trains to the end."""
         with Events(self.folder / EVENTS, self.training.steps_done) as events, _stop_signals() as stopped:
-            saved = time.monotonic()
+            saved = shown = time.monotonic()
             while self.ended is None:
                 if self.training.ended:
                     self.ended = "the schedule's end"
@@ -275,8 +277,9 @@ class _Session:
                     )
                 rate = self.training.rate
                 started = time.monotonic()
-                loss = self.training.step()
-                self.busy_seconds += time.monotonic() - started
+                loss = self._step()
+                now = time.monotonic()
+                self.busy_seconds += now - started
                 self.steps_here += 1
                 row = None if loss is None else self._end_epoch(loss, rate)
                 if row is not None:
@@ -285,9 +288,29 @@ class _Session:
                     self._stretch()
                     self._save()
                     saved = time.monotonic()
-                show(self._moment(row))
+                if row is not None or now - shown >= SHOW_SECONDS:
+                    show(self._moment(row))
+                    shown = now
             self._save()
         return self._finish()
+
+    def _step(self) -> float | None:
+        """A step of the loop; what a user can mend of its failures is told."""
+        try:
+            loss = self.training.step()
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise NasError(
+                f"a step of {self.plan.micro_batch} clips does not fit into the memory of {self.plan.device}; allowed: "
+                "--batch auto, which tries one first, a smaller --batch or --clip"
+            ) from None
+        if loss is not None and not math.isfinite(loss):
+            raise NasError(
+                f"loss {loss} of epoch {self.training.epochs_done} is no finite number; allowed: a recipe with a lower "
+                "learning rate"
+            )
+        return loss
 
     def _end_epoch(self, loss: float, rate: float) -> CurveRow:
         plan, training = self.plan, self.training

@@ -47,6 +47,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> VideoData:
     """Forty clips to train on, ten to validate, six to test; whatever data is named."""
     made = VideoData("brightness", ("dark", "bright"), brightness(40), brightness(10), brightness(6), True)
     monkeypatch.setattr(plan_module, "open_data", lambda *_, **__: made)
+    monkeypatch.setattr("nas.trained.train.SHOW_SECONDS", 0)
     return made
 
 

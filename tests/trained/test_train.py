@@ -1,4 +1,5 @@
 import csv
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -184,3 +185,26 @@ def test_a_trained_network_is_where_another_begins(plan: Callable[..., Plan]) ->
     train(second, say=said.append)
     assert "from a checkpoint of nas" in second.describe()
     assert "new: 0" in said[0] and float(curve(second.settings.out)[0][4]) >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (
+            torch.OutOfMemoryError("full"),
+            "a step of 8 clips does not fit into the memory of cpu; allowed: --batch auto",
+        ),
+        (math.nan, "loss nan of epoch 0 is no finite number; allowed: a recipe with a lower learning rate"),
+    ],
+)
+def test_a_step_that_fails_is_told(
+    failure: Exception | float, message: str, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(training: module.Training) -> float:
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
+
+    monkeypatch.setattr(module.Training, "step", fail)
+    with pytest.raises(NasError, match=message):
+        train(plan(), say=silent)
