@@ -190,6 +190,8 @@ def _recipe(settings: TrainSettings, clips: int) -> tuple[Recipe, tuple[str, ...
     if settings.recipe is None:
         chosen = preset(clips, start, settings.epochs, settings.batch)
         recipe, reasons = chosen.recipe, chosen.reasons
+        if settings.time is not None:
+            reasons = ("as many epochs as the time has room for: timed before the first step", *reasons[1:])
     else:
         path = find_resource("recipe", settings.recipe, "recipes")
         recipe, reasons = read_recipe(path), (f"recipe {path.stem}: as asked, {start}",)

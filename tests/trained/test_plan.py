@@ -61,6 +61,12 @@ def test_a_batch_that_does_not_fit_passes_in_smaller_ones(
         plan()
 
 
+def test_with_a_time_no_number_of_epochs_is_claimed(plan: Callable[..., Plan]) -> None:
+    shown = plan(epochs=None, time=90.0).describe()
+    assert "90 s on cpu" in shown and "as many epochs as the time has room for" in shown
+    assert "epochs:" not in shown
+
+
 def test_clips_that_do_not_fit_are_refused(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 40 clips to train on and 10 others, 2 frames of 10x10 pixels: 30 kB."""
     monkeypatch.setattr(module, "memory_bytes", lambda device: 37_000)
