@@ -156,11 +156,11 @@ class _Session:
         torch.set_num_threads(plan.threads)
         torch.manual_seed(settings.seed)
         self.model = build(plan.architecture)
-        new: list[str] = []
+        self.new: list[str] = []  # parameters that a checkpoint did not fill
         if settings.init is not None:
             filled = fill_from(self.model, checkpoint(settings.init))
             say(filled.describe())
-            new = filled.new
+            self.new = filled.new
         if settings.classes is not None:
             set_classes(self.model, read_class_vectors(settings.classes).of(plan.data.classes))
         self.model.to(plan.device)
@@ -175,7 +175,7 @@ class _Session:
             plan.data.flip,
             plan.device,
             plan.micro_batch,
-            new=new,
+            new=self.new,
             compiled=settings.compiled,
         )
         self.curve: list[CurveRow] = []

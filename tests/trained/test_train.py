@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from image_checkpoints import saved, vit_architecture
+from image_networks import ViT
 from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
@@ -208,3 +210,27 @@ def test_a_step_that_fails_is_told(
     monkeypatch.setattr(module.Training, "step", fail)
     with pytest.raises(NasError, match=message):
         train(plan(), say=silent)
+
+
+def test_image_weights_begin_a_training_and_what_they_lack_learns_faster(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """T2D over a small ViT: the recipe's factor of 10 is on the rates of the temporal branches, of
+    the stem's norm, which this ViT lacks, and of the head.
+    """
+    init = saved(ViT(), "vit timm", tmp_path)
+    video = vit_architecture({"op": "t2d"}, {}, "mean")
+    made = plan(init=str(init), epochs=1, source=("vit", None, None), architecture=video, resize=None)
+    assert "from image weights" in made.describe() and made.recipe.new_lr == 10
+    session = module._Session(made, tmp_path / "out", silent)
+    rates = {
+        name: group["lr"] / made.recipe.lr
+        for group in session.training.optimizer.param_groups
+        for name, parameter in session.model.named_parameters()
+        if any(parameter is member for member in group["params"])
+    }
+    fast = {name for name, factor in rates.items() if factor == 10}
+    assert set(rates.values()) == {1, 10} and fast == set(session.new) | {
+        n for n in rates if n.startswith("parts.head")
+    }
+    assert any("alpha" in name for name in fast) and not any(name.endswith("stem.conv.weight") for name in fast)
