@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nas.cli.options import AllowOutside, Device, MaxSeconds
+from nas.cli.options import AllowOutside, Cache, CacheGb, Device, MaxSeconds
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
+from nas.data.kinds import CACHE_GB
 from nas.units import MISSING, number, plural
 
 if TYPE_CHECKING:
@@ -37,12 +38,15 @@ def evaluate_command(
     workers: Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.", min=1)] = None,
     max_seconds: MaxSeconds = 5.0,
     allow_outside: AllowOutside = False,
+    cache: Cache = None,
+    cache_gb: CacheGb = CACHE_GB,
 ) -> None:
     """Test a trained network on labelled videos: accuracy, confusion, calibration, the worst clips.
 
     Example: `nas evaluate runs/best --data clips/ --views 3x3`
     """
     looks = read_views(views)
+    from nas.data.cache import cached
     from nas.data.datasets import open_data
     from nas.profiler.measured.device import available_cores
     from nas.profiler.measured.measure import measure as measure_network
@@ -52,6 +56,7 @@ def evaluate_command(
     console = Console()
     trained = load_model(model, device)
     labelled = open_data(data, seed=trained.record.provenance.seed or 0, allow_outside=allow_outside)
+    labelled = cached(labelled, cache, cache_gb)
     if classes is not None:
         from nas.trained.zero_shot import read_class_vectors, with_classes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,8 @@ from nas.runs.settings import DataSettings
 AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help=DataSettings.model_fields["allow_outside"].description)
 ]
+Cache = Annotated[Path | None, typer.Option(help=DataSettings.model_fields["cache"].description)]
+CacheGb = Annotated[float, typer.Option(help=DataSettings.model_fields["cache_gb"].description, min=1e-9)]
 # How a network is measured.
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")]
 Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]

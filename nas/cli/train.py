@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from nas.cli.options import AllowOutside, option_name
+from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
+from nas.data.kinds import CACHE_GB
 from nas.errors import NasError
 from nas.units import seconds
 
@@ -73,6 +74,8 @@ def train_command(
     ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Train through torch.compile.")] = False,
     allow_outside: AllowOutside = False,
+    cache: Cache = None,
+    cache_gb: CacheGb = CACHE_GB,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result.")] = False,
 ) -> None:
@@ -132,6 +135,8 @@ def train_command(
             classes=classes,
             compiled=compiled,
             allow_outside=allow_outside,
+            cache=None if cache is None else str(cache),
+            cache_gb=cache_gb,
             source=source,
         )
         plan = Plan.of(settings, architecture)

@@ -13,6 +13,7 @@
     assignment  which clips or groups are held out (arrays in, arrays out)
     datasets    the registry of sources and `open_data`
     clips       decodes a split into memory
+    cache       decoded clips kept in files
     check       what a data set holds and what is wrong with it
     duplicates  files of equal content
     contact_sheet  a picture of a data set

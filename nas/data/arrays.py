@@ -14,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import av
 import numpy as np
 import numpy.typing as npt
 
@@ -148,6 +147,8 @@ def cut(clip: npt.NDArray[Any], sampling: Sampling, view: View) -> Pixels:
         clip: uint8 (T, H, W), or (T, H, W, C) with 1 channel (grey), 3 (RGB) or 4 (RGBA).
         sampling, view: Which part of it.
     """
+    from av.video.frame import VideoFrame
+
     from nas.data.pictures import Resizer
 
     resize = Resizer(sampling, view.place)
@@ -156,7 +157,7 @@ def cut(clip: npt.NDArray[Any], sampling: Sampling, view: View) -> Pixels:
     for index in set(indices):
         picture = clip[index][..., 0] if clip.ndim == 4 and clip.shape[-1] == 1 else clip[index]
         kind = "gray" if picture.ndim == 2 else "rgb24"
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[..., :3] if kind != "gray" else picture), kind)
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture[..., :3] if kind != "gray" else picture), kind)
         pictures[index] = resize(frame)
     return np.stack([pictures[index] for index in indices])
 

@@ -12,6 +12,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
+CACHE_GB = 20.0  # 10^9 bytes of decoded clips that are kept, unless the user says
 CLIP_SUFFIXES = VIDEO_SUFFIXES | PICTURE_SUFFIXES | ARRAY_SUFFIXES
 
 

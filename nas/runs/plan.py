@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from nas.architecture import Architecture, ArchitectureError, Input, load
+from nas.data.cache import cached
 from nas.data.datasets import VideoData, open_data
 from nas.data.doubts import doubts
 from nas.errors import NasError
@@ -84,6 +85,7 @@ class Plan:
             raise NasError(
                 f"data {data.name!r} is doubtful: {'; '.join(found)}; allowed: data without, or a search without strict"
             )
+        data = cached(data, settings.cache, settings.cache_gb)
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
         check_budget(Gate(space, budget))
         on_gpu = device.type == "cuda"

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_type_hi
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nas.architecture.edits import DEFAULT_EDITS
+from nas.data.kinds import CACHE_GB
 from nas.errors import NasError, brief
 from nas.units import LONGEST, seconds
 
@@ -25,8 +26,19 @@ LARGEST_SEED = 2**32 - 1  # that numpy, torch and Optuna all take
 DEFAULT_SECONDS = 390.0  # of training, when neither trials nor time are given
 CONTROL_SHARE = 0.25  # of the trainings, or of the time, unless a control names its share
 # What may be changed when a run is resumed; all else stays as the run was started.
-CHANGEABLE = ("budget", "trials", "time", "measure_seconds", "confirm_seeds", "address", "storage", "allow_outside")
-_PATHS = ("space", "around", "data", "storage")
+CHANGEABLE = (
+    "budget",
+    "trials",
+    "time",
+    "measure_seconds",
+    "confirm_seeds",
+    "address",
+    "storage",
+    "allow_outside",
+    "cache",
+    "cache_gb",
+)
+_PATHS = ("space", "around", "data", "storage", "cache")
 
 
 def _text(value: Any) -> Any:
@@ -93,6 +105,15 @@ class DataSettings(_Group):
         default=False,
         description="Refuse data of which accuracies would be doubtful: clips there twice, under two labels, in "
         "several splits or unreadable, groups in several splits.",
+    )
+    cache: PathText | None = Field(
+        default=None, description="Keep decoded clips of videos in this folder, from which later runs read them."
+    )
+    cache_gb: float = Field(
+        default=CACHE_GB,
+        gt=0,
+        allow_inf_nan=False,
+        description="10^9 bytes that the cache may hold; what was used longest ago goes first.",
     )
     train_clips: int = _count(512, "Training clips per proxy at most.")
     val_clips: int = _count(256, "Clips to select on, and to test on, at most.")
@@ -330,7 +351,7 @@ def _is_path(name: str, value: str | None) -> bool:
     path = os.path.expanduser(value)
     if name == "data":
         return not _is_embedded(value) and os.path.exists(path)
-    return name == "storage" or os.path.isfile(path)
+    return name in ("storage", "cache") or os.path.isfile(path)
 
 
 def _is_embedded(data: str) -> bool:

@@ -13,7 +13,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
 from nas.architecture import Architecture
+from nas.data.cache import cached
 from nas.data.datasets import open_data
+from nas.data.kinds import CACHE_GB
 from nas.data.preprocessing import Preprocessing
 from nas.data.source import VideoData
 from nas.errors import NasError
@@ -57,6 +59,7 @@ class TrainSettings:
         classes: File of a vector for each class, for a head `similarity`.
         compiled: Train through `torch.compile`.
         allow_outside: Whether a list may name videos outside its folder.
+        cache, cache_gb: Folder of decoded clips, and the 10^9 bytes that it may hold.
         source: Name of the architecture, of the search's folder and of the trial.
     """
 
@@ -80,6 +83,8 @@ class TrainSettings:
     classes: str | None = None
     compiled: bool = False
     allow_outside: bool = False
+    cache: str | None = None
+    cache_gb: float = CACHE_GB
     source: tuple[str | None, str | None, int | None] = (None, None, None)
 
 
@@ -120,6 +125,7 @@ class Plan:
         """
         device = resolve_device(settings.device)
         data = open_data(settings.data, seed=settings.seed, flip=settings.flip, allow_outside=settings.allow_outside)
+        data = cached(data, settings.cache, settings.cache_gb)
         architecture = architecture.resized(num_classes=len(data.classes))
         entry = architecture.input
         preprocessing = Preprocessing.of_input(entry.frames, entry.size, settings.stride)

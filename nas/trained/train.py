@@ -26,6 +26,7 @@ from nas.architecture import load
 from nas.data.clips import Clips, load_clips
 from nas.data.sampling import Sampling
 from nas.data.source import Split
+from nas.data.unreadable import write_unreadable
 from nas.errors import Interrupted, NasError, out_of_memory
 from nas.locks import locked
 from nas.models.network import build
@@ -165,8 +166,9 @@ class _Session:
             set_classes(self.model, read_class_vectors(settings.classes).of(plan.data.classes))
         self.model.to(plan.device)
         self.clip_seconds = plan.data.train.median_seconds()
-        self.train_clips = self._clips(plan.data.train, plan.preprocessing.training)
-        self.val_clips = self._clips(plan.data.val, plan.preprocessing.evaluation)
+        self.train_clips = self._clips("train", plan.data.train, plan.preprocessing.training)
+        self.val_clips = self._clips("val", plan.data.val, plan.preprocessing.evaluation)
+        write_unreadable(folder, (*self.train_clips.unreadable, *self.val_clips.unreadable))
         self.training = Training(
             self.model,
             self.train_clips,
@@ -190,8 +192,8 @@ class _Session:
         elif settings.time is not None:
             self._lay_out()
 
-    def _clips(self, split: Split, sampling: Sampling) -> Clips:
-        return load_clips(split, sampling, workers=self.plan.settings.workers)
+    def _clips(self, name: str, split: Split, sampling: Sampling) -> Clips:
+        return load_clips(split, sampling, name=name, workers=self.plan.settings.workers)
 
     @property
     def seconds(self) -> float:
@@ -387,7 +389,7 @@ class _Session:
         model = load_model(self.folder, str(self.plan.device))
         if self.plan.data.test is None or TEST in model.record.figures:
             return model
-        test = self._clips(self.plan.data.test, self.plan.preprocessing.evaluation)
+        test = self._clips("test", self.plan.data.test, self.plan.preprocessing.evaluation)
         size, batch = self.plan.preprocessing.size, 2 * self.plan.micro_batch
         for folder in (self.folder, self.folder / LAST):
             model = load_model(folder, str(self.plan.device))
