@@ -10,11 +10,13 @@
     folders     source: a folder per class, or `train` and `val` folders of them
     lists       source: CSV files and lists of paths and labels
     records     videos with labels to a data set: each file once, splits that are checked
+    oddities    what a user would not expect of labels
     assignment  which clips or groups are held out (arrays in, arrays out)
     datasets    the registry of sources and `open_data`
     clips       decodes a split into memory
     cache       decoded clips kept in files
     check       what a data set holds and what is wrong with it
+    doubts      what makes the accuracies of a data set doubtful
     duplicates  files of equal content
     contact_sheet  a picture of a data set
     sample      a small data set of files, to try the commands on

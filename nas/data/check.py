@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nas.data.arrays import ArraySplit, is_picture, read_array
 from nas.data.clips import in_order
+from nas.data.doubts import doubts
 from nas.data.duplicates import same_content
 from nas.data.records import VideoSplit
 from nas.data.sampling import Sampling
@@ -53,14 +54,6 @@ class Same:
 
     clips: tuple[tuple[str, str, str], ...]
 
-    @property
-    def across_splits(self) -> bool:
-        return len({split for split, _, _ in self.clips}) > 1
-
-    @property
-    def across_classes(self) -> bool:
-        return len({label for _, label, _ in self.clips}) > 1
-
 
 @dataclass(frozen=True)
 class Check:
@@ -75,6 +68,7 @@ class Check:
         workers: Threads that read.
         sampling: Of the clips that were read.
         notes: What the source had to say.
+        doubts: What makes accuracies doubtful, see `nas.data.doubts`.
     """
 
     summary: str
@@ -85,6 +79,7 @@ class Check:
     workers: int
     sampling: Sampling
     notes: tuple[str, ...]
+    doubts: tuple[str, ...]
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:
@@ -102,7 +97,7 @@ class Check:
 
     def warnings(self) -> list[str]:
         """Sentences without full stop on what should be mended or known before a training."""
-        found = [*self.notes]
+        found = list(dict.fromkeys((*self.notes, *self.doubts)))
         if self.unreadable:
             found.append(f"{len(self.unreadable)} of {plural(len(self.clips), 'clip')} cannot be read")
         for split, counts in self.counts.items():
@@ -121,16 +116,6 @@ class Check:
         most, least = max(train.values()), min(count for count in train.values() if count)
         if most > UNEQUAL * least:
             found.append(f"a class has {most} clips in train and another {least}")
-        for sentence, chosen in (
-            ("groups of files of equal content lie in two splits", [each for each in self.same if each.across_splits]),
-            ("groups of files of equal content have two labels", [each for each in self.same if each.across_classes]),
-        ):
-            if chosen:
-                names = ", ".join(name for _, _, name in chosen[0].clips[:2])
-                found.append(f"{len(chosen)} {sentence} (first {names})")
-        within = [each for each in self.same if not each.across_splits and not each.across_classes]
-        if within:
-            found.append(f"{len(within)} groups of files of equal content lie in one split")
         short = sum(info.frames < self.sampling.frames for info in self.infos())
         if short:
             found.append(f"{plural(short, 'clip')} of fewer than {self.sampling.frames} frames, which repeat")
@@ -214,6 +199,7 @@ def check_data(
         workers,
         sampling,
         data.notes,
+        doubts(data),
     )
 
 

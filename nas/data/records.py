@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nas.data.assignment import assign_clips, assign_groups
 from nas.data.kinds import VIDEO_SUFFIXES, has_suffix, is_clip
+from nas.data.oddities import odd_labels
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import SPLITS, Split, VideoData
 from nas.errors import NasError
@@ -116,7 +117,7 @@ def split_data(
             f"{where}: {len(unseen)} classes have no clip in train; the first: {first!r}; allowed: every class in train"
         )
     train, val, test = (make_split(parts[name], classes) for name in SPLITS)
-    given = (*notes, *held_out)
+    given = (*notes, *held_out, *odd_labels(classes))
     return VideoData(path.stem, tuple(classes), train, val, test if len(test) else None, flip is not False, given)
 
 

@@ -26,6 +26,8 @@ def write_video(path: Path, grey: int = 0) -> None:
             picture = np.full((16, 16, 3), grey, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
+    with path.open("ab") as file:  # no two hold the same
+        file.write(str(path).encode())
 
 
 def write_csv(folder: Path, rows: list[str], header: str = "path,label", videos: bool = True) -> Path:

@@ -12,7 +12,7 @@ from nas.errors import NasError
 def videos(root: Path, *paths: str) -> None:
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(b"is not read")
+        (root / path).write_bytes(path.encode())
 
 
 SPLIT_FOLDERS = ("train/run/0.mp4", "train/run/1.mp4", "train/walk/0.MP4", "val/run/0.mp4", "val/walk/0.Avi")

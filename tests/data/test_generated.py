@@ -120,7 +120,7 @@ def clips_by_split(data: VideoData) -> dict[str, dict[Path, str]]:
 
 def put(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"is not read")
+    path.write_bytes(str(path).encode())
     return path.resolve()
 
 

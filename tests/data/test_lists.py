@@ -12,7 +12,7 @@ from nas.errors import NasError
 def videos(root: Path, *paths: str) -> None:
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(b"is not read")
+        (root / path).write_bytes(path.encode())
 
 
 def names(split: Split | None) -> list[str]:
@@ -92,13 +92,15 @@ def test_a_test_list_without_labels(tmp_path: Path) -> None:
     data = open_data(tmp_path / "TrainList01.txt")
     assert data.test is not None and data.test.labels == [0, 0, 1, 1]
     assert data.describe() == (
-        "TrainList01: 2 classes, 10 train, 2 val, 4 test clips; val is a part of what was given as train"
+        "TrainList01: 2 classes, 10 train, 2 val, 4 test clips; val is a part of what was given as train; "
+        "labels begin at 1, which is the first class of the network"
     )
     videos(tmp_path, "new/x.avi")
     (tmp_path / "TestList01.txt").write_text("new/x.avi\n")
     data = open_data(tmp_path / "TrainList01.txt")
     assert data.describe() == (
-        "TrainList01: 2 classes, 8 train, 2 val, 2 test clips; TestList01.txt left out as it has no labels"
+        "TrainList01: 2 classes, 8 train, 2 val, 2 test clips; TestList01.txt left out as it has no labels; "
+        "labels begin at 1, which is the first class of the network"
     )
     (tmp_path / "ValList01.txt").write_text("new/x.avi\n")
     with pytest.raises(NasError, match=r"ValList01\.txt', line 1: 'new/x.avi' is not a path and a label"):
