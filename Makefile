@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test check lowest newest wheel clean
+.PHONY: search test check audit lowest newest wheel clean
 
 search: $(VENV)/installed
 	$(BIN)/nas search --budget 100gflops
@@ -14,6 +14,7 @@ test: $(VENV)/installed-test
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml nas
 	$(BIN)/mypy nas
 	$(BIN)/mypy --config-file tests/mypy.ini tests benchmarks examples
 
@@ -27,6 +28,12 @@ lowest newest:
 	build/uv/bin/uv venv --quiet --clear --python "$$(command -v $(PYTHON))" build/$@
 	build/uv/bin/uv pip install --quiet --python build/$@/bin/python $(UV_FLAGS) -e ".[test]"
 	OMP_NUM_THREADS=1 build/$@/bin/python -m pytest -n auto
+
+# Known holes in the packages of constraints.txt; asks a service in the network, so it is no part of `check`.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 # The wheel alone, in an environment of its own, used from another folder.
 wheel: $(VENV)/installed-test

@@ -67,7 +67,7 @@ def read_yaml(what: str, path: str | Path) -> Any:
     where = f"{what} {brief(str(path), SHOWN)}"
     try:
         _check_events(yaml.parse(text, Loader=_LOADER), where)
-        document = yaml.load(text, Loader=_LOADER)  # the safe loader, which makes plain data only
+        document = yaml.load(text, Loader=_LOADER)  # nosec B506  # the safe loader: plain data only
     except NasError:
         raise
     # ValueError: dates and numbers that are none; TypeError, AttributeError: tags on what they do

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import nas
+from nas import documents
 
 PACKAGE = Path(nas.__file__).parent
 
@@ -37,6 +39,8 @@ BUILTINS = {name for name, kind in CALLS.items() if kind == "builtins"}
 EXCEPTIONS = {
     ("__init__.py", "import_module"): "lazy exports: names of a table in the file itself",
     ("report/panel.py", "import_module"): "the files of the folder nas/report/panels",
+    ("data/arrays.py", "import zipfile"): "members of an .npz are mapped where they lie; nothing is extracted",
+    ("documents.py", "yaml.load"): "the safe loader written in C, or that in Python",
     ("models/registry.py", "import_module"): "the module beside that of a registered config class",
     ("architecture/registry.py", "import_module"): "files of the package, and what the environment lists",
     ("architecture/registry.py", "entry_points"): "what is installed beside the package",
@@ -108,6 +112,10 @@ def test_the_package_runs_nothing_that_it_reads() -> None:
     found = found_in(PACKAGE)
     assert sorted(set(found) - set(EXCEPTIONS)) == []
     assert sorted(set(EXCEPTIONS) - set(found)) == [], "exceptions that stand for nothing any more"
+
+
+def test_yaml_is_read_by_the_safe_loader() -> None:
+    assert documents._LOADER in (yaml.SafeLoader, getattr(yaml, "CSafeLoader", None))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ from nas.runs.search import resume
 from nas.runs.tables import FRONT, TRIALS
 from nas.space import SearchSpace
 from nas.trained.folder import load_model
-from nas.training.recipe import parse_recipe
+from nas.trained.zero_shot import read_class_vectors
+from nas.training.recipe import read_recipe
+from nas.training.state import Progress, read_state
 from nas.trials.proposer import STUDY, Proposer
 from nas.weights.checkpoints import load_state
 
@@ -97,12 +99,17 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "architecture": ("network.yaml", load),
     "architecture to profile": ("network.yaml", load_target),
     "space": ("space.yaml", SearchSpace.load),
-    "recipe": ("recipe.yaml", lambda path: parse_recipe(path.read_text(errors="replace"), str(path))),
+    "recipe": ("recipe.yaml", read_recipe),
     "list": ("list.csv", open_data),
     "list without head": ("list.txt", open_data),
+    "clips": ("clips.npz", open_data),
+    "clips, not compressed": ("clips.npy", open_data),
+    "trained, weights": ("model.safetensors", lambda path: load_model(path.parent)),
     "video": ("video.mp4", lambda path: read_clip(path, Sampling(2, (8, 8)))),
     "latency table": ("table.csv", Table.load),
     "latencies of a device": ("list.csv", lambda path: import_latency(path, "phone")),
+    "state of a training": ("state.safetensors", lambda path: read_state(path, Progress)),
+    "vectors of classes": ("vectors.safetensors", read_class_vectors),
     "trained": ("model.json", lambda path: load_model(path.parent)),
     "record": in_run("run.json", Run),
     "record of a resumed run": in_run("run.json", lambda folder: resume(folder, quiet=True)),

@@ -63,7 +63,10 @@ def profile_command(
     context: typer.Context,
     what: Annotated[
         str,
-        typer.Argument(help="An architecture file, a reference network's name, or package.module:factory."),
+        typer.Argument(
+            help="An architecture file, a reference network's name, or package.module:factory, which is code of yours: "
+            "the module is imported, from the current folder first, and the factory called."
+        ),
     ],
     inputs: Annotated[
         list[str] | None,

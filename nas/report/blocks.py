@@ -93,15 +93,15 @@ class Table(Block):
             chosen = Markup(' class="picked"') if self.highlighted and self.highlighted[number] else ""
             bodies.append(Markup("<tbody{}>\n<tr>{}</tr>\n").format(chosen, cells))
             if more:
-                line = '<tr class="more"><td></td><td class="text" colspan="{}">{}</td></tr>\n'
-                bodies.append(Markup(line).format(len(columns) - 1, more))
+                line = Markup('<tr class="more"><td></td><td class="text" colspan="{}">{}</td></tr>\n')
+                bodies.append(line.format(len(columns) - 1, more))
             bodies.append(Markup("</tbody>\n"))
-        table = (
+        table = Markup(
             '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table{}>\n'
             "<thead><tr>{}</tr></thead>\n{}</table></div>\n"
         )
         two = Markup(' class="pairs"') if self.below else ""
-        return Markup(table).format(self.label, two, heads, Markup("").join(bodies))
+        return table.format(self.label, two, heads, Markup("").join(bodies))
 
     def markdown(self) -> str:
         lines = [list(map(escaped, self.rows.columns)), ["---"] * self.rows.shape[1]]

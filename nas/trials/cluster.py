@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import secrets
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +40,8 @@ _ENVIRONMENT = {
 }
 # A socket's name has at most 107 bytes, of which Ray takes 64 for a session's own folder and file.
 _LONGEST = 43
-_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+# Anybody may write there, so a folder of ours in one is checked to be ours.
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # nosec B108
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs a node has
 
@@ -252,8 +254,13 @@ def session_folder() -> str | None:
     if len(os.fsencode(chosen)) <= _LONGEST:
         return None
     for folder in _SHORT_FOLDERS:
-        if os.access(folder, os.W_OK | os.X_OK):
-            return os.path.join(folder, f"ray-{os.getuid()}")
+        own = os.path.join(folder, f"ray-{os.getuid()}")
+        with contextlib.suppress(OSError):
+            if not os.path.lexists(own):
+                os.mkdir(own, 0o700)
+            found = os.lstat(own)
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+                return own
     raise NasError(
         f"TMPDIR {os.path.dirname(chosen)!r} is too long for Ray's sockets, and none of {', '.join(_SHORT_FOLDERS)} "
         f"can be written; allowed: at most {_LONGEST - len('/ray')} characters"

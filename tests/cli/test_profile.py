@@ -178,3 +178,11 @@ def test_bad_input_gets_a_sentence(
     nas("profile", *arguments, monkeypatch=monkeypatch, code=2)
     out, err = capsys.readouterr()
     assert out == "" and words in err.replace("\n", " ") and len(err.strip().splitlines()) == 1
+
+
+def test_the_help_says_that_a_factory_is_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    nas("profile", "--help", monkeypatch=monkeypatch)
+    assert "package.module:factory, which is code of yours" in " ".join(capsys.readouterr().out.split())

@@ -1,5 +1,7 @@
 """A whole search, small, on real processes."""
 
+import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -39,6 +41,16 @@ def search(folder: Path, **options: Any) -> nas.Run:
     space.write_text(yaml.safe_dump(SPACE))
     options = {"budget": "20mflops", "data": "motion", "workers": 2, "quiet": True, **SMALL, **options}
     return nas.search(space, out=folder, **options)
+
+
+class MakesFolder:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +100,16 @@ def test_a_search_ends_with_a_front_that_builds(tmp_path: Path) -> None:
 
 
 def test_a_search_resumes_and_repeats(tmp_path: Path, one_ray: None, unmeasured: None) -> None:
-    run = search(tmp_path / "one", trials=4)
+    run = search(tmp_path / "one", trials=4, storage=tmp_path / "store")
     columns = ["trial", "hash", "accuracy"]
-    more = resume(run.path, trials=6, quiet=True)
+    # What Ray wrote is pickles, and whoever hands a run folder over could have written others.
+    hostile = pickle.dumps(MakesFolder(tmp_path / "ran"))
+    written = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert "tuner.pkl" in {path.name for path in written}
+    for path in written:
+        path.write_bytes(hostile)
+    more = resume(run.path, trials=6, quiet=True, storage=tmp_path / "store")
+    assert not (tmp_path / "ran").exists()
     pd.testing.assert_frame_equal(more.trials[columns].head(4), run.trials[columns])
     assert len(more.trials) == 6
     again = search(tmp_path / "two", trials=6)

@@ -153,6 +153,16 @@ def test_sockets_of_a_long_temporary_folder_go_elsewhere(tmp_path: Path, monkeyp
         assert (folder is None) == fits
         session = "session_2026-11-28_19-04-30_123456_1234567/sockets/plasma_store"
         assert len(f"{folder or tempfile.gettempdir() + '/ray'}/{session}") <= 107
+    own = tmp_path / f"ray-{os.getuid()}"
+    monkeypatch.setattr("nas.trials.cluster._SHORT_FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
+    assert session_folder() == str(own) and own.stat().st_mode & 0o777 == 0o700
+    own.chmod(0o777)  # another user could have laid it out
+    with pytest.raises(nas.NasError, match="is too long for Ray's sockets"):
+        session_folder()
+    own.rmdir()
+    own.symlink_to(tmp_path)
+    with pytest.raises(nas.NasError, match="is too long for Ray's sockets"):
+        session_folder()
     monkeypatch.setattr("nas.trials.cluster._SHORT_FOLDERS", (str(tmp_path / "none"),))
     with pytest.raises(nas.NasError, match=r"TMPDIR '/t+' is too long for Ray's sockets, .* at most 39 characters"):
         session_folder()

@@ -17,7 +17,7 @@ import gc
 import json
 import os
 import signal
-import subprocess
+import subprocess  # nosec B404  # of words, without a shell
 import sys
 import sysconfig
 import tempfile
@@ -52,7 +52,7 @@ class MeasuringProcess:
         # A pipe that nobody reads would fill up and stop it.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         # A session of its own: Ctrl-C is for this process, which ends the child.
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # nosec B603  # this python and a module of the package
             command(module),
             env=environment_variables() | dict(variables or {}),
             stdin=subprocess.PIPE,

@@ -187,7 +187,7 @@ def _missing(
         if len(wholes) < room and network.key not in table.rows and network.key not in skipped:
             wholes[network.key] = network, a
     # Neighbours of one network are alike; shuffled, every turn has layers of all sizes.
-    order = random.Random(0).sample(list(layers.values()), len(layers))
+    order = random.Random(0).sample(list(layers.values()), len(layers))  # nosec B311  # an order, no secret
     request = TurnsRequest(
         conditions=conditions,
         architectures=[architecture.document() for architecture in batch],
