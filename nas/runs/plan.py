@@ -131,10 +131,12 @@ class Plan:
     def describe(self) -> str:
         """What is going to be searched, in a sentence."""
         proxy, height, width = self.proxy, *self.proxy.size
+        clips = min(proxy.train_clips, len(self.data.train))
         return (
             f"Searching space {self.space.name} (at most {self.space.size:.3g} networks) under {self.budget} at "
             f"{self.target.frames}x{self.target.size[0]}x{self.target.size[1]} on {self.data.describe()}; proxies of "
-            f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')}, {self.workers} at a time"
+            f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')} of {plural(clips, 'clip')}, "
+            f"{self.workers} at a time"
             f"{self._kept()}"
         )
 

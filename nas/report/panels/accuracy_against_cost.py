@@ -41,6 +41,9 @@ class AccuracyAgainstCost(Panel):
     title = "Accuracy against cost"
     place = 20
 
+    def applies(self, run: Run) -> bool:
+        return len(trained(run)) > 0
+
     def blocks(self, run: Run) -> Sequence[Block]:
         first, *others = accuracy_charts(run)
         return [Text(f"{GFLOPS_NOTE} {_reading(run)}", "note"), Charts([first]), Charts(others)]
@@ -52,10 +55,10 @@ def _reading(run: Run) -> str:
     if len(trained(run)) > 1:
         said += (
             " The line of a chart joins the networks that no other beats in accuracy at the same cost or less, of "
-            "those that are better than guessing and keep the limits; where the cost was measured, of the measured. "
+            "those that are better than guessing and keep the limits; where the cost was measured, of the measured."
         )
     if len(run.front):
-        said += f"The front, drawn larger, is of {objectives_text(run)}."
+        said += f" The front, drawn larger, is of {objectives_text(run)}."
     if any(math.isfinite(error_of(run, row, "val")) for row in run.front.to_dict("records")):
         said += " Bars are one standard error, over seeds where there are several, else of a share of so many clips."
     return said

@@ -129,7 +129,7 @@ def searched(run: Run) -> str:
     if record.data_description:
         said += f" ({record.data_description.rstrip('.')})"
     used = [f"{record.clips[split]:,} {use}" for split, use in _USES.items() if record.clips.get(split)]
-    said += f"; each training used {listed(used)} clips of these" if used else ""
+    said += f"; each training used {listed(used)} clips of these" if used and len(trained(run)) else ""
     said += f". {plural(len(trained(run)), 'network')} trained on {record.device or 'an unnamed device'}"
     said += f"; the whole run took {duration(record.wall_s)}." if record.wall_s else "."
     if record.slot_s:
@@ -148,9 +148,9 @@ def missing(run: Run) -> list[str]:
         were = "further network was" if unmeasured == 1 else "further networks were"
         return [f"{unmeasured} {were} not measured yet. nas search --resume goes on."]
     if front.empty:
-        reason = "no front was measured" if len(run.trials) else "nothing was trained"
-        limits = " Whether a network keeps the limits as measured is not known." if len(trained(run)) else ""
-        return [f"There is no front: {reason}.{limits} The run may be continued by nas search --resume."]
+        unknown = len(trained(run)) and budget_limits(run, "latency_ms")
+        limits = " Whether a network keeps the limits as measured is not known." if unknown else ""
+        return [f"There is no front: {_no_front(run)}.{limits} The run may be continued by nas search --resume."]
     absent = []
     later = len(run.trials) - (len(run.trials) if record.front_of is None else record.front_of)
     if later > 0:
@@ -178,6 +178,20 @@ def missing(run: Run) -> list[str]:
     }
     absent += [_absence(front, column, words) for column, words in figures.items() if front[column].isna().any()]
     return absent
+
+
+def _no_front(run: Run) -> str:
+    """Why there is none, and no network is known to be over a limit."""
+    if len(trained(run)):
+        return "the trained networks were not measured yet"
+    if count := len(run.trials):
+        errors = [error for error in run.trials["error"] if error]
+        first = f"; the first: {errors[0].rstrip('.')}" if errors else ""
+        return f"{'the training' if count == 1 else f'all {count} trainings'} failed{first}"
+    counts = run.record.counts
+    if counts and counts.proposed and counts.rejected + counts.duplicates == counts.proposed:
+        return f"none of {plural(counts.proposed, 'proposed network')} was inside the budget and could be built"
+    return "nothing was trained"
 
 
 def _absence(front: pd.DataFrame, column: str, words: str) -> str:

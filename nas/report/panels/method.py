@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nas.report.blocks import Block, Text
 from nas.report.panel import Panel
-from nas.report.trials import clip_text
+from nas.report.trials import clip_text, trained
 from nas.runs.folder import Run
 from nas.units import plural
 
@@ -16,6 +16,9 @@ class Method(Panel):
 
     title = "How it was measured"
     place = 70
+
+    def applies(self, run: Run) -> bool:
+        return len(trained(run)) > 0
 
     def blocks(self, run: Run) -> Sequence[Block]:
         return [Text(text) for text in _sentences(run)]

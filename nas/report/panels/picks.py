@@ -42,6 +42,8 @@ def _card(run: Run, trial: int, names: list[str]) -> Card:
 
 def _meaning(run: Run) -> str:
     offered, chosen = run.offered(), run.picks()
+    if len(run.front) == len(offered) == 1:
+        return "The front is one network, so every pick means it."
     meanings = [f"{DEFAULT_PICK}, the default, is the best of the front on validation"]
     if "knee" in chosen:
         meanings.append(

@@ -19,7 +19,7 @@ def test_a_front_of_one_is_no_choice(run: Run) -> None:
     assert "nothing to trade one for another" in Front().blocks(run)[0].markdown()
     cards, text = (block.markdown() for block in Picks().blocks(run))
     assert cards.startswith("- accuracy (default) + knee + latency + memory (trial 23): validation 78.9")
-    assert text.startswith("Accuracy, the default, is the best of the front on validation; knee is the nearest of")
+    assert text == "The front is one network, so every pick means it."
     run.trials = run.front
     assert Front().blocks(run)[0].markdown() == "One network was trained, so nothing stands beside it."
 
