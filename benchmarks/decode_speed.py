@@ -2,7 +2,8 @@
 
 Plain PyAV decodes a file from its beginning and converts the frames that are wanted; `nas` decodes
 from the keyframe before them. Both use one thread, read the same frames of files that are written
-here, and give equal pixels, which is checked. A row is the median over clips that are read in turn.
+here, and give equal pixels, which is checked. A row is the median over clips that are read in turn,
+in seconds of the CPU, which other programs disturb less than those of a clock.
 
     python benchmarks/decode_speed.py > docs/results/data.md
 """
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 import av
 import numpy as np
@@ -38,7 +39,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Row:
-    """Median seconds of a clip."""
+    """Median seconds of the CPU for a clip."""
 
     size: tuple[int, int]
     frames: int
@@ -84,9 +85,9 @@ def plain(path: Path, sampling: Sampling, view: View) -> Pixels:
 
 
 def timed(read: Callable[[Path, Sampling, View], Pixels], *arguments: object) -> tuple[float, Pixels]:
-    began = perf_counter()
+    began = process_time()
     clip = read(*arguments)  # type: ignore[arg-type]
-    return perf_counter() - began, clip
+    return process_time() - began, clip
 
 
 def rows(clips: int, folder: Path) -> Iterator[Row]:
@@ -115,13 +116,17 @@ def main() -> None:
     print("# Reading clips\n")
     print(
         f"Clips of {FRAMES} frames out of long H.264 videos with B-frames, beside plain PyAV {av.__version__}, which\n"
-        "decodes from the beginning; pixels are equal. One thread each, in turn in one run; median milliseconds of\n"
-        f"{clips} clips at random places. The first reading of a file includes going through its packets, which later\n"
-        "ones have kept. A group is what lies from one keyframe to the next.\n"
+        "decodes from the beginning; the pixels are equal. One thread each, in turn in one run; median\n"
+        f"milliseconds of the CPU over {clips} clips at random places. The first reading of a file includes going\n"
+        "through its packets, which later readings have kept. A group is what lies from one keyframe to the next.\n"
     )
     print(
         f"Machine: {os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.0f} when it began: other\n"
-        "programs ran, so that only the ratios count. Printed by `benchmarks/decode_speed.py`.\n"
+        "programs ran, so that the ratios count. Printed by `benchmarks/decode_speed.py`.\n"
+    )
+    print(
+        "A read clip costs at least the frames from the keyframe to its last one, so that few keyframes leave little\n"
+        "to win for parts of a whole video. Of videos of 64x64, a first reading is mostly the packets.\n"
     )
     print("| video | group | clip | PyAV, ms | first, ms | again, ms | first | again |")
     print("|---|---:|---|---:|---:|---:|---:|---:|")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import NasError
-from nas.resources import replacing
+from nas.resources import csv_cell, replacing
 from nas.units import plural
 
 MOST_UNREADABLE = 0.05  # share of the clips of a split; with more, the data is not what it was taken for
@@ -63,7 +63,7 @@ def write_unreadable(folder: Path, found: Sequence[Unreadable]) -> None:
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("split", "clip", "reason"))
-        writer.writerows((each.split, each.clip, each.reason) for each in found)
+        writer.writerows(map(csv_cell, (each.split, each.clip, each.reason)) for each in found)
 
 
 def read_unreadable(folder: Path) -> tuple[Unreadable, ...]:
