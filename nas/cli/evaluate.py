@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nas.cli.options import AllowOutside, Cache, CacheGb, Device, MaxSeconds
@@ -99,5 +100,6 @@ def _tables(done: Evaluation) -> list[Table]:
     classes = Table("class", "clips", "accuracy", "mistaken for")
     seen = [(each.accuracy, each) for each in done.results[-1].scores.per_class if each.accuracy]
     for accuracy, each in sorted(seen, key=lambda pair: pair[0].value)[:LOWEST]:
-        classes.add_row(each.name, str(accuracy.clips), str(accuracy), each.mistaken_for or MISSING)
+        other = escape(each.mistaken_for) if each.mistaken_for else MISSING
+        classes.add_row(escape(each.name), str(accuracy.clips), str(accuracy), other)
     return [whole, classes]

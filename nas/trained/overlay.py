@@ -10,6 +10,7 @@ import av
 import av.error
 import matplotlib
 import numpy as np
+from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont
 
 from nas.data.video import open_video, probe
@@ -20,6 +21,7 @@ from nas.trained.prediction import Prediction
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
 TOP = 3  # classes that are written
+_CODECS = ("libx264", "mpeg4")  # the first that this FFmpeg has
 _CLOCK = Fraction(1, 90_000)  # seconds: what times of frames are rounded to
 _SMALLEST = 240  # pixels of the shorter side; what is smaller is enlarged, so that text can be read
 _BAR, _BACK, _INK = (0, 114, 178), (0, 0, 0, 150), (255, 255, 255)
@@ -38,7 +40,7 @@ def write_overlay(
         video: A file.
         predictions: Of it: one without a span, or those of windows; at each time those of the
             window whose middle is nearest.
-        out: H.264 in a file of one of `SUFFIXES`.
+        out: H.264, or MPEG-4 where FFmpeg lacks it, in a file of one of `SUFFIXES`.
         progress: Called with (frames written, frames there are) after each.
 
     Raises:
@@ -51,7 +53,9 @@ def write_overlay(
     with open_video(video) as opened, replacing(out) as draft:
         try:
             with av.open(str(draft), "w", format={"mkv": "matroska"}.get(out.suffix[1:].lower(), out.suffix[1:])) as to:
-                stream = to.add_stream("libx264", rate=Fraction(opened.rate).limit_denominator(1001))
+                codec = next(name for name in _CODECS if name in av.codecs_available)
+                stream = to.add_stream(codec, rate=Fraction(opened.rate).limit_denominator(1001))
+                assert isinstance(stream, VideoStream)
                 stream.pix_fmt, stream.time_base = "yuv420p", _CLOCK
                 first, last = None, -1
                 for number, (time, pixels) in enumerate(opened.frames):

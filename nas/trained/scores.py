@@ -43,6 +43,8 @@ class Share:
         return cls(value, math.sqrt(value * (1 - value) / len(hits)), len(hits))
 
     def __str__(self) -> str:
+        if self.value in (0, 1):  # a standard error of zero would claim to know what a few clips cannot tell
+            return f"{100 * self.value:.0f} % of {self.clips}"
         return f"{100 * self.value:.1f} ± {100 * self.standard_error:.1f} %"
 
 

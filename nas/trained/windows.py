@@ -15,7 +15,7 @@ from nas.errors import NasError
 
 Picture = TypeVar("Picture")
 
-_ALMOST = 1e-6  # seconds by which two times may differ and be one
+_ALMOST = 1e-3  # seconds by which two times may differ and be one: Matroska rounds to milliseconds
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ def test_share_and_its_standard_error() -> None:
     share = Share.of(np.array([True, True, False, True]))
     assert share == Share(0.75, pytest.approx(0.21650635, abs=1e-8), 4)
     assert str(share) == "75.0 ± 21.7 %"
+    assert str(Share.of(np.array([True, True]))) == "100 % of 2"
     assert Share.of(np.array([], bool)) is None
 
 

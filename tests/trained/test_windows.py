@@ -71,6 +71,14 @@ def test_a_variable_frame_rate_goes_by_time() -> None:
     assert windows[0].pictures == (2, 3)
 
 
+def test_times_that_a_container_rounds_to_milliseconds_show_the_same_frames() -> None:
+    """16 frames a second: at 62.5 ms, which such a file calls 63, frame 1 is shown."""
+    exact = [each.pictures for each in slide(numbered(32, 16.0), 1, 0.5, 8)]
+    rounded = ((round(time, 3), i) for time, i in numbered(32, 16.0))
+    assert exact[0] == (1, 3, 5, 7, 9, 11, 13, 15)
+    assert [each.pictures for each in slide(rounded, 1, 0.5, 8)] == exact
+
+
 def test_windows_come_while_the_video_does() -> None:
     came = []
 
