@@ -23,6 +23,8 @@ from nas.profiler.computed.shape_tensors import (
     Operand,
     Signature,
     Storage,
+    is_dense,
+    layout_of,
     make_tensor,
     signature_of,
     value_of,
@@ -54,7 +56,7 @@ class Effect:
     form: Any  # list or tuple, of several outputs; None for one
     work: Work
     mutates: tuple[int, ...]
-    constant: bool  # its outputs follow from the numbers of its arguments, and are few
+    constant: bool  # what it returns or writes follows from the numbers of its arguments, and is little
 
 
 effects: dict[Any, Effect] = {}
@@ -123,6 +125,7 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
     if makes or meta_kwargs.get("device") is not None:
         meta_kwargs["device"] = torch.device("meta")
     inputs = [of(x) for x in tensors]
+    out: Any
     if _keeps_signature(func, tensors):
         out = torch.empty_like(inputs[0])
     elif torch.Tag.dynamic_output_shape in func.tags and func.overloadpacket not in _INDEXED:
@@ -138,12 +141,15 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
             out = _over_zeros(func, meta_args, meta_kwargs)
     if func.overloadpacket in _CONVOLUTIONS:
         out = _as_on_cpu(func, args, out, operand)
+    if func.overloadpacket in _BATCH_NORMS:
+        out = _batch_norm_on_cpu(func, args, as_list(out))
     places = {x.untyped_storage()._cdata: i for i, x in reversed(list(enumerate(inputs)))}
     found: list[Output | None] = []
     for x in as_list(out):
         if not isinstance(x, Tensor):
             found.append(None)
             continue
+        _refuse_layout(func, x)
         same = next((i for i, y in enumerate(inputs) if y is x), -1)
         alias = places.get(x.untyped_storage()._cdata, -1) if same < 0 else same
         found.append(Output(signature_of(x), alias, same >= 0))
@@ -156,14 +162,18 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
         mutates, view = (), True
     work = work_of(func, meta_args, meta_kwargs, inputs, real, [inputs[i] for i in mutates], view)
     constant = (
-        not mutates
-        and not reshapes
+        not reshapes
         and func.overloadpacket not in EMPTY
         and torch.Tag.nondeterministic_seeded not in func.tags
         and all(o is not None and is_small(o.signature) for o in found)
     )
     form = type(out) if isinstance(out, tuple | list) else None
     return Effect(found, form, work, mutates, constant)
+
+
+def _refuse_layout(func: Any, x: Tensor) -> None:
+    if not is_dense(x):
+        raise NasError(f"{func} makes a tensor that is {layout_of(x)}; allowed: dense tensors")
 
 
 def _refuse_dtypes(func: Any, args: Sequence[Any]) -> None:
@@ -207,6 +217,16 @@ def _as_on_cpu(func: Any, args: Sequence[Any], out: Any, operand: OperandOf) -> 
     return tree_map_only(Tensor, lambda t: t if t.ndim < 4 else t.to(memory_format=layout), out)
 
 
+def _batch_norm_on_cpu(func: Any, args: Sequence[Any], out: Sequence[Any]) -> Sequence[Any]:
+    """What the kernel of a CPU leaves out: batch statistics in evaluation, gradients that nobody
+    asks for.
+    """
+    if func.overloadpacket is aten.native_batch_norm_backward:
+        return tuple(x if wanted else None for x, wanted in zip(out, args[-1], strict=True))
+    trained = func.overloadpacket is aten.native_batch_norm and args[5]
+    return out if trained else (out[0], *(x.new_empty(0) for x in out[1:]))
+
+
 def compute(func: Any, args: Any, kwargs: Mapping[str, Any], operand: OperandOf) -> Any:
     """The operator over known numbers."""
 
@@ -221,6 +241,11 @@ def compute(func: Any, args: Any, kwargs: Mapping[str, Any], operand: OperandOf)
 
 _WORKSPACES = {aten.mkldnn_rnn_layer}  # the meta device leaves out what the kernel keeps for the backward pass
 _CONVOLUTIONS = {aten.convolution, aten.convolution_backward}
+_BATCH_NORMS = {
+    aten.native_batch_norm,
+    aten._native_batch_norm_legit_no_training,
+    aten.native_batch_norm_backward,
+}
 _NOWHERE = Storage(0, 0, None)
 
 
@@ -294,8 +319,7 @@ def _over_zeros(func: Any, args: Any, kwargs: Any) -> Any:
         return zeros[id(x)][0]
 
     def meta(x: Tensor) -> Tensor:
-        if x.layout != torch.strided:
-            raise NasError(f"{func} makes a tensor of the layout {x.layout}; allowed: dense tensors")
+        _refuse_layout(func, x)
         given = next((m for z, m in zeros.values() if z is x), None)
         return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta") if given is None else given
 

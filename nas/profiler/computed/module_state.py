@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from nas.errors import NasError
@@ -25,6 +25,13 @@ def refuse_lazy(parts: Sequence[tuple[str, nn.Module]]) -> None:
             )
 
 
+def _has_subclasses(parts: Sequence[tuple[str, nn.Module]]) -> bool:
+    """Whether parameters are of classes that wrap what is made of them, which a pass cannot be."""
+    plain = (Tensor, nn.Parameter, nn.Buffer)
+    kinds = {type(x) for _, part in parts for x in getattr(part, "_parameters", {}).values()} - {type(None), *plain}
+    return any(kind.__torch_dispatch__ is Tensor.__torch_dispatch__ for kind in kinds)
+
+
 @contextmanager
 def left_as_it_was(
     parts: Sequence[tuple[str, nn.Module]], recorder: Recorder, training: bool, backward: bool
@@ -41,7 +48,7 @@ def left_as_it_was(
         backward: Whether a backward pass follows.
     """
     own_mode = training and getattr(parts[0][1], "training", False)
-    state = Snapshot(recorder.stand_in if backward else None)
+    state = Snapshot(recorder.stand_in if backward or _has_subclasses(parts) else None)
     scripted: list[tuple[torch.jit.ScriptModule, bool]] = []
     try:
         for name, part in parts:

@@ -181,7 +181,16 @@ _POINTWISE = _packets("""
     hardswish_backward masked_fill masked_fill_ addcmul addcdiv lerp where clamp index_add scatter_add scatter_reduce
     prelu _prelu_kernel _prelu_kernel_backward rrelu_with_noise renorm frac native_channel_shuffle channel_shuffle
     linspace logspace arange tril triu cross linalg_cross _foreach_mul_ sigmoid_backward tanh_backward
-    softplus_backward mse_loss smooth_l1_loss huber_loss polar complex real imag
+    softplus_backward mse_loss smooth_l1_loss huber_loss polar complex real imag _fused_moving_avg_obs_fq_helper
+    hardswish hardswish_ hardsigmoid hardsigmoid_ hardtanh hardtanh_ mish mish_ silu silu_ elu elu_ celu selu gelu
+    gelu_ leaky_relu leaky_relu_ leaky_relu_backward softplus softshrink softshrink_backward hardshrink
+    hardshrink_backward hardsigmoid_backward mish_backward log_sigmoid_forward log_sigmoid_backward threshold
+    threshold_ hann_window hamming_window fake_quantize_per_tensor_affine_cachemask
+    fake_quantize_per_channel_affine_cachemask rrelu_with_noise_backward upsample_nearest1d_backward
+    upsample_nearest2d_backward upsample_nearest3d_backward upsample_linear1d_backward
+    upsample_bilinear2d_backward upsample_bicubic2d_backward upsample_trilinear3d_backward
+    _upsample_nearest_exact2d_backward _upsample_nearest_exact3d_backward grid_sampler_2d_backward
+    grid_sampler_3d_backward
 """)
 
 # They only move numbers.
@@ -196,7 +205,10 @@ _MOVES = _packets("""
     diagonal_scatter as_strided_scatter split_with_sizes_copy unbind_copy expand_copy permute_copy view_copy take put
     bucketize searchsorted one_hot contiguous _local_scalar_dense grid_sampler isin rot90
     channel_shuffle masked_scatter to_dense is_same_size quantize_per_tensor quantize_per_channel dequantize
-    quantize_per_tensor_dynamic
+    quantize_per_tensor_dynamic _assert_async
+    _assert_scalar index_copy index_copy_ masked_scatter_backward max_unpool2d max_unpool3d reflection_pad1d_backward
+    reflection_pad2d_backward reflection_pad3d_backward replication_pad1d_backward replication_pad2d_backward
+    replication_pad3d_backward
 """)
 
 _COMPUTED_VIEWS = {aten._unsafe_view, aten.lift_fresh, aten.alias, aten.detach, aten.detach_}

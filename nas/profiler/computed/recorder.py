@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from nas.errors import NasError
-from nas.profiler.computed.effects import as_list, compute, depends_on_values, effects, is_small, learn
+from nas.profiler.computed.effects import Effect, as_list, compute, depends_on_values, effects, is_small, learn
 from nas.profiler.computed.operations import Work
 from nas.profiler.computed.repeats import Given, Made, Segment, attributes, call_key, output_of
 from nas.profiler.computed.shape_tensors import (
@@ -24,8 +23,11 @@ from nas.profiler.computed.shape_tensors import (
     ShapeTensor,
     Signature,
     Storage,
+    is_dense,
     known,
+    layout_of,
     make_tensor,
+    restride,
     signature_of,
     value_of,
 )
@@ -94,11 +96,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return x
         found = self.outsiders.get(id(x))
         if found is None:
-            if x.layout != torch.strided:
-                raise NasError(f"a tensor of the module has the layout {x.layout}; allowed: dense tensors")
+            if not is_dense(x):
+                raise NasError(f"a tensor of the module or its inputs is {layout_of(x)}; allowed: dense tensors")
             signature = signature_of(x)
             storage, value = self._storage(x, signature), None
-            if type(x) is Tensor and x.device.type == "cpu" and is_small(signature):
+            if x.device.type == "cpu" and (type(x) is Tensor or (type(x) is nn.Parameter and is_small(signature))):
                 value, storage.valued = x, True
             found = self.outsiders[id(x)] = Outsider(x, signature, storage, value)
         return found
@@ -122,7 +124,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = self.stand_ins.get(id(x))
         if made is None:
             made = self.make(outsider.signature, outsider.storage_, x.requires_grad)
-            made.value = outsider.value
+            made.value, made.epoch = outsider.value, outsider.epoch
             if isinstance(x, nn.Parameter):
                 made._is_param = True
             self.stand_ins[id(x)] = made
@@ -258,6 +260,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 keys.append(self._key(arg, tensors))
         if kwargs:
             keys += [(name, self._key(arg, tensors)) for name, arg in kwargs.items()]
+        if func is aten.mkldnn_rnn_layer.default:  # what it keeps is made where gradients are
+            keys.append(torch.is_grad_enabled())
         key: Any = tuple(keys)
         try:
             effect = effects.get(key)
@@ -268,6 +272,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return CPU
             if func is aten._local_scalar_dense.default:
                 return value_of(tensors[0], "item").item()
+            if func is aten.lift_fresh.default and isinstance(tensors[0], Outsider):
+                return self._fresh(tensors[0])  # it is in no cache
             if func.namespace == "profiler":  # marks for a profiler, of no tensors
                 return func(*args, **(kwargs or {}))
             if func is aten._pack_padded_sequence.default:
@@ -279,8 +285,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         work = effect.work
         if work.counts:
             self.calls.append((self.path, work))
-        for number in effect.mutates:
-            tensors[number].storage_.valued = False
+        if effect.mutates:
+            self._write(func, effect, tensors, args, kwargs or {})
         outputs: list[Any] = []
         for output in effect.outputs:
             if output is None:
@@ -288,42 +294,54 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             elif output.same:
                 operand = tensors[output.alias]
                 if output.signature is not operand.signature:
-                    self._reshape(func, operand, output.signature, args, kwargs or {})
+                    self._reshape(func, operand, output.signature)
                 outputs.append(operand.real if isinstance(operand, Outsider) else operand)
             else:
                 outputs.append(
                     self.make(output.signature, tensors[output.alias].storage_ if output.alias >= 0 else None)
                 )
-        if effect.constant and all(map(known, tensors)):
+        if effect.constant and not effect.mutates and all(map(known, tensors)):
             for made, value in zip(outputs, as_list(compute(func, args, kwargs or {}, self.operand)), strict=True):
                 if isinstance(made, ShapeTensor):
-                    made.value, made.storage_.valued = value, True
+                    made.value, made.epoch, made.storage_.valued = value, made.storage_.epoch, True
         if effect.form is not None:
             return effect.form(outputs)
         return outputs[0] if outputs else None
 
-    def _reshape(self, func: Any, x: Operand, signature: Signature, args: Any, kwargs: Any) -> None:
+    def _write(self, func: Any, effect: Effect, tensors: list[Operand], args: Any, kwargs: Any) -> None:
+        """Lets the numbers under what an operator writes go, but those of a small tensor itself
+        that follow from known ones.
+        """
+        written = tensors[effect.mutates[0]]
+        storage, numbers = written.storage_, None
+        follow = effect.constant and len(effect.mutates) == 1 and storage.nbytes == written.signature.nbytes
+        if follow and written.value is not None and all(map(known, tensors)):
+            numbers = written.value = written.value.clone()
+            compute(func, args, kwargs, self.operand)
+        for number in effect.mutates:
+            tensors[number].storage_.valued = False
+        if numbers is not None:  # those of views that were made before are old
+            storage.epoch += 1
+            storage.valued, written.epoch = True, storage.epoch
+
+    def _reshape(self, func: Any, x: Operand, signature: Signature) -> None:
         """Gives a tensor itself the sizes and strides that an operator in place leaves it with."""
         if isinstance(x, Outsider):
             raise NasError(
                 f"{func} changes the shape of a tensor of the module itself; allowed: a view, such as transpose(...)"
             )
-        with no_dispatch():
-            meta = torch._C._meta_in_tls_dispatch_include()
-            torch._C._set_meta_in_tls_dispatch_include(True)
-            try:
-                func(*args, **kwargs)
-            finally:
-                torch._C._set_meta_in_tls_dispatch_include(meta)
-        if x.value is not None:
-            value = x.value.view_as(x.value)
-            func(value, *args[1:], **kwargs)
-            x.value = value
-        x.signature, storage = signature, x.storage_
+        restride(x, signature)
+        storage = x.storage_
         if signature.nbytes > storage.nbytes:
             if storage.log is not None:
                 storage.log.append((storage.number, signature.nbytes - storage.nbytes))
             storage.nbytes = signature.nbytes
+
+    def _fresh(self, x: Outsider) -> Tensor:
+        """A tensor that the module makes of numbers, as `torch.tensor` does."""
+        made = self.make(x.signature)
+        made.value, made.storage_.valued = x.value, x.value is not None
+        return made
 
     def _packed(self, x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
         """Rows of sequences without padding, and how many rows each step has: a real tensor,

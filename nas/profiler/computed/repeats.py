@@ -9,9 +9,10 @@ leave something behind in attributes or elsewhere, and a part that has run befor
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -21,8 +22,10 @@ from torch.utils._pytree import TreeSpec
 from nas.profiler.computed.effects import is_small
 from nas.profiler.computed.operations import Work
 from nas.profiler.computed.shape_tensors import ShapeTensor, Signature, known, signature_of
+from nas.profiler.computed.structures import kept_by_class
 
 _PLAIN = (int, float, str, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
+_OWN = {Tensor, nn.Parameter}
 _SIZED = {list, dict, set}
 _STATE = frozenset(vars(nn.Module()))
 _HOOKS = tuple(
@@ -53,19 +56,23 @@ def _description(part: nn.Module, kinds: Mapping[int, int]) -> Any:
     return (
         type(part),
         tuple([(key, kinds.get(id(child), id(child))) for key, child in own["_modules"].items()]),
-        tuple([(key, _tensor(x)) for key, x in own["_parameters"].items()]),
-        tuple([(key, _tensor(x)) for key, x in own["_buffers"].items()]),
+        tuple([(key, _tensor(x, False)) for key, x in own["_parameters"].items()]),
+        tuple([(key, _tensor(x, True)) for key, x in own["_buffers"].items()]),
         tuple([(name, _attribute(value)) for name, value in own.items() if name not in _STATE]),
     )
 
 
-def _tensor(x: Tensor | None) -> Any:
+def _tensor(x: Tensor | None, is_buffer: bool) -> Any:
     if x is None:
         return None
-    signature = signature_of(x)
-    if type(x) is Tensor and x.device.type == "cpu" and is_small(signature):
+    try:
+        signature = signature_of(x)
+    except RuntimeError:  # sparse, nested or lazy
+        return id(x)
+    if type(x) in _OWN and x.device.type == "cpu" and (is_buffer or is_small(signature)) and not x.is_quantized:
         # Masks, indices and gates decide what a module does.
-        return signature, x.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        numbers = x.detach().contiguous().view(-1).view(torch.uint8).numpy()
+        return signature, x.requires_grad, sha256(numbers.tobytes()).digest()
     return signature, x.requires_grad
 
 
@@ -169,16 +176,36 @@ def output_of(leaf: Any, inputs: list[ShapeTensor], first: int) -> Any:
     return Made(leaf.signature, -1, leaf.storage_.number)
 
 
-def attributes(part: nn.Module) -> list[tuple[Any, ...]]:
-    """What the attributes of a part and of its parts are, to see whether a call left something
-    there.
+def attributes(part: nn.Module) -> list[Any]:
+    """What a part and its parts keep, in themselves, in their classes and in the globals of their
+    methods, to see whether a call left something there.
     """
-    found: list[tuple[Any, ...]] = []
-    waiting, seen = [part], {part}
+    found: list[Any] = []
+    waiting, seen, kinds = [part], {part}, set[type]()
     while waiting:
-        own = vars(waiting.pop())
-        found += [(name, id(value), len(value) if type(value) in _SIZED else 0) for name, value in own.items()]
-        children = [child for child in own["_modules"].values() if child is not None and child not in seen]
+        child = waiting.pop()
+        own = vars(child)
+        for name, value in own.items():
+            if name in _STATE:
+                found.append((name, id(value), len(value) if type(value) in _SIZED else 0))
+            else:
+                found.append((name, _contents(value)))
+        kinds.update(type(child).__mro__)
+        children = [each for each in own["_modules"].values() if each is not None and each not in seen]
         seen.update(children)
         waiting += children
+    for kind in kinds:
+        found += [(name, _contents(value)) for _, name, value in kept_by_class(kind)]
     return found
+
+
+def _contents(value: Any, depth: int = 3) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    if depth and isinstance(value, dict):
+        return id(value), [(key, _contents(item, depth - 1)) for key, item in value.items()]
+    if depth and isinstance(value, list | tuple | set | deque):
+        return id(value), [_contents(item, depth - 1) for item in value]
+    if isinstance(value, nn.Module | Tensor) or callable(value) or not depth:
+        return id(value)
+    return id(value), [(name, _contents(item, depth - 1)) for name, item in getattr(value, "__dict__", {}).items()]

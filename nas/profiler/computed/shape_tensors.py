@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from nas.errors import NasError
 
@@ -18,13 +20,14 @@ class Storage:
     not of the pass.
     """
 
-    __slots__ = ("log", "nbytes", "number", "valued")
+    __slots__ = ("epoch", "log", "nbytes", "number", "valued")
 
     def __init__(self, nbytes: int, number: int, log: list[tuple[int, int]] | None) -> None:
         self.nbytes = nbytes
         self.number = number
         self.log = log
         self.valued = False
+        self.epoch = 0  # how often its numbers were written, so that older ones are not taken for them
         if log is not None:
             log.append((number, nbytes))
 
@@ -56,12 +59,22 @@ def signature_of(x: Tensor) -> Signature:
     return found
 
 
+def is_dense(x: Tensor) -> bool:
+    """Whether sizes and strides tell all of a tensor's memory."""
+    return x.layout == torch.strided and not x.is_nested
+
+
+def layout_of(x: Tensor) -> str:
+    return "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
+
+
 class ShapeTensor(torch.Tensor):
     """A tensor without numbers; `value` holds those of a small constant."""
 
     storage_: Storage
     signature: Signature
     value: Tensor | None = None
+    epoch = 0
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
@@ -70,6 +83,23 @@ class ShapeTensor(torch.Tensor):
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"ShapeTensor({list(self.shape)}, {self.dtype})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        copied: Tensor = memo.setdefault(id(self), self.detach().clone().requires_grad_(self.requires_grad))
+        return copied
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, other: Tensor) -> None:
+        """Takes the memory, sizes and strides of another tensor of the pass."""
+        if not isinstance(other, ShapeTensor):
+            raise NasError("data of a tensor of a pass is set to one from outside; allowed: tensors of the pass")
+        self.value, self.epoch, self.storage_ = other.value, other.epoch, other.storage_
+        with _disable_current_modes():
+            restride(self, other.signature)
 
     def tolist(self) -> Any:
         return value_of(self, "tolist").tolist()
@@ -95,26 +125,42 @@ def make_tensor(signature: Signature, storage: Storage, requires_grad: bool = Fa
     return made
 
 
+def restride(x: ShapeTensor, signature: Signature) -> None:
+    """Gives a tensor itself other sizes and strides."""
+    with no_dispatch():
+        meta = torch._C._meta_in_tls_dispatch_include()
+        torch._C._set_meta_in_tls_dispatch_include(True)
+        try:
+            torch.ops.aten.resize_(x, [signature.nbytes // signature.dtype.itemsize])
+            torch.ops.aten.as_strided_(x, signature.size, signature.stride)
+        finally:
+            torch._C._set_meta_in_tls_dispatch_include(meta)
+    if x.value is not None:
+        fits = x.value.numel() == prod(signature.size)
+        x.value = x.value.as_strided(signature.size, signature.stride) if fits else None
+    x.signature = signature
+
+
 class Outsider:
     """A tensor that the pass meets but has not made: a parameter, a buffer, a constant. Its memory
     is of no pass.
     """
 
-    __slots__ = ("real", "signature", "storage_", "value")
+    __slots__ = ("epoch", "real", "signature", "storage_", "value")
 
     def __init__(self, real: Tensor, signature: Signature, storage: Storage, value: Tensor | None) -> None:
-        self.real, self.signature, self.storage_, self.value = real, signature, storage, value
+        self.real, self.signature, self.storage_, self.value, self.epoch = real, signature, storage, value, 0
 
 
 Operand = ShapeTensor | Outsider
 
 
 def known(x: Operand) -> bool:
-    return x.value is not None and x.storage_.valued
+    return x.value is not None and x.storage_.valued and x.epoch == x.storage_.epoch
 
 
 def value_of(x: Operand, reader: str) -> Tensor:
-    if x.value is None or not x.storage_.valued:
+    if x.value is None or not known(x):
         raise NasError(
             f"the module reads numbers of its activations ({reader}), which a computed cost has none of; "
             "allowed: modules whose way depends on shapes, or real masks and indices as inputs"

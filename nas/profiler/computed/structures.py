@@ -9,7 +9,7 @@ import random
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -102,6 +102,31 @@ def leaves_of(value: Any) -> list[Tensor]:
         elif type(leaf) not in _PLAIN:
             found += tensors_in(leaf)
     return found
+
+
+def kept_by_class(kind: type) -> list[tuple[Mapping[str, Any], str, Any]]:
+    """(where, name, value) of the plain values and containers of a class, and of those globals that
+    its methods name.
+    """
+    if _is_foreign(kind):
+        return []
+    own = vars(kind)
+    kept: list[tuple[Mapping[str, Any], str, Any]] = [
+        (own, name, value) for name, value in own.items() if not name.startswith("__") and not callable(value)
+    ]
+    return kept + [(home, name, home[name]) for home, name in _globals_of(kind) if name in home]
+
+
+@_by_class
+def _globals_of(kind: type) -> list[tuple[dict[str, Any], str]]:
+    """Globals without functions, classes and modules, that the methods of a class name."""
+    functions = [value for value in vars(kind).values() if isinstance(value, types.FunctionType)]
+    return [
+        (function.__globals__, name)
+        for function in functions
+        for name in function.__code__.co_names
+        if type(function.__globals__.get(name, len)) in _PLAIN | {list, dict, set, deque}
+    ]
 
 
 class Snapshot:
@@ -213,11 +238,11 @@ class Snapshot:
             self._seen[id(kind)] = kind
             if _is_foreign(kind):
                 continue
-            saved = dict(vars(kind))
-            self._restores.append(partial(_restore_class, kind, saved))
-            for name, value in saved.items():
-                if type(value) not in _PLAIN and not name.startswith("__") and not callable(value):
-                    self.add(value)
+            self._restores.append(partial(_restore_class, kind, dict(vars(kind))))
+            for home, name, value in kept_by_class(kind):
+                if isinstance(home, dict):
+                    self._restores.append(partial(home.__setitem__, name, value))
+                self.add(value)
 
     def _dictionary(self, value: dict[Any, Any]) -> None:
         saved = dict(value)

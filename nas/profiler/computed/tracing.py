@@ -26,6 +26,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import _disable_current_modes
 
 from nas.errors import NasError
+from nas.profiler.computed.effects import is_small
 from nas.profiler.computed.higher_order import replaced_calls
 from nas.profiler.computed.module_state import left_as_it_was, refuse_lazy
 from nas.profiler.computed.recorder import Recorder, Trace
@@ -127,7 +128,8 @@ def _pass(
                 recorder.numbers += 1
                 storage = Storage(outsider.storage_.nbytes, recorder.numbers, result.log)
                 made = recorder.make(outsider.signature, storage, x.requires_grad and training)
-                made.value, storage.valued = outsider.value, outsider.value is not None
+                if is_small(outsider.signature):
+                    made.value, storage.valued = outsider.value, outsider.value is not None
             result.inputs[made.storage_.number] = made.storage_.nbytes
             return made
 
@@ -158,6 +160,8 @@ def _pass(
             raise
         except Exception as error:
             reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+            if "uninitialized parameter" in reason:
+                reason = "it holds a lazy module that has not run yet"
             raise NasError(
                 f"{type(module).__name__} cannot run on inputs of {shapes or 'nothing'} "
                 f"({type(error).__name__}: {reason}); allowed: what its forward takes"
