@@ -21,7 +21,7 @@ from nas.data.folders import split_named
 from nas.data.records import Record, split_data
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import Split, VideoData
-from nas.errors import NasError, brief
+from nas.errors import NasError, brief, message_of
 
 # Names that real files use, in the order in which they are looked for.
 NAMES = {
@@ -87,10 +87,10 @@ class ArraySource:
         found = _Found.of(path)
         array = read_array(path, found.name("clips"))
         length = found.numbers("length") if found.has("offset") and found.has("length") else None
-        rows = found.numbers("offset") if length is not None else list(range(len(array)))
         least = 4 if length is None else 3
         if array.dtype != np.uint8 or array.ndim < least or not _has_colours(array, least):
             raise NasError(f"{where} has clips of {array.dtype} {array.shape}; allowed: {_SHAPES}")
+        rows = found.numbers("offset") if length is not None else list(range(len(array)))
         labels, notes = _labels(where, found)
         columns = {"labels": labels, "split": found.texts("split"), "groups": found.texts("groups")}
         for name, values in columns.items():
@@ -174,7 +174,7 @@ def read_array(path: Path, name: str) -> npt.NDArray[Any]:
     """
     try:
         return _array(str(path), name, os.stat(path).st_mtime_ns)
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a damaged file zip, zlib and NumPy raise a dozen kinds
         raise _unreadable(path, error) from None
 
 
@@ -213,7 +213,7 @@ class _Found:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-        except (OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # as above
             raise _unreadable(path, error) from None
         lower = {name.lower(): name for name in members}
         names = {what: next((lower[name] for name in known if name in lower), "") for what, known in NAMES.items()}
@@ -295,6 +295,6 @@ def _has_colours(array: npt.NDArray[Any], grey: int) -> bool:
 
 
 def _unreadable(path: Path, error: BaseException) -> NasError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    reason = getattr(error, "strerror", None) or message_of(error) or type(error).__name__
     reason = "it holds Python objects, which are not read" if "pickle" in reason or "object" in reason else reason
     return NasError(f"Cannot read arrays of {str(path)!r}: {reason}; allowed: an .npy or .npz file of numbers and text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,7 @@ def test_labels_of_an_npz_that_begin_at_one(tmp_path: Path) -> None:
         ({"clips": clips(4), "labels": [0, 1, 0, 1], "classes": ["a", "a"]}, "has a class twice"),
         ({"clips": clips(4), "labels": [0, 1, 0, 1], "split": ["train", "val", "dev", "val"]}, "clip 2: split 'dev'"),
         ({"clips": clips(4), "labels": np.array([0, "a", 0, 1], object)}, "holds Python objects, which are not read"),
+        ({"clips": 3, "labels": [0, 1]}, r"has clips of int64 \(\); allowed: uint8"),
         ({"clips": clips(2)[0], "labels": [0, 1], "offset": [0, 6], "length": [4, 4]}, "clip 1: frames 6 to 10 of 8"),
     ],
 )
@@ -205,6 +207,24 @@ def test_an_npz_that_is_none(tmp_path: Path) -> None:
     path.write_bytes(b"PK no archive")
     with pytest.raises(NasError, match=r"Cannot read arrays of '.*clips\.npz'.*; allowed: an \.npy or \.npz file"):
         open_data(path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_is_read_or_refused_in_a_sentence(tmp_path: Path, save: Any) -> None:
+    path, draw = tmp_path / "clips.npz", random.Random(0)
+    save(path, clips=clips(8), labels=np.arange(8) % 2, group=np.arange(8) // 2)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(draw.choice((1, 3, 10))):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        path.write_bytes(data[: draw.choice((len(data), draw.randrange(len(data))))])
+        try:
+            load_clips(open_data(path).train, SAMPLING)
+        except NasError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 20
 
 
 def test_class_folders_of_arrays(tmp_path: Path) -> None:
