@@ -43,7 +43,7 @@ class Explanation:
     """What moved the prediction of a clip.
 
     Attributes:
-        video: Its name.
+        video: Its name, with that of its folder.
         label: The class that was moved.
         probability: Of that class.
         clip: uint8 (T, H, W, 3), as the network saw it.
@@ -75,7 +75,11 @@ def explain(model: TrainedModel, video: str | Path, label: str | None = None) ->
     batch = preprocessing.network_input(torch.from_numpy(clip)[None].to(model.device))
     moved = gradient_times_input(model.network, batch, number)
     return Explanation(
-        Path(video).name, model.classes[number], float(probabilities[number]), clip, smoothed_shares(moved)
+        "/".join(part for part in Path(video).parts[-2:] if part.strip("/.")),
+        model.classes[number],
+        float(probabilities[number]),
+        clip,
+        smoothed_shares(moved),
     )
 
 

@@ -19,7 +19,7 @@ from nas.resources import replacing
 from nas.trained.passes import Pixels
 from nas.trained.prediction import Prediction
 
-SUFFIXES = (".mp4", ".mkv", ".mov")
+SUFFIXES = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}  # and FFmpeg's name of the container
 TOP = 3  # classes that are written
 _CODECS = ("libx264", "mpeg4")  # the first that this FFmpeg has
 _CLOCK = Fraction(1, 90_000)  # seconds: what times of frames are rounded to
@@ -52,7 +52,8 @@ def write_overlay(
     middles = np.array([0.0 if each.span is None else sum(each.span) / 2 for each in predictions])
     with open_video(video) as opened, replacing(out) as draft:
         try:
-            with av.open(str(draft), "w", format={"mkv": "matroska"}.get(out.suffix[1:].lower(), out.suffix[1:])) as to:
+            # Without the prefix, what stands before a colon in the name would be a protocol.
+            with av.open(f"file:{draft}", "w", format=SUFFIXES[out.suffix.lower()]) as to:
                 codec = next(name for name in _CODECS if name in av.codecs_available)
                 stream = to.add_stream(codec, rate=Fraction(opened.rate).limit_denominator(1001))
                 assert isinstance(stream, VideoStream)

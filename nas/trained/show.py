@@ -112,7 +112,7 @@ def draw_attribution(explained: Explanation, folder: Path) -> Path:
     axes.spines[["top", "right"]].set_visible(False)
     title = f"{explained.video}: what moved {explained.label} ({100 * explained.probability:.1f} %)"
     figure.suptitle(title, x=0.01, ha="left", parse_math=False)
-    path = folder / f"moved_{Path(explained.video).stem}.png"
+    path = folder / f"moved_{'_'.join(Path(explained.video).with_suffix('').parts)}.png"
     with replacing(path) as draft:
         figure.savefig(draft, format="png")
     return path

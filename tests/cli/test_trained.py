@@ -177,7 +177,7 @@ def test_show(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
     code, out, _ = nas("show", model_folder, "--video", clip, "--class", "left", "--out", tmp_path)
     assert code == 0
     files = [Path(line) for line in out.split()]
-    assert {"kernels_stem.png", "moved_0.png"} <= {file.name for file in files}
+    assert {"kernels_stem.png", "moved_up_0.png"} <= {file.name for file in files}
     assert all(file.is_file() for file in files)
     code, _, err = nas("show", model_folder, "--video", clip, "--class", "wave")
     assert code == 2 and "class 'wave' is not one to show; allowed" in err

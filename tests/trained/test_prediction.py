@@ -120,6 +120,13 @@ def test_overlay_shows_the_nearest_window_and_keeps_times(clip: Path, tmp_path: 
     assert blue == [True] * 11 + [False] * 9
 
 
+def test_overlay_with_a_colon_and_capitals_in_its_name(clip: Path, tmp_path: Path) -> None:
+    write_overlay(clip, [prediction(1, 0, 0)], tmp_path / "http:a.MKV")
+    with av.open(f"file:{tmp_path / 'http:a.MKV'}") as container:
+        assert container.format.name.startswith("matroska")
+        assert sum(1 for _ in container.decode(video=0)) == 20
+
+
 def test_overlay_with_another_ending(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(NasError, match=r"has the ending '\.gif'; allowed: \.mp4"):
         write_overlay(clip, [prediction(1, 0, 0)], tmp_path / "o.gif")

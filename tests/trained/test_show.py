@@ -49,7 +49,7 @@ def test_explanation_of_a_clip(model_folder: Path, clips_folder: Path, tmp_path:
     model, clip = load_model(model_folder), clips_folder / "val" / "left" / "2.mp4"
     explained = explain(model, clip)
     best = model.predict(clip)
-    assert (explained.video, explained.label) == ("2.mp4", best.label)
+    assert (explained.video, explained.label) == ("left/2.mp4", best.label)
     assert explained.probability == best.probabilities.max()
     assert explained.shares.shape == explained.clip.shape[:3] == (4, 16, 16)
     assert explained.shares.sum() == pytest.approx(1)
