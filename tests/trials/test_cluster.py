@@ -37,19 +37,24 @@ from nas.trials.cluster import (
 from nas.trials.tuning import checked_storage
 
 VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-# An extension that keeps the first trial from training until another process is there, so that a
-# second node gets its share however fast the first one is.
+# An extension that lets no trial train before two processes are ready to, so that the second node
+# gets its share however fast the first one is.
 MEETING = """
 import os, time
 from pathlib import Path
+from ray import tune
 
-there = Path(__file__).with_suffix("")
-if os.environ["NAS_TEST_DRIVER"] != str(os.getpid()):
+def train(trial, train=tune.Trainable.train):
+    there = Path(__file__).with_suffix("")
     there.mkdir(exist_ok=True)
     (there / str(os.getpid())).touch()
     end = time.monotonic() + 300
     while len(list(there.iterdir())) < 2 and time.monotonic() < end:
         time.sleep(0.05)
+    return train(trial)
+
+if os.environ["NAS_TEST_DRIVER"] != str(os.getpid()):  # which would send its own to the others
+    tune.Trainable.train = train
 """
 CPU = Node(cpus=4, gpus=0, memory_bytes=8e9)
 H100 = Node(cpus=16, gpus=8, memory_bytes=1e12, gpu_type="H100")
