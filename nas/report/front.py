@@ -107,7 +107,7 @@ def how_to_go_on(run: Run, path: Path | None = None) -> list[str]:
     command = f"nas search --resume {shlex.quote(str(path)) if path else _shown_path(run)}"
     said = [f"{command} --budget {run.reaching()} makes a front of what is trained."]
     if any(run.over["flags"]):
-        said.append(f"{command} measures again what was disturbed, which a quiet machine makes faster.")
+        said.append(f"{command} measures again what was disturbed: type it when the machine is quiet.")
     return [*said, f"{command} --time 10m trains further networks under the same limits."]
 
 

@@ -283,3 +283,20 @@ def test_events_are_a_line_each(tmp_path: Path) -> None:
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["event"] for event in events] == ["begin", "trained", "end"]
     assert events[-1]["pick"] == 1 and events[-1]["best"] == str(folder / "best.yaml")
+
+
+def test_what_is_wrong_on_any_machine_is_refused_before_anything_heavy_is_loaded() -> None:
+    code = """
+import sys
+from nas.cli.app import main
+for words in (["--budget", "100"], ["nospace"], ["--seed", "-1"], ["--around", "nonet"], ["--epochs", "0"],
+              ["--resume", "runs/none", "--budget", "5xflops"]):
+    sys.argv = ["nas", "search", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        assert ended.code == 2, words
+print([name for name in ("torch", "ray", "optuna", "pandas", "matplotlib") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]" and len(done.stderr.strip().splitlines()) == 6
