@@ -73,6 +73,12 @@ def train_command(
         str | None, typer.Option(help="Vectors by class name in a safetensors file, for a head `similarity`.")
     ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Train through torch.compile.")] = False,
+    lean: Annotated[
+        bool,
+        typer.Option(
+            "--lean", help="Run layers again in the backward pass: less memory than predicted, about a third more time."
+        ),
+    ] = False,
     allow_outside: AllowOutside = False,
     cache: Cache = None,
     cache_gb: CacheGb = CACHE_GB,
@@ -134,6 +140,7 @@ def train_command(
             patience=patience,
             classes=classes,
             compiled=compiled,
+            lean=lean,
             allow_outside=allow_outside,
             cache=None if cache is None else str(cache),
             cache_gb=cache_gb,

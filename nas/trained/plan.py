@@ -58,6 +58,7 @@ class TrainSettings:
         patience: Epochs without a better accuracy after which training stops; 0 never does.
         classes: File of a vector for each class, for a head `similarity`.
         compiled: Train through `torch.compile`.
+        lean: Run parts again in the backward pass and keep less; memory is predicted without that.
         allow_outside: Whether a list may name videos outside its folder.
         cache, cache_gb: Folder of decoded clips, and the 10^9 bytes that it may hold.
         source: Name of the architecture, of the search's folder and of the trial.
@@ -82,6 +83,7 @@ class TrainSettings:
     patience: int = 0
     classes: str | None = None
     compiled: bool = False
+    lean: bool = False
     allow_outside: bool = False
     cache: str | None = None
     cache_gb: float = CACHE_GB

@@ -179,6 +179,7 @@ class _Session:
             plan.micro_batch,
             new=self.new,
             compiled=settings.compiled,
+            lean=settings.lean,
         )
         self.curve: list[CurveRow] = []
         self.seconds_before, self.ended = 0.0, None

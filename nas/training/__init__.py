@@ -4,6 +4,7 @@
     augmentation  whole clips varied, on their device
     mixing        mixup and CutMix
     optimizer     parameter groups, learning rate, moving average
+    recompute     activation checkpointing
     loop          the steps, and accuracy
     state         what an exact resume needs, as one file
 

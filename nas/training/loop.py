@@ -14,6 +14,7 @@ from nas.training.augmentation import augment, middle
 from nas.training.mixing import draw_mixing
 from nas.training.optimizer import averaged_model, make_optimizer, rate
 from nas.training.recipe import Recipe
+from nas.training.recompute import recompute
 
 
 class Training:
@@ -47,6 +48,7 @@ class Training:
         frames: int | None = None,
         new: Collection[str] = (),
         compiled: bool = False,
+        lean: bool = False,
     ) -> None:
         """Makes optimizer and schedule.
 
@@ -64,6 +66,8 @@ class Training:
             frames: Of the model's input; those of the clips unless given.
             new: Names of parameters that a checkpoint left new, for the recipe's factor.
             compiled: Run the network through `torch.compile`.
+            lean: Keep no activations of its parts but run them again in the backward pass; see
+                `nas.training.recompute`.
         """
         self.model, self.clips, self.size = model, clips, size
         self.recipe, self.flip, self.device = recipe, flip, device
@@ -71,6 +75,8 @@ class Training:
         self.frames = frames or clips.pixels.shape[1]
         self.optimizer = make_optimizer(model, recipe, new)
         self.average = averaged_model(model, recipe.ema) if recipe.ema else None
+        if lean:
+            recompute(model)
         self._forward = torch.compile(model) if compiled else model
         # A last batch of one clip would leave batch normalisation nothing to normalise.
         self.steps = max(1, len(clips.labels) // recipe.batch_size)
