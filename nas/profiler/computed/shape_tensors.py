@@ -96,7 +96,9 @@ class ShapeTensor(torch.Tensor):
     def data(self, other: Tensor) -> None:
         """Takes the memory, sizes and strides of another tensor of the pass."""
         if not isinstance(other, ShapeTensor):
-            raise NasError("data of a tensor of a pass is set to one from outside; allowed: tensors of the pass")
+            raise NasError(
+                f"data of a tensor of a pass is set to a {type(other).__name__}; allowed: tensors of the pass"
+            )
         self.value, self.epoch, self.storage_ = other.value, other.epoch, other.storage_
         with _disable_current_modes():
             restride(self, other.signature)
