@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, Self
 
 import torch
@@ -107,13 +107,24 @@ def kind_of(part: Part) -> Kind:
     return part.config, part.input, part.output, part.stride, part.path == "stem"
 
 
-def _example(kind: Kind, batch: int = 1) -> tuple[nn.Module, Tensor]:
+def _part(kind: Kind) -> Part:
     config, shape_in, shape_out, stride, entry = kind
-    part = Part("stem" if entry else "part", config, shape_in, shape_out, stride)
+    return Part("stem" if entry else "part", config, shape_in, shape_out, stride)
+
+
+@lru_cache(maxsize=64)  # the parts of an architecture are traced in inference, then in training
+def _module(kind: Kind) -> nn.Module:
     with torch.device("meta"), Uninitialised():  # type: ignore[no-untyped-call]
-        module = build_part(part)
-        x, *_ = part_inputs(part, partial(torch.empty, requires_grad=not entry), batch)
-    return module, x
+        return build_part(_part(kind))
+
+
+when_forgotten(_module.cache_clear)
+
+
+def _example(kind: Kind, batch: int = 1) -> tuple[nn.Module, Tensor]:
+    make = partial(torch.empty, device="meta", requires_grad=not kind[-1])
+    x, *_ = part_inputs(_part(kind), make, batch)
+    return _module(kind), x
 
 
 @cache
