@@ -6,10 +6,26 @@ import reprlib
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
+_HALF = 1000  # characters of a message that are kept at each end
 
 
 class NasError(ValueError):
-    """Bad input. The message names the thing, its value and what is allowed."""
+    """Bad input. The message names the thing, its value and what is allowed.
+
+    Whatever a value in it holds, it is one line of printable text of at most 2000 characters.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_printable(message))
+
+
+def _printable(text: str) -> str:
+    """A text with its control characters as escapes, and of a long one the beginning and the end,
+    which says what is allowed.
+    """
+    if len(text) > 2 * _HALF:
+        text = f"{text[:_HALF]} ... {text[5 - _HALF :]}"
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Interrupted(NasError):

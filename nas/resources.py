@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from nas.documents import read_text
 from nas.errors import NasError, brief
 
+MAX_LINES = 50_000_000  # bytes of a file of lines
 _PACKAGE = Path(__file__).resolve().parent
 SHOWN = 200  # characters of a path in a message
 FEW = 8  # names that are all printed
@@ -64,8 +66,11 @@ def append_line(path: Path, line: str, header: str | None = None) -> None:
 def whole_lines(path: Path) -> list[str]:
     """The lines of a file that `append_line` writes, without one that was left unfinished; none
     without the file.
+
+    Raises:
+        NasError: It cannot be read.
     """
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return read_text("file", path, MAX_LINES).split("\n")[:-1] if os.path.lexists(path) else []
 
 
 def resource_folder(name: str) -> Path:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from nas.errors import NasError, brief
 
+HOLES = ("choice", "range", "repeat", "operators")  # keys that search spaces have
+
 
 class ArchitectureError(NasError):
     """An architecture that cannot be built; the message names the field, its value and what is
@@ -45,6 +47,10 @@ def as_sentence(error: ValidationError, model: type[BaseModel], at: Sequence[str
         return ArchitectureError(_path((*at, *where, raised.path)), raised.problem)
     path = _path((*at, *where)) or "architecture"
     data: Any = first["input"]
+    if isinstance(data, Mapping) and (hole := next((key for key in HOLES if key in data), None)):
+        return ArchitectureError(
+            path, f"{hole!r} is of a search space; allowed: one value here, or nas search with the file"
+        )
     value = "a mapping" if isinstance(data, Mapping) else brief(data)
     match first["type"]:
         case "extra_forbidden":

@@ -60,10 +60,11 @@ def grow_command(
 
     Example: `nas latency grow hybrid --time 30m`; run it again to go on
     """
+    limit, batches = seconds(time), batch_sizes(batch) or [1]
+    _architectures(space, frames, size)  # one that is none is refused before torch is loaded
     from nas.profiler.measured.device import Conditions
 
-    limit = seconds(time)
-    for each in batch_sizes(batch) or [1]:
+    for each in batches:
         _grow(_architectures(space, frames, size), Conditions.here(device, dtype, each, threads), limit)
 
 
@@ -78,12 +79,13 @@ def export_command(
 
     Example: `nas latency export hybrid --out layers`
     """
+    if out.exists() and not out.is_dir():
+        raise NasError(f"out {str(out)!r} is a file; allowed: a folder")
+    _architectures(space, frames, size)
     from nas.profiler.tables.remote import SAMPLES as EXPORTED
     from nas.profiler.tables.remote import export_onnx, export_parts
     from nas.profiler.tables.rows import read_lines, read_rows
 
-    if out.exists() and not out.is_dir():
-        raise NasError(f"out {str(out)!r} is a file; allowed: a folder")
     what = _architectures(space, frames, size, EXPORTED)
     what = what if isinstance(what, SearchSpace) else list(what)
     out.mkdir(parents=True, exist_ok=True)
@@ -114,6 +116,8 @@ def import_command(
 
     Example: `nas latency import layers/layers.csv --device pixel-8.onnxruntime1.20.fp16.b1.t4`
     """
+    if not file.is_file():
+        raise NasError(f"file {str(file)!r} is no file; allowed: the list of layers that nas latency export wrote")
     from nas.profiler.tables.remote import import_latency
     from nas.profiler.tables.table import Table
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from nas.architecture import load
 from nas.cli import cost_tables
 from nas.cli.options import (
     Autocast,
@@ -122,6 +123,8 @@ def profile_command(
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             raise NasError(f"{name} {str(file)!r} cannot be written; allowed: a file in an existing folder")
 
+    if ":" not in what:
+        load(what)  # a name that is none is refused before torch is loaded
     from nas.profiler.measured.device import Conditions
     from nas.profiler.target import load_target
 

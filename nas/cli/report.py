@@ -16,8 +16,10 @@ def report_command(
 
     Example: `nas report runs/hybrid-motion-1`
     """
-    from nas.report import write
     from nas.runs.folder import Run
 
-    for path in write(Run(run), out):
+    found = Run(run)
+    from nas.report import write
+
+    for path in write(found, out):
         typer.echo(path)

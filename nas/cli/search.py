@@ -15,9 +15,9 @@ from rich.console import Console
 from nas.cli.options import clip_shape, option_name, refuse_two_regions
 from nas.cli.space import SAMPLES, survey_table
 from nas.errors import NasError
-from nas.limits.budget import Budget
-from nas.resources import find_resource
+from nas.runs.checks import check_settings
 from nas.runs.news import EventConsole, announce, busy
+from nas.runs.record import read_record
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
 from nas.units import seconds
 
@@ -135,7 +135,10 @@ def search_command(
     settings: dict[str, Any] = {}
     for name in (name for name in given if name in options):
         settings |= _TEXT_OPTIONS[name].read(options[name]) if name in _TEXT_OPTIONS else {name: options[name]}
-    _check_early(settings, resume)
+    if resume is None:
+        check_settings(Settings.of(**settings))
+    else:
+        read_record(resume)
     on_event = _print_event if json else None
     if on_event:
         console = EventConsole(on_event)
@@ -175,21 +178,6 @@ def search_command(
     announce(console, "\n".join([*lines, f"report  {page}"]), "end", **facts)
     raise typer.Exit(NOTHING_FOUND)
 
-
-def _check_early(settings: Mapping[str, Any], resume: Path | None) -> None:
-    """Refuses what is wrong whatever the data and the machine, before torch and Ray are loaded.
-
-    Raises:
-        NasError: A setting, the budget or the name of the space.
-    """
-    if "budget" in settings:
-        Budget.parse(settings["budget"])
-    if resume is None:
-        asked = Settings.of(**settings)
-        if asked.around is None:
-            find_resource("search space", asked.space, "search_spaces")
-        else:
-            find_resource("architecture", asked.around, "search_spaces/reference")
 
 
 def _print_event(event: Mapping[str, Any]) -> None:

@@ -82,7 +82,7 @@ class ArraySource:
         return spec.lower().endswith(".npz") and os.path.isfile(os.path.expanduser(spec))
 
     def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
-        path = Path(spec).expanduser()
+        path = Path(os.path.expanduser(spec))  # pathlib raises for users that there are not
         where = f"data {str(path)!r}"
         found = _Found.of(path)
         array = read_array(path, found.name("clips"))

@@ -43,7 +43,7 @@ class FolderSource:
         return os.path.isdir(os.path.expanduser(spec))
 
     def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
-        path = Path(spec).expanduser()
+        path = Path(os.path.expanduser(spec))  # pathlib raises for users that there are not
         records, notes = _read_folder(path)
         return video_data(path, records, seed, flip, notes)
 
@@ -71,6 +71,15 @@ def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
             f"{plural(lost, 'dead link')}); "
             f"allowed: a folder per class with folders of pictures, or files of {suffixes}"
         )
+    labels = {record.label for record in records}
+    if len(labels) == 1 and parts == [(None, root)]:
+        (wrapper,) = (folder for folder in _folders(root) if _label(folder) in labels)
+        inner = [folder.name for folder in _folders(wrapper)]
+        if len(inner) > 1:
+            raise NasError(
+                f"data {str(root)!r} holds one folder with videos, {wrapper.name!r}, in which there are "
+                f"{listed(inner)}; allowed: a folder of classes or of splits, such as {str(wrapper)!r}"
+            )
     used = {part for _, part in parts}
     others = [] if (None, root) in parts else [each for each in _folders(root) if each not in used]
     unused = [folder.name for folder in others if next(_videos(folder, root), None)]

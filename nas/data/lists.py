@@ -20,6 +20,8 @@ from nas.data.source import VideoData
 from nas.errors import NasError, brief
 
 _DELIMITERS = ",\t;|"
+_LONGEST = 20_000  # characters of a line: a path has 4096
+_MOST = 100_000_000  # bytes of a list
 _SAMPLED = 50  # lines that tell how a list without a header separates its values
 _ENDING = re.compile(rf"({'|'.join(map(re.escape, sorted(CLIP_SUFFIXES)))})\s+", re.IGNORECASE)
 # Of URLs, and those of FFmpeg's protocols that need no slashes.
@@ -33,10 +35,10 @@ class ListSource:
     """A CSV file with columns `path` (or `file`) and `label`, and optionally `split` and `group`;
     or a list without such a head, of a path and a label in each line.
 
-    Values are separated by commas, tabs, semicolons or bars, in a list without a head also by white
-    space, whichever finds the videos. Text is UTF-8, UTF-16 with its mark or else Windows-1252.
-    Paths are of local files in the list's folder, at which they start, or, if that is allowed, of
-    any local file. A file whose name holds `train` and
+    Lines that begin with `#` are comments. Values are separated by commas, tabs, semicolons or
+    bars, in a list without a head also by white space, whichever finds the videos. Text is UTF-8,
+    UTF-16 with its mark or else Windows-1252. Paths are of local files in the list's folder, at
+    which they start, or, if that is allowed, of any local file. A file whose name holds `train` and
     that has no column `split` is read with `val` and `test` files of otherwise the same name; where
     those have no labels, the folders of the training videos tell them, if each is of one class.
     """
@@ -47,7 +49,7 @@ class ListSource:
         return os.path.isfile(os.path.expanduser(spec))
 
     def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
-        path = Path(spec).expanduser()
+        path = Path(os.path.expanduser(spec))  # pathlib raises for users that there are not
         records, notes = _read_lists(path)
         if not allow_outside:
             _refuse_outside(path, records)
@@ -153,9 +155,11 @@ def _text(path: Path) -> str:
             wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
             if b"\0" in data and not wide:
                 raise refused
-            data += stream.read()
+            data += stream.read(_MOST)
     except OSError as error:
         raise NasError(f"Data file {str(path)!r} cannot be read: {error.strerror}; allowed: readable files") from None
+    if len(data) > _MOST:
+        raise NasError(f"Data file {str(path)!r} is larger than {_MOST:,} bytes; allowed: up to that")
     for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252"):
         try:
             text = data.decode(encoding)
@@ -169,7 +173,12 @@ def _text(path: Path) -> str:
 
 
 def _rows(path: Path) -> list[_Row]:
-    lines = [line for line in _text(path).split("\n") if line.strip(" \t\x1a")]
+    lines = [line for line in _text(path).split("\n") if line.strip(" \t\x1a") and not line.lstrip().startswith("#")]
+    for number, line in enumerate(lines, 1):
+        if len(line) > _LONGEST:
+            raise NasError(
+                f"List {str(path)!r}, line {number}, has {len(line):,} characters; allowed: up to {_LONGEST:,}"
+            )
     for delimiter in (*_DELIMITERS, " "):
         head = [name.strip(' "').lower() for line in lines[:1] for name in line.split(delimiter)]
         if "label" in head and {"path", "file"} & set(head):
@@ -179,12 +188,15 @@ def _rows(path: Path) -> list[_Row]:
     return _without_head(path, lines)
 
 
-def _values(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+def _values(path: Path, lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         yield from reader
     except csv.Error as error:
-        raise NasError(f"data {str(path)!r}, line {reader.line_num}: {error}; allowed: CSV, quotes in pairs") from None
+        # A quote that nothing closes swallows what follows: the line where it stands tells more.
+        odd = next((line for line in lines if line.count('"') % 2), None)
+        where = f"line {reader.line_num}" if odd is None else f"line {brief(odd)} has a quote without its other"
+        raise NasError(f"data {str(path)!r}: {where} ({error}); allowed: CSV, quotes in pairs") from None
 
 
 def _with_head(path: Path, head: list[str], rows: Iterable[list[str]]) -> Iterator[_Row]:

@@ -200,6 +200,14 @@ def _classes(where: str, labels: set[str]) -> list[str]:
                 raise NasError(
                     f"{where}: labels {one!r} and {other!r} are one number; allowed: one spelling of a class"
                 )
+    spellings: dict[str, str] = {}
+    for label in classes:
+        other = spellings.setdefault(" ".join(label.casefold().split()), label)
+        if other != label:
+            raise NasError(
+                f"{where}: labels {other!r} and {label!r} differ in capitals or spaces alone; allowed: one spelling of "
+                "a class"
+            )
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "none"
         raise NasError(f"{where} has fewer than two classes: {found}; allowed: two or more")
@@ -223,6 +231,11 @@ def _held_out(where: str, records: list[Record], seed: int, with_test: bool = Tr
     labels = [record.label for record in records]
     groups = [record.group for record in records if record.group is not None]
     splits = assign_groups(labels, groups, with_test) if groups else assign_clips(labels, seed, with_test)
+    if not groups and "val" not in splits:
+        raise NasError(
+            f"{where} has one clip of each of its {len(set(labels))} classes, so none can be held out; allowed: two or "
+            "more clips of a class, or splits that the data name"
+        )
     if groups and "val" not in splits:
         names = sorted(set(groups))
         if len(names) == 1:

@@ -151,6 +151,10 @@ class Target:
             architecture = self.architecture
             return lambda: build(architecture)
         module_name, _, path = (self.factory or "").partition(":")
+        if module_name.endswith(".py"):
+            raise NasError(
+                f"factory {self.name!r} names a file; allowed: its module, as in {f'{module_name[:-3]}:{path}'!r}"
+            )
         try:
             with _current_folder_first():
                 found: Any = importlib.import_module(module_name)

@@ -61,11 +61,7 @@ def read_confirmations(folder: Path) -> pd.DataFrame:
         NasError: The file has other columns, or something that is no number.
     """
     path = folder / CONFIRMATIONS
-    try:
-        lines = whole_lines(path)
-    except UnicodeDecodeError as error:
-        raise NasError(f"{str(path)!r} is not text ({error.reason}); allowed: CSV in UTF-8") from None
-    header, *rows = lines or [",".join(_COLUMNS)]
+    header, *rows = whole_lines(path) or [",".join(_COLUMNS)]
     if header != ",".join(_COLUMNS):
         raise NasError(f"{str(path)!r} has columns {brief(header)}; allowed: {','.join(_COLUMNS)}")
     try:

@@ -7,9 +7,11 @@ Versions before 0.2 wrote `measurements.json`, one object at the end; it is read
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+from nas.documents import read_json
 from nas.errors import NasError, one_line
 from nas.profiler.measured.measure import Measurement, disturbance
 from nas.resources import append_line, whole_lines
@@ -52,7 +54,7 @@ def _rows(folder: Path) -> list[tuple[int, Measurement]]:
     old = folder / OLD_MEASUREMENTS
     path = old
     try:
-        documents: dict[str, Any] = json.loads(old.read_text(encoding="utf-8")) if old.exists() else {}
+        documents: dict[str, Any] = read_json("measurements", old) if os.path.lexists(old) else {}
         rows = [(int(trial), Measurement.from_dict(document)) for trial, document in documents.items()]
         path = folder / MEASUREMENTS
         for line in whole_lines(path):

@@ -96,8 +96,9 @@ class Plan:
         place = (gpus if on_gpu else 0.0, budget.gpu_type)
         most = slots(nodes, 1, *place)
         workers = settings.workers or most
-        if on_gpu or settings.address:
-            workers = min(workers, most)
+        if workers > most and not (on_gpu or settings.address or stored):
+            raise NasError(f"workers {workers} are more than the {plural(most, 'core')} here; allowed: 1 to {most}")
+        workers = min(workers, most)
         threads = cpus_per_trial(nodes, workers, *place)
         per_device = max(1, int(1 / gpus)) if on_gpu else 1
         if on_gpu:
@@ -107,6 +108,11 @@ class Plan:
                 trial_memory(node.memory_bytes, node.slots(threads, 0) if settings.address else workers)
                 for node in nodes
                 if node.cpus >= threads
+            )
+        if not stored and settings.train_clips < len(data.classes):
+            raise NasError(
+                f"train_clips {settings.train_clips} are fewer than the {len(data.classes)} classes; allowed: from "
+                f"{len(data.classes)}"
             )
         clips = min(settings.train_clips, len(data.train))
         epochs = settings.epochs or _proxy_epochs(sample, frames * size[0] * size[1], clips, on_gpu)

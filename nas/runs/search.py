@@ -5,6 +5,7 @@ through.
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from nas.runs.plan import Plan
 from nas.runs.record import RECORD
 from nas.runs.settings import CHANGEABLE, Settings, with_settings
 from nas.runs.stages import run_stages
+from nas.trials.proposer import STUDY
+from nas.units import plural
 
 _DEFAULTS = Settings()
 # A cluster runs what it likes in who joins it, and a storage gets what Ray writes.
@@ -92,7 +95,13 @@ def resume(path: str | Path, *, quiet: bool = False, on_event: Listener | None =
         Interrupted: The user stopped it again.
     """
     folder = Path(path)
-    record = Run(folder).record
+    before = Run(folder)
+    record = before.record
+    if len(before.trials) and not (os.path.isfile(folder / STUDY) and os.path.getsize(folder / STUDY)):
+        raise NasError(
+            f"run {str(path)!r} has {plural(len(before.trials), 'trial')} and no journal {STUDY!r}, which is its "
+            "memory; allowed: a run with all its files, or a new run"
+        )
     if record.settings is None or record.proxy is None:
         raise NasError(f"run {str(path)!r} was written by another version of nas; allowed: a new run")
     given = {name: value for name, value in changes.items() if value is not None}

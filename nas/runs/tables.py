@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from nas.documents import read_text
 from nas.errors import NasError
 from nas.limits.metrics import computed_figures, metrics
 from nas.resources import csv_cell, replacing, without_home
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from nas.trials.proposer import Candidate, Proposer
     from nas.trials.results import TrialResult
 
+MAX_TABLE = 50_000_000  # bytes of a file
 TRIALS, FRONT = "trials.csv", "front.csv"
 TRIAL_TEXTS = ("state", "operators", "hash", "flags", "error")
 FRONT_TEXTS = ("pick",)  # what front.csv has beside the columns of trials.csv
@@ -60,11 +64,12 @@ def read_table(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], req
         NasError: The file is no CSV, lacks a required column, or holds text where a number belongs.
     """
     columns = ["trial", *texts, *numbers]
-    if not path.is_file():
+    if not os.path.lexists(path):
         table = pd.DataFrame(columns=columns)
     else:
+        text = read_text("table", path, MAX_TABLE)
         try:
-            table = pd.read_csv(path, dtype=dict.fromkeys(texts, "string"))
+            table = pd.read_csv(io.StringIO(text), dtype=dict.fromkeys(texts, "string"))
         except ValueError as error:  # also pandas' ParserError and EmptyDataError
             raise NasError(f"{str(path)!r} is not a table ({error}); allowed: CSV with a header") from None
         missing = [name for name in required if name not in table]
@@ -75,7 +80,7 @@ def read_table(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], req
         return table.astype(dict.fromkeys(numbers, float) | {"trial": int}).assign(
             **{name: table[name].astype("string").fillna("").astype(str) for name in texts}
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise NasError(f"{str(path)!r} holds a value that is no number ({error}); allowed: numbers") from None
 
 

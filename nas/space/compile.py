@@ -6,8 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any
 
+from nas.architecture.messages import HOLES
 from nas.space.holes import Hole, Label, error, is_number, join
 from nas.space.neighbourhood import compile_neighbourhood
 from nas.space.nodes import ChoiceNode, ListNode, MappingNode, Node, RepeatNode, ValueNode
@@ -65,6 +67,8 @@ def compiled(data: Any, path: str, operators: Operators, depth: int = 0) -> Node
             for key in data:
                 if not isinstance(key, str):
                     raise error(join(path, key), "is no key; allowed: words")
+                if len(data) == 1 and key not in HOLES and (meant := get_close_matches(key, HOLES, 1, 0.75)):
+                    raise error(join(path, key), f"is no key; allowed: {meant[0]!r} for a hole")
             return MappingNode(
                 {key: compiled(value, join(path, key), operators, depth + 1) for key, value in data.items()}
             )
@@ -80,8 +84,8 @@ def compiled(data: Any, path: str, operators: Operators, depth: int = 0) -> Node
 def _only(data: Mapping[Any, Any], kind: str, others: tuple[str, ...], path: str) -> None:
     unknown = [key for key in data if key != kind and key not in others]
     if unknown:
-        allowed = ", ".join(others) or "nothing"
-        raise error(join(path, unknown[0]), f"stands beside {kind!r}; allowed there: {allowed}")
+        allowed = f"with {', '.join(others)}" if others else "alone"
+        raise error(join(path, unknown[0]), f"stands beside {kind!r}; allowed: {kind!r} {allowed}")
 
 
 def _choice(options: Any, path: str, operators: Operators, depth: int) -> ChoiceNode:
@@ -114,7 +118,7 @@ def _has_holes(data: Any, depth: int = 0) -> bool:
     if depth > MAX_DEPTH:
         return True
     if isinstance(data, Mapping):
-        is_hole = any(kind in data for kind in ("choice", "range", "repeat", "operators"))
+        is_hole = any(kind in data for kind in HOLES)
         return is_hole or any(_has_holes(value, depth + 1) for value in data.values())
     return isinstance(data, list | tuple) and any(_has_holes(value, depth + 1) for value in data)
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
-
-from nas.errors import NasError
-from nas.limits.gate import Gate
-from nas.pareto.sampler import ParetoSampler
+from nas.errors import NasError, brief
 from nas.trials.results import TrialResult
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+    from nas.limits.gate import Gate
 
 # Of the Pareto sampler: trainings are few, and an unseen candidate takes a while to price.
 REFERENCES = 4  # published networks that it begins with, at most
@@ -83,7 +84,7 @@ def find_sampler(name: str) -> SamplerEntry:
         NasError: Its name is unknown, or a package that it needs is not installed.
     """
     if name not in SAMPLERS:
-        raise NasError(f"sampler {name!r} is unknown; allowed: {', '.join(SAMPLERS)}")
+        raise NasError(f"sampler {brief(name)} is unknown; allowed: {', '.join(SAMPLERS)}")
     entry = SAMPLERS[name]
     if entry.needs and find_spec(entry.needs) is None:
         install = f"video-nas[{entry.extra}]" if entry.extra else entry.needs
@@ -92,6 +93,8 @@ def find_sampler(name: str) -> SamplerEntry:
 
 
 def _pareto(gate: Gate, seed: int) -> BaseSampler:
+    from nas.pareto.sampler import ParetoSampler
+
     def curve(trial: FrozenTrial) -> list[float]:
         return list(TrialResult.of(trial.user_attrs["result"]).curve)
 
@@ -108,9 +111,22 @@ def _pareto(gate: Gate, seed: int) -> BaseSampler:
     )
 
 
+def _of_optuna(name: str, **options: Any) -> SamplerFactory:
+    """One of Optuna's, which is loaded when the sampler is made; a cost is something to be learnt
+    for it.
+    """
+
+    def make(gate: Gate, seed: int) -> BaseSampler:
+        from optuna import samplers
+
+        made: BaseSampler = getattr(samplers, name)(seed=seed, **options)
+        return made
+
+    return make
+
+
 register("pareto", _pareto, once=True)
-# Optuna's take a cost for something to be learnt.
-register("tpe", lambda gate, seed: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True))
-register("nsga2", lambda gate, seed: NSGAIISampler(seed=seed, population_size=20))
-register("gp", lambda gate, seed: GPSampler(seed=seed), needs="scipy", extra="gp")
-register("random", lambda gate, seed: RandomSampler(seed=seed))
+register("tpe", _of_optuna("TPESampler", multivariate=True, group=True, constant_liar=True))
+register("nsga2", _of_optuna("NSGAIISampler", population_size=20))
+register("gp", _of_optuna("GPSampler"), needs="scipy", extra="gp")
+register("random", _of_optuna("RandomSampler"))

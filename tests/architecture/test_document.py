@@ -568,3 +568,16 @@ def test_a_copy_finds_its_own_parts() -> None:
     network = load("r3d_18")
     assert network.parts()[-1].output.channels == 400
     assert network.model_copy(update={"num_classes": 5}).parts()[-1].output.channels == 5
+
+
+@pytest.mark.parametrize("hole", [{"choice": [1, 2]}, {"range": [1, 3, 1]}])
+def test_a_hole_in_an_architecture_is_named(hole: dict[str, Any]) -> None:
+    stage = {"width": hole, "layers": [{"op": "full3d"}]}
+    with pytest.raises(ArchitectureError, match=r"^stages.0.width: '(choice|range)' is of a search space"):
+        Architecture.parse({"stem": {"op": "conv"}, "stages": [stage]})
+
+
+def test_a_repeat_in_an_architecture_is_named() -> None:
+    stage = {"width": 8, "layers": {"repeat": 3, "layer": {"op": "full3d"}}}
+    with pytest.raises(ArchitectureError, match=r"^stages.0.layers: 'repeat' is of a search space; allowed: one value"):
+        Architecture.parse({"stem": {"op": "conv"}, "stages": [stage]})

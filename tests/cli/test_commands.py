@@ -141,6 +141,13 @@ def test_help_of_search_says_when_it_ends() -> None:
             f"seed {2**64} is not allowed; allowed: whole numbers from 0, up to 4,294,967",
         ),
         (["search", "--budget", "1ms,2ms"], "budget '1ms,2ms' limits latency twice"),
+        (["search", "--proxy", "1x1"], "proxy_frames 1 shows no motion; allowed: 2 to 16"),
+        (["search", "--proxy", "8x1"], "proxy_size 1 shows no motion; allowed: 2 to 224"),
+        (["search", "--device", "tpu"], "device 'tpu' is unknown; allowed: auto, cpu, cuda or cuda:0"),
+        (["search", "--sampler", "best"], "sampler 'best' is unknown; allowed: pareto, tpe, nsga2, gp, random"),
+        (["search", "tiny", "--workers", "1000"], "workers 1000 are more than the "),
+        (["search", "tiny", "--train-clips", "1"], "train_clips 1 are fewer than the 12 classes; allowed: from 12"),
+        (["profile", "file.py:ok", "--input", "1x3"], "factory 'file.py:ok' names a file; allowed: its module, as in"),
         (["search", "--gpus-per-trial", "much"], "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or"),
         (["search", "--around", "tiny"], "or the search space in nas search tiny and nas latency grow tiny"),
     ],
@@ -198,6 +205,27 @@ def test_bad_input_of_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "nas.cli.app", "search", "--time", "5"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_is_wrong_by_itself_is_refused_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    program = """
+import sys
+from nas.cli.app import main
+for line in list(sys.argv[1:]):
+    words = line.split()
+    sys.argv = ["nas", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        assert ended.code == 2, words
+    assert not {"torch", "ray", "optuna"} & sys.modules.keys(), words
+"""
+    lines = ["search --budget 1", "search nospace", "search --data nodata", "search --trials 0", "search --sampler x"]
+    lines += ["search --resume .", "search --around x", "profile nonet", "space tiny --budget 1", "report ."]
+    lines += ["latency grow nospace", "export ."]
+    done = subprocess.run([sys.executable, "-c", program, *lines], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("error: ") == len(lines)
 
 
 def test_a_file_that_cannot_be_written_is_named(

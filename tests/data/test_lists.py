@@ -66,7 +66,10 @@ def test_values_of_a_list_without_a_head(tmp_path: Path, text: str, labels: list
         ("name;class\na.mp4;x\nb.mp4;y\n", "has the columns name, class"),
         ("path,label\na.mp4,x\na,b.mp4,y\n", "data row 2: 3 values under 2 columns"),
         ("path,label,label\na.mp4,x,y\n", "has 2 columns 'label'"),
-        ('path,label\n"a.mp4,x\nb.mp4,y\n', "unexpected end of data; allowed: CSV, quotes in pairs"),
+        (
+            'path,label\n"a.mp4,x\nb.mp4,y\n',
+            r"has a quote without its other \(unexpected end of data\); allowed: CSV, quotes in pairs",
+        ),
         ("path,label,group\na.mp4,x,1\nb.mp4,y,\n", "data row 2: the group is empty"),
         ("a.mp4\nb.mp4\n", "line 1: 'a.mp4' is not a path and a label"),
         ("http://host/a.mp4,x\nb.mp4,y\n", "line 1: 'http://host/a.mp4' is a URL; allowed: paths of local files"),
@@ -121,7 +124,7 @@ def test_a_line_longer_than_any_path_is_refused(tmp_path: Path, name: str, head:
     videos(tmp_path, "b.mp4")
     for length in (5000, 200_000):
         (tmp_path / name).write_text(f"{head}{'a' * length},x\nb.mp4,y\n")
-        with pytest.raises(NasError, match=r"do not exist|field limit|has the columns|not a path and a label"):
+        with pytest.raises(NasError, match=r"do not exist|characters; allowed: up to|has the columns|not a path and a label"):
             open_data(tmp_path / name)
 
 

@@ -143,7 +143,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "equal numbers": (document([JOINT], width=choice(24, 24.0)), WIDTH + "choice has two options 24.0"),
     "key beside choice": (
         document([JOINT], width={**choice(24), "default": 24}),
-        "stages.0.width.default: stands beside 'choice'; allowed there: nothing",
+        "stages.0.width.default: stands beside 'choice'; allowed: 'choice' alone",
     ),
     "range beside choice": (
         document([JOINT], width={**choice(24), "range": [1, 2, 1]}),
@@ -155,7 +155,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "key beside repeat": (
         document({"repeat": 2, "layer": JOINT, "share": True}),
-        LAYERS + ".share: stands beside 'repeat'; allowed there: layer",
+        LAYERS + ".share: stands beside 'repeat'; allowed: 'repeat' with layer",
     ),
     "repeat without layer": (document({"repeat": 2}), LAYERS + ".layer: is missing beside 'repeat'"),
     "two numbers": (document([JOINT], width={"range": [8, 16]}), WIDTH + r"range \[8, 16\] is not understood"),
@@ -203,3 +203,9 @@ def test_bad_documents_are_refused_with_the_place(what: str) -> None:
 def test_what_is_no_document_is_refused(data: Any) -> None:
     with pytest.raises(SpaceError, match="allowed"):
         SearchSpace.from_document(data, "test")
+
+
+@pytest.mark.parametrize(("key", "meant"), [("choise", "choice"), ("ranges", "range"), ("operator", "operators")])
+def test_a_misspelt_hole_is_named(key: str, meant: str) -> None:
+    with pytest.raises(SpaceError, match=rf"^stages.0.width.{key}: is no key; allowed: '{meant}' for a hole"):
+        SearchSpace.from_document({"stages": [{"width": {key: [8, 16]}}]}, "mine")

@@ -140,7 +140,10 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "a field of another": (document({**ALL, "set": {"d2plus1d.heads": 1}}), r"set.d2plus1d.heads: is a field of no"),
     "the op": (document({**ALL, "set": {"t2d.op": "tps"}}), r"set.t2d.op: is a field of no operator here"),
-    "another key": (document({**ALL, "width": 3}), r"layers.0.width: stands beside 'operators'; allowed there: set"),
+    "another key": (
+        document({**ALL, "width": 3}),
+        r"layers.0.width: stands beside 'operators'; allowed: 'operators' with set",
+    ),
     "extending nothing": ({"extends": "hybird"}, r"search space 'hybird' is neither a file nor a known name"),
     "extending with nothing": ({"extends": "tiny", "operators": [1]}, r"^operators: \[1\] names no layers"),
 }

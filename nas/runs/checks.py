@@ -1,0 +1,45 @@
+"""What is wrong with the settings of a search by themselves, found before torch, Ray and Optuna are
+loaded: a user who misspelt a word waits for none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from nas.architecture import load
+from nas.data.datasets import SOURCES
+from nas.errors import NasError, brief
+from nas.limits.budget import Budget
+from nas.runs.settings import Settings
+from nas.space import SearchSpace
+from nas.trials.samplers import find_sampler
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuses a budget, a name or a path that is none; what depends on the machine or on the data
+    is found when the search is planned.
+
+    Raises:
+        NasError: The first that is wrong.
+    """
+    Budget.parse(settings.budget)
+    find_sampler(settings.sampler)
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", settings.device):
+        raise NasError(f"device {brief(settings.device)} is unknown; allowed: auto, cpu, cuda or cuda:0")
+    if not any(source.accepts(settings.data) for source in SOURCES):
+        forms = ", ".join(source.forms for source in SOURCES)
+        there = "is no file and no folder" if os.path.lexists(settings.data) else "does not exist"
+        raise NasError(f"data {brief(settings.data, 200)} {there}; allowed: {forms}")
+    if settings.around is None:
+        space = SearchSpace.load(settings.space)
+    else:
+        space = SearchSpace.around(load(settings.around), settings.edits)
+    target = space.sample(settings.seed).input
+    for name, value, most in (
+        ("proxy_frames", settings.proxy_frames, target.frames),
+        ("proxy_size", settings.proxy_size, max(target.size)),
+    ):
+        if value is not None and not 2 <= value <= most:
+            why = "shows no motion" if value < 2 else "is more than the search space has"
+            raise NasError(f"{name} {value} {why}; allowed: 2 to {most}")
