@@ -55,6 +55,11 @@ def seconds(text: str) -> float:
     return total
 
 
+def magnitude(count: int) -> str:
+    """A count of any size with three digits, such as `2.4e+15`."""
+    return f"{count:.3g}" if count < 10**300 else f"1e+{int(math.log10(count))}"
+
+
 def plural(count: int, noun: str) -> str:
     """A count of things, such as `1 epoch` or `1,024 clips`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,6 +1,6 @@
 import pytest
 
-from nas.units import COLUMNS, Unit, quantity
+from nas.units import COLUMNS, Unit, magnitude, quantity
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,7 @@ def test_every_column_is_a_figure_of_a_cost() -> None:
     figures = nas.cost(nas.load("x3d_xs"))
     for column in COLUMNS:
         assert column.unit(figures).power in (6, 9) and hasattr(figures.layers[0], column.name)
+
+
+def test_a_count_of_any_size_is_printed() -> None:
+    assert (magnitude(12), magnitude(2_400_000), magnitude(7 * 10**5000)) == ("12", "2.4e+06", "1e+5000")

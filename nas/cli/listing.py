@@ -12,6 +12,7 @@ from nas.architecture.reference import operators_page
 from nas.errors import NasError
 from nas.resources import resource_folder, resource_names
 from nas.space import SearchSpace
+from nas.units import magnitude
 
 
 def list_command(
@@ -49,7 +50,7 @@ def list_command(
         space = SearchSpace.load(name)
         target = space.sample(0).input
         shape = f"{target.frames}x{target.size[0]}x{target.size[1]}"
-        typer.echo(f"  {name:<10} {space.size:.3g} networks at {shape}")
+        typer.echo(f"  {name:<10} {magnitude(space.size)} networks at {shape}")
     typer.echo("reference networks")
     for name in resource_names("search_spaces/reference") or ["none yet"]:
         typer.echo(f"  {name}")

@@ -179,6 +179,5 @@ def search_command(
     raise typer.Exit(NOTHING_FOUND)
 
 
-
 def _print_event(event: Mapping[str, Any]) -> None:
     print(json_text.dumps(event), flush=True)

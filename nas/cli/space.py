@@ -15,6 +15,7 @@ from nas.cli.options import refuse_two_regions
 from nas.limits.budget import Budget
 from nas.limits.metrics import metrics
 from nas.space import SearchSpace
+from nas.units import magnitude
 
 SAMPLES = 100
 
@@ -38,7 +39,7 @@ def space_command(
     else:
         shown = SearchSpace.load(space or "hybrid")
     console = Console()
-    size = f"{shown.size:,}" if shown.size < 10**12 else f"{shown.size:.4g}"
+    size = f"{shown.size:,}" if shown.size < 10**12 else magnitude(shown.size)
     console.print(f"[bold]{shown.name}[/]: at most {size} networks, {len(shown.holes)} choices", highlight=False)
     console.print(survey_table(shown, limits, samples, console, seed))
 

@@ -31,7 +31,7 @@ from nas.trials.samplers import find_sampler
 from nas.trials.scheduler import rungs
 from nas.trials.trainable import Proxy
 from nas.trials.tuning import Place, checked_storage
-from nas.units import plural
+from nas.units import magnitude, plural
 
 SURVEYED = 16  # candidates that say what proxies of the space cost
 PROXY_MACS = (300e9, 15000e9)  # multiply-adds to train the median candidate, on a CPU and on a GPU
@@ -139,7 +139,7 @@ class Plan:
         proxy, height, width = self.proxy, *self.proxy.size
         clips = min(proxy.train_clips, len(self.data.train))
         return (
-            f"Searching space {self.space.name} (at most {self.space.size:.3g} networks) under {self.budget} at "
+            f"Searching space {self.space.name} (at most {magnitude(self.space.size)} networks) under {self.budget} at "
             f"{self.target.frames}x{self.target.size[0]}x{self.target.size[1]} on {self.data.describe()}; proxies of "
             f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')} of {plural(clips, 'clip')}, "
             f"{self.workers} at a time"

@@ -40,6 +40,7 @@ from nas.space.holes import Hole, Label, Params, SpaceError, error, listed
 from nas.space.neighbourhood import neighbourhood_document
 from nas.space.nodes import Mismatch
 from nas.space.operators import extended
+from nas.units import magnitude
 
 MAX_DRAWS = 1000  # combinations tried before a space counts as one that gives nothing
 
@@ -127,7 +128,7 @@ class SearchSpace:
         Path(path).write_text(yaml.safe_dump(self.document, sort_keys=False, default_flow_style=None, width=120))
 
     def __repr__(self) -> str:
-        return f"SearchSpace({self.name!r}, size={self.size:.3g})"
+        return f"SearchSpace({self.name!r}, size={magnitude(self.size)})"
 
     def _check_options(self) -> None:
         """Refuses an option that is wrong in itself, such as a misspelt key: drawing again would

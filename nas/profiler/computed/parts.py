@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas.architecture import LayerConfig, Operator, Part, Shape
+from nas.architecture import ArchitectureError, LayerConfig, Operator, Part, Shape
 from nas.models.network import build_part, part_inputs
 from nas.profiler.computed.effects import when_forgotten
 from nas.profiler.computed.operations import Work
@@ -129,9 +129,20 @@ def _example(kind: Kind, batch: int = 1) -> tuple[nn.Module, Tensor]:
 
 @cache
 def record(kind: Kind) -> Record:
-    """Traces a part in inference, once per process."""
-    module, x = _example(kind)
-    inference = trace(module, (x,), part=True)
+    """Traces a part in inference, once per process.
+
+    Raises:
+        ArchitectureError: A tensor of it would have more numbers than torch can count.
+    """
+    try:
+        module, x = _example(kind)
+        inference = trace(module, (x,), part=True)
+    except (RuntimeError, TypeError) as error:
+        if "verflow" not in str(error):
+            raise
+        raise ArchitectureError(
+            kind[0].op, f"from {kind[1]} to {kind[2]} is too large to be counted; allowed: smaller sizes and ratios"
+        ) from None
     work = tuple(work for _, work in inference.calls)
     return Record(
         **totals(work),
