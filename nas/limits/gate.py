@@ -61,11 +61,11 @@ class Gate:
         figures: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
         objectives: Sequence[str] = ("macs",),
     ) -> None:
-        known = {metric.name: metric for metric in metrics("computed")}
+        computed = {metric.name: metric for metric in metrics("computed")}
         for name in objectives:
-            if name not in known:
-                raise NasError(f"objective {name!r} is not computed before training; allowed: {', '.join(known)}")
-        self._objectives = [known[name] for name in objectives]
+            if name not in computed:
+                raise NasError(f"objective {name!r} is not computed before training; allowed: {', '.join(computed)}")
+        self._objectives = [computed[name] for name in objectives]
         self.space, self.budget, self._figures = space, budget, figures
         self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
         self._keys: dict[Hashable, str] = {}
@@ -77,8 +77,8 @@ class Gate:
         Raises:
             ArchitectureError: It cannot be built.
         """
-        asked = tuple(params.items())
-        if asked not in self._keys:
+        choices = tuple(params.items())
+        if choices not in self._keys:
             architecture = self.space.decode(params)
             if len(self._keys) > REMEMBERED:
                 self._keys, self._candidates = {}, {}
@@ -87,8 +87,8 @@ class Gate:
                 priced = cost(architecture)
                 figures = {**self.budget.computed(priced), **self._figures(architecture)}
                 self._candidates[key] = Priced(key, architecture, priced, figures, self.budget.violation(figures))
-            self._keys[asked] = key  # once it is priced: what fails is tried again when it is next asked for
-        return self._candidates[self._keys[asked]]
+            self._keys[choices] = key  # once it is priced: what fails is tried again when it is next asked for
+        return self._candidates[self._keys[choices]]
 
     def references(self) -> list[Params]:
         """The published networks that are points of the space, with its input and classes; nearest
@@ -97,12 +97,12 @@ class Gate:
         They keep their layers where the space has them; that of a neighbourhood is the architecture
         that it is around.
         """
-        any_one = self.space.sample(0)
+        sample = self.space.sample(0)
         found: dict[str, Params] = {}
         for name in resource_names("search_spaces/reference"):
             try:
-                reference = load(name).resized(any_one.input.frames, any_one.input.size)
-                params = self.space.params_of(reference.model_copy(update={"num_classes": any_one.num_classes}))
+                reference = load(name).resized(sample.input.frames, sample.input.size)
+                params = self.space.params_of(reference.model_copy(update={"num_classes": sample.num_classes}))
                 found.setdefault(self.key(params), params)
             except (ArchitectureError, SpaceError):
                 continue

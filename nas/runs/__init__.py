@@ -1,6 +1,7 @@
 """A search from its plan to its folder.
 
     search         `nas.search` and its resumption
+    options        their names and types, for type checkers and editors
     settings       what a search can be asked for: the one list of options, arguments and their help
     plan           what is decided before anything is trained
     stages         search, random control, confirmation of the front, measurement
@@ -20,5 +21,5 @@
     news           lines, events and signs of life
 
 Proposing and training single networks is `nas.trials`; what is inside a budget is `nas.limits`; how
-a run is drawn is `nas.report`. Nineteen files, because a run is one folder with one life.
+a run is drawn is `nas.report`. Twenty files, because a run is one folder with one life.
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from nas.errors import Interrupted, NasError, brief
 from nas.locks import LOCK, locked
 from nas.runs.folder import Run
 from nas.runs.news import EventConsole, Listener, busy
+from nas.runs.options import ResumeOptions, SearchOptions
 from nas.runs.plan import Plan
 from nas.runs.record import RECORD
 from nas.runs.settings import CHANGEABLE, Settings, with_settings
@@ -37,7 +38,7 @@ def search(
     out: str | Path | None = None,
     quiet: bool = False,
     on_event: Listener | None = None,
-    **settings: Any,
+    **settings: Unpack[SearchOptions],
 ) -> Run:
     """Searches a space for the networks that are worth having under a budget.
 
@@ -58,17 +59,19 @@ def search(
             the budget.
         Interrupted: The user stopped it; what was trained is kept.
     """
-    asked = Settings.of(space=space, budget=budget, data=data, **settings)
+    checked = Settings.of(space=space, budget=budget, data=data, **settings)
     console = _console(quiet, on_event)
     with busy(console, "planning"):
-        plan = Plan.of(asked.absolute(), console)
+        plan = Plan.of(checked.absolute(), console)
     folder = Path(out) if out else _free_folder(plan)
     _check_new(folder)
     return _run(plan, folder)
 
 
 @with_settings(*CHANGEABLE, unchanged=True)
-def resume(path: str | Path, *, quiet: bool = False, on_event: Listener | None = None, **changes: Any) -> Run:
+def resume(
+    path: str | Path, *, quiet: bool = False, on_event: Listener | None = None, **changes: Unpack[ResumeOptions]
+) -> Run:
     """Goes on with an interrupted run, or with a finished one when more trials or time are given.
 
     A search that had come to its end is not prolonged unless one of them is given, but what was

@@ -96,9 +96,9 @@ class Proposer:
         self._trials: list[Trial] = []
         self._candidates: list[Candidate] = []
         self._results: dict[int, TrialResult] = {}
-        self._passed_on: set[int] = set()
+        self._told: set[int] = set()
         self._unfinished: list[int] = []
-        self._fruitful = 0  # proposals before the last that was new and inside the budget
+        self._proposed_at_candidate = 0  # proposals when the last candidate was found
         self._undecided: FrozenTrial | None = None
         with _naming_journal(path):
             self._restore()
@@ -121,13 +121,13 @@ class Proposer:
             if "result" in attributes:
                 self._results[index] = TrialResult.of(attributes["result"])
                 if frozen.state != TrialState.RUNNING:
-                    self._passed_on.add(index)
+                    self._told.add(index)
             else:
                 self._unfinished.append(index)
 
     def _remember(self, trial: Trial, candidate: Candidate) -> None:
         self._trials.append(trial)
-        self._fruitful = self.proposed
+        self._proposed_at_candidate = self.proposed
         self._candidates.append(candidate)
         self._seen.add(candidate.architecture.hash)
 
@@ -203,8 +203,12 @@ class Proposer:
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         # A sampler that has converged proposes what is known for ever; what it learns from, it is
         # shown by chance.
-        fruitless = number - self._fruitful
-        return RandomSampler(seed) if fruitless > PATIENCE and fruitless % 2 else self._entry.make(self.gate, seed)
+        without_candidate = number - self._proposed_at_candidate
+        return (
+            RandomSampler(seed)
+            if without_candidate > PATIENCE and without_candidate % 2
+            else self._entry.make(self.gate, seed)
+        )
 
     def _reject(self, trial: Trial, violation: float, log_macs: float, reason: str) -> None:
         """Tells it as completed and infeasible: samplers learn from that, and ignore a failure."""
@@ -218,14 +222,14 @@ class Proposer:
         self._trials[index].set_user_attr("result", result.document())
         self._results[index] = result
 
-    def _tell(self, indices: Iterable[int]) -> None:
+    def _tell_results(self, indices: Iterable[int]) -> None:
         """Tells the study results, in order, that it has not been told yet."""
         with _quiet_optuna():
-            for index in sorted(set(indices) - self._passed_on):
-                self._tell_one(index)
-                self._passed_on.add(index)
+            for index in sorted(set(indices) - self._told):
+                self._tell_result(index)
+                self._told.add(index)
 
-    def _tell_one(self, index: int) -> None:
+    def _tell_result(self, index: int) -> None:
         result = self._results[index]
         trial, log_macs = self._trials[index], float(np.log10(self._candidates[index].cost.macs))
         if result.violation is not None:  # no machine here can train it: infeasible, as what the gate rejects
@@ -244,10 +248,10 @@ class Proposer:
         interruption would change what is proposed after it.
         """
         needed = set(self._results if self.lag is None else range(len(self._candidates) - self.lag + 1))
-        known = self._results.keys() >= needed
-        if known:
-            self._tell(needed)
-        return known
+        complete = self._results.keys() >= needed
+        if complete:
+            self._tell_results(needed)
+        return complete
 
 
 def _cut_to_whole_lines(path: Path) -> None:

@@ -80,8 +80,7 @@ class Report:
         """Reads Ray's result of a trial; None where the trial has not said anything yet."""
         if not result or not ("curve" in result or "error" in result):
             return None
-        given = {field.name: result[field.name] for field in fields(cls) if field.name in result}
-        return cls(**given | {"curve": tuple(given.get("curve", ()))})
+        return cls(**_fields_in(cls, result))
 
     def result(self) -> TrialResult:
         """What is kept of a trial whose last report this is."""
@@ -130,8 +129,13 @@ class TrialResult:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
         """Reads a result of the journal, also one that an earlier version wrote."""
-        given = {field.name: document[field.name] for field in fields(cls) if field.name in document}
-        return cls(**given | {"curve": tuple(given.get("curve", ()))})
+        return cls(**_fields_in(cls, document))
+
+
+def _fields_in(kind: type[Report | TrialResult], document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document says of the fields of a type; JSON has lists for tuples."""
+    given = {field.name: document[field.name] for field in fields(kind) if field.name in document}
+    return given | {"curve": tuple(given.get("curve", ()))}
 
 
 def _known(values: Report | TrialResult) -> dict[str, Any]:

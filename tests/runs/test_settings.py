@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 import nas
 from nas.errors import NasError
+from nas.runs.options import ResumeOptions, SearchOptions
 from nas.runs.search import resume
 from nas.runs.settings import CHANGEABLE, Settings, control_share, split
 
@@ -96,3 +97,14 @@ def test_search_and_control_have_a_training_each() -> None:
     ]  # fmt: skip
     with pytest.raises(NasError, match="trials 1 are too few beside a control"):
         split(1, 0.25)
+
+
+def test_type_checkers_see_the_settings_that_there_are() -> None:
+    given = {"space", "budget", "data"}  # by place too
+    assert list(SearchOptions.__annotations__) == [name for name in Settings.model_fields if name not in given]
+    assert list(ResumeOptions.__annotations__) == list(CHANGEABLE)
+    types = get_type_hints(Settings)
+    for name, declared in get_type_hints(SearchOptions).items():
+        kinds, wanted = set(get_args(declared) or [declared]), set(get_args(types[name]) or [types[name]])
+        # Paths are taken for texts, and times as they are written on the command line.
+        assert wanted <= kinds and kinds - wanted <= {Path, str}, name
