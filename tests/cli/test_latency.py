@@ -2,13 +2,12 @@
 
 import csv
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import nas
 
-from nas.cli.app import main
 from nas.profiler.measured import references
 from nas.profiler.measured.device import Conditions
 from nas.profiler.tables import growth
@@ -18,13 +17,6 @@ from nas.profiler.tables import growth
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def nas(*arguments: str, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
-    monkeypatch.setattr(sys, "argv", ["nas", *arguments])
-    with pytest.raises(SystemExit) as done:
-        main()
-    assert done.value.code == code
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from command_line import nas
 
-from nas.cli.app import main
 from nas.cli.cost_tables import grouped
 from nas.profiler.computed.cost import LayerCost
 from nas.profiler.measured.phases import measured_phases
@@ -44,13 +44,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "profiled_nets.py").write_text(NETS)
     sys.modules.pop("profiled_nets", None)
     return tmp_path
-
-
-def nas(*arguments: str, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
-    monkeypatch.setattr(sys, "argv", ["nas", *arguments])
-    with pytest.raises(SystemExit) as done:
-        main()
-    assert done.value.code == code
 
 
 def row(path: str, op: str, macs: int, alive: int) -> LayerCost:
