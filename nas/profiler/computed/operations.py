@@ -182,7 +182,8 @@ _POINTWISE = _packets("""
     prelu _prelu_kernel _prelu_kernel_backward rrelu_with_noise renorm frac native_channel_shuffle channel_shuffle
     linspace logspace arange tril triu cross linalg_cross _foreach_mul_ sigmoid_backward tanh_backward
     softplus_backward mse_loss smooth_l1_loss huber_loss polar complex real imag _fused_moving_avg_obs_fq_helper
-    hardswish hardswish_ hardsigmoid hardsigmoid_ hardtanh hardtanh_ mish mish_ silu silu_ elu elu_ celu selu gelu
+    floor_divide hardswish hardswish_ hardsigmoid hardsigmoid_ hardtanh hardtanh_ mish mish_ silu silu_ elu elu_
+    celu selu gelu
     gelu_ leaky_relu leaky_relu_ leaky_relu_backward softplus softshrink softshrink_backward hardshrink
     hardshrink_backward hardsigmoid_backward mish_backward log_sigmoid_forward log_sigmoid_backward threshold
     threshold_ hann_window hamming_window fake_quantize_per_tensor_affine_cachemask

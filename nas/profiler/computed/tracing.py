@@ -182,7 +182,7 @@ def _quiet_surroundings() -> Iterator[None]:
     """
     collects = gc.isenabled()
     gc.disable()
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy, generator = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it is one operator without a meta kernel
     try:
@@ -196,3 +196,4 @@ def _quiet_surroundings() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         random.setstate(python)
         np.random.set_state(numpy)
+        torch.default_generator.set_state(generator)  # a forward may seed it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -226,3 +227,26 @@ def test_numbers_written_in_a_forward_are_memory_of_the_pass() -> None:
         return y.index_add(0, torch.tensor([0, 2]), y[:2])
 
     assert cost(Calls(forward), torch.zeros(3, 2)).activation_bytes == 4 * (6 + 6) + 8 * 2
+
+
+class Tagged(Tensor):
+    """A tensor with a class of its own and no behaviour."""
+
+
+def test_parameters_of_a_subclass_count_as_others() -> None:
+    layer = nn.Linear(4, 5)
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Tagged))
+    figures = cost(layer, torch.zeros(2, 4))
+    assert figures.macs == 2 * 4 * 5 and figures.step_bytes > 0
+    assert type(layer.weight.data) is Tagged
+
+
+def test_a_deep_copy_of_an_activation_is_memory_of_its_own() -> None:
+    """The input, its copy and their sum of 20 numbers each."""
+    assert cost(Calls(lambda x: x + copy.deepcopy(x)), torch.zeros(20)).inference_bytes == 3 * 4 * 20
+
+
+def test_a_seed_that_a_forward_sets_is_taken_back() -> None:
+    before = torch.get_rng_state()
+    cost(Calls(lambda x: (torch.manual_seed(1), x)[1]), torch.zeros(2))
+    assert torch.equal(torch.get_rng_state(), before)
