@@ -61,6 +61,8 @@ class TrainSettings:
         lean: Run parts again in the backward pass and keep less; memory is predicted without that.
         allow_outside: Whether a list may name videos outside its folder.
         cache, cache_gb: Folder of decoded clips, and the 10^9 bytes that it may hold.
+        micro_batch: Clips that passed the network at a time when the training began, which it
+            keeps when it is resumed, unless memory is smaller now.
         source: Name of the architecture, of the search's folder and of the trial.
     """
 
@@ -87,6 +89,7 @@ class TrainSettings:
     allow_outside: bool = False
     cache: str | None = None
     cache_gb: float = CACHE_GB
+    micro_batch: int | None = None
     source: tuple[str | None, str | None, int | None] = (None, None, None)
 
 
@@ -148,6 +151,7 @@ class Plan:
                 f"training on one clip takes {needed / 1e9:.3g} GB of memory, and {device} has {memory / 1e9:.3g} GB; "
                 f"allowed: networks that take {100 * USABLE:.0f} % of it"
             )
+        micro_batch = min(micro_batch, settings.micro_batch or micro_batch)
         step_bytes = training_step_memory(priced, recipe.batch_size, micro_batch) + kept
         whole = training_step_memory(priced, recipe.batch_size, recipe.batch_size) + kept
         if micro_batch < recipe.batch_size:
@@ -182,7 +186,7 @@ class Plan:
 def _check_room(data: VideoData, preprocessing: Preprocessing) -> None:
     """Raises NasError where the decoded clips do not fit into the machine's memory."""
     height, width = preprocessing.resized
-    clips = len(data.train) + max(len(data.val), len(data.test or ()))
+    clips = len(data.train) + len(data.val) + len(data.test or ())
     needed, there = clips * preprocessing.frames * height * width * 3, memory_bytes(torch.device("cpu"))
     if needed > USABLE * there:
         raise NasError(

@@ -114,9 +114,15 @@ def train(plan: Plan, show: Show = lambda moment: None, say: Callable[[str], Non
         raise NasError(f"out {str(folder)!r} cannot be made ({error.strerror}); allowed: a folder to write") from None
     with locked(folder):
         plan.architecture.save(inside / ARCHITECTURE)
+        settings = replace(plan.settings, micro_batch=plan.micro_batch)
         with replacing(inside / SETTINGS) as draft:
-            draft.write_text(json.dumps(asdict(plan.settings), indent=2) + "\n")
-        return _Session(plan, folder, say).run(show)
+            draft.write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        try:
+            session = _Session(plan, folder, say)
+        except NasError:  # nothing was begun that could be gone on with
+            (inside / SETTINGS).unlink()
+            raise
+        return session.run(show)
 
 
 def planned(folder: str | Path) -> Plan:
@@ -252,11 +258,14 @@ class _Session:
 
     def _stretch(self) -> None:
         """Lets the schedule end with the time, as the last steps went."""
-        if self.plan.settings.time is None or not self.steps_here:
+        if self.plan.settings.time is None or not self.steps_here or self.training.ended:
             return
         left = self.plan.settings.time - self.seconds
-        if left <= 0:
+        if left <= 0 and self.training.step_in_epoch == 0:
             self.ended = "the time's end"
+            return
+        if left <= 0:  # within an epoch, which ends with the next step: no network is kept unevaluated
+            self.training.stretch(1)
             return
         step = self.busy_seconds / self.steps_here
         self.training.stretch(steps_in(left, step, self.evaluation_seconds, self.training.steps))
@@ -388,11 +397,14 @@ class _Session:
         self.say(f"ended: {self.ended}")
         self._save_model(self.folder / LAST)
         model = load_model(self.folder, str(self.plan.device))
-        if self.plan.data.test is None or TEST in model.record.figures:
+        if self.plan.data.test is None:
             return model
+        folders = [
+            each for each in (self.folder, self.folder / LAST) if TEST not in load_model(each, "cpu").record.figures
+        ]
         test = self._clips("test", self.plan.data.test, self.plan.preprocessing.evaluation)
         size, batch = self.plan.preprocessing.size, 2 * self.plan.micro_batch
-        for folder in (self.folder, self.folder / LAST):
+        for folder in folders:
             model = load_model(folder, str(self.plan.device))
             score = accuracy(model.network, test, size, self.plan.device, batch)
             figures = {**model.record.figures, TEST: Figure(score, len(test.labels))}

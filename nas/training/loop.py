@@ -12,7 +12,7 @@ from nas.data.clips import Clips
 from nas.data.transforms import centre_crop, normalise
 from nas.training.augmentation import augment, middle
 from nas.training.mixing import draw_mixing
-from nas.training.optimizer import averaged_model, make_optimizer, rate
+from nas.training.optimizer import MovingAverage, make_optimizer, rate
 from nas.training.recipe import Recipe
 from nas.training.recompute import recompute
 
@@ -74,7 +74,7 @@ class Training:
         self.micro_batch = micro_batch or recipe.batch_size
         self.frames = frames or clips.pixels.shape[1]
         self.optimizer = make_optimizer(model, recipe, new)
-        self.average = averaged_model(model, recipe.ema) if recipe.ema else None
+        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
         if lean:
             recompute(model)
         self._forward = torch.compile(model) if compiled else model

@@ -58,16 +58,34 @@ def rate(position: float, total: int, warm_up: float) -> float:
     """
     rising = max(1, int(total * warm_up))
     if position < rising:
-        return (position + 1) / rising
+        return min(1.0, (position + 1) / rising)
     return 0.5 * (1 + math.cos(math.pi * (position - rising) / max(1, total - rising)))
 
 
-def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
-    """A moving average of a network's weights and buffers, to be updated after each step."""
+class MovingAverage(AveragedModel):
+    """A moving average of a network's weights and of what its state counts besides, such as the
+    statistics of batch normalisation.
 
-    def average(averages: Tensors, values: Tensors, updates: Tensor | int) -> None:
-        count = float(updates)
-        multi = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))  # type: ignore[no-untyped-call]
-        multi(averages, values, updates)
+    Whole numbers, and buffers that follow from the configuration, are the network's own: the mean
+    of two equal indices may be rounded to the one before, and that of two infinities is no number.
+    """
 
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """Begins with the network as it is, on its device."""
+
+        def average(averages: Tensors, values: Tensors, updates: Tensor | int) -> None:
+            count = float(updates)
+            multi = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))  # type: ignore[no-untyped-call]
+            multi(averages, values, updates)
+
+        super().__init__(model, multi_avg_fn=average, use_buffers=True)
+        state = model.state_dict()
+        self._copied = [
+            name for name, value in model.named_buffers() if name not in state or not value.is_floating_point()
+        ]
+
+    def update_parameters(self, model: nn.Module) -> None:
+        """Takes the network's values of after a step."""
+        super().update_parameters(model)
+        for name in self._copied:
+            self.module.get_buffer(name).copy_(model.get_buffer(name))

@@ -3,6 +3,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +123,10 @@ def test_ctrl_c_keeps_all_steps_and_says_how_to_go_on(plan: Callable[..., Plan])
 def test_a_training_that_has_ended_is_not_trained_again(plan: Callable[..., Plan]) -> None:
     made = plan()
     train(made, say=silent)
-    before = curve(made.settings.out)
-    resume(made.settings.out, show=killer(1), say=silent)
-    assert curve(made.settings.out) == before
+    before, folder = curve(made.settings.out), Path(made.settings.out)
+    resume(folder, show=killer(1), say=silent)
+    assert curve(folder) == before
+    assert all(TEST in load_model(each).record.figures for each in (folder, folder / "last"))
 
 
 def test_patience_ends_a_training(plan: Callable[..., Plan]) -> None:
@@ -166,6 +168,65 @@ def test_a_schedule_is_laid_out_to_end_with_the_time(
     assert 95 <= float(full_curve(made)[-1]["seconds"]) <= 110
     assert int(rows[-1][1]) < 60  # fewer, as steps became slower
     assert float(rows[-1][3]) < 0.05 * made.recipe.lr
+
+
+class Clock:
+    """Only steps move it, and an evaluation not at all."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, planned: float, real: float) -> None:
+        """Steps take `planned` seconds while the schedule is laid out, `real` ones after that."""
+        self.now, self.step = 0.0, planned
+        step, lay_out = module.Training.step, module._Session._lay_out
+
+        def slow(training: module.Training) -> float | None:
+            self.now += self.step
+            return step(training)
+
+        def lay(session: module._Session) -> None:
+            lay_out(session)
+            self.step = real
+
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(module.Training, "step", slow)
+        monkeypatch.setattr(module._Session, "_lay_out", lay)
+
+
+def test_a_schedule_that_ends_before_its_time_ends_the_training(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 s five go to timing, and 3 are left: three steps, which take 1.5 s in the end."""
+    Clock(monkeypatch, 1, 0.5)
+    made = plan(epochs=None, time=8.0)
+    said: list[str] = []
+    train(made, say=said.append)
+    assert [row[:2] for row in curve(made.settings.out)] == [("1", "3")]
+    assert said[-1] == "ended: the schedule's end"
+
+
+def test_time_that_ends_within_an_epoch_leaves_an_evaluated_network(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of 61 s in place of 1 s: at the first look at the clock the time is over."""
+    Clock(monkeypatch, 1, 61)
+    made = plan(epochs=None, time=20.0)
+    model = train(made, say=silent)
+    rows = curve(made.settings.out)
+    assert [row[:2] for row in rows] == [("1", "2")]
+    assert model.record.figures[VALIDATION].value == float(rows[0][4])
+
+
+def test_the_micro_batch_of_the_beginning_is_kept(plan: Callable[..., Plan]) -> None:
+    """The one that a real step found, which may be smaller than the computed one."""
+    made = replace(plan(), micro_batch=2)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(made, killer(1), silent)
+    assert module.planned(made.settings.out).micro_batch == 2
+
+
+def test_a_training_that_cannot_begin_leaves_the_folder_to_the_next(plan: Callable[..., Plan]) -> None:
+    with pytest.raises(NasError, match="no_vectors"):
+        train(plan(classes="no_vectors.safetensors"), say=silent)
+    train(plan(epochs=1), say=silent)
 
 
 def test_a_folder_has_one_training_and_one_writer(plan: Callable[..., Plan], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.training.optimizer import averaged_model, make_optimizer, rate
+from nas.training.optimizer import MovingAverage, make_optimizer, rate
 from nas.training.recipe import Recipe
 
 
@@ -59,6 +59,7 @@ def test_frozen_parameters_are_in_no_group() -> None:
 def test_rate_is_a_line_and_then_a_cosine() -> None:
     assert [rate(step, 20, 0.1) for step in (0, 1, 2)] == [0.5, 1, 1]
     assert rate(11, 20, 0.1) == pytest.approx(0.5) and rate(20, 20, 0.1) == pytest.approx(0)
+    assert rate(1.9, 20, 0.1) == 1  # never above the peak, where a schedule was stretched to more steps
     assert rate(6.5, 20, 0.1) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
 
 
@@ -81,7 +82,7 @@ def test_sgd_is_nesterovs() -> None:
 def test_the_average_begins_short_and_becomes_long() -> None:
     """After n updates a value counts 1 - min(decay, (1 + n) / (10 + n)); buffers are as well."""
     model = nn.BatchNorm1d(1).double()
-    average = averaged_model(model, 0.3)
+    average = MovingAverage(model, 0.3)
     expected = 0.0
     for step, value in enumerate([1.0, 5.0, -2.0, 4.0]):
         with torch.no_grad():
@@ -92,3 +93,25 @@ def test_the_average_begins_short_and_becomes_long() -> None:
         expected = decay * expected + (1 - decay) * value
         assert average.module.weight.item() == pytest.approx(expected, abs=1e-12)  # type: ignore[union-attr]
         assert average.module.running_mean.item() == pytest.approx(2 * expected, abs=1e-12)  # type: ignore[union-attr]
+
+
+class Indexed(nn.Module):
+    """A buffer of each kind that is no weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.register_buffer("index", torch.arange(1000), persistent=False)
+        self.register_buffer("mask", torch.tensor([0.0, -math.inf]), persistent=False)
+        self.register_buffer("count", torch.tensor(7))
+
+
+def test_indices_and_masks_are_not_averaged() -> None:
+    """5 x 0.999 + 5 x 0.001 may be 4.9999995, and minus infinity less itself is no number."""
+    model = Indexed()
+    average = MovingAverage(model, 0.999)
+    for step in range(20):
+        model.count.fill_(step)  # type: ignore[operator, union-attr]
+        average.update_parameters(model)
+    for name, value in model.named_buffers():
+        assert torch.equal(average.module.get_buffer(name), value), name
