@@ -34,6 +34,7 @@ from nas.profiler.computed.shape_tensors import (
 from nas.profiler.computed.structures import tensors_in
 
 aten = torch.ops.aten
+_RNN_LAYER = aten.mkldnn_rnn_layer.default
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -260,7 +261,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 keys.append(self._key(arg, tensors))
         if kwargs:
             keys += [(name, self._key(arg, tensors)) for name, arg in kwargs.items()]
-        if func is aten.mkldnn_rnn_layer.default:  # what it keeps is made where gradients are
+        if func is _RNN_LAYER:  # what it keeps is made where gradients are
             keys.append(torch.is_grad_enabled())
         key: Any = tuple(keys)
         try:

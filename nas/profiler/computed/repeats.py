@@ -26,6 +26,7 @@ from nas.profiler.computed.structures import kept_by_class
 
 _PLAIN = (int, float, str, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
 _OWN = {Tensor, nn.Parameter}
+_PLAIN_TYPES = frozenset(_PLAIN)
 _SIZED = {list, dict, set}
 _STATE = frozenset(vars(nn.Module()))
 _HOOKS = tuple(
@@ -77,7 +78,7 @@ def _tensor(x: Tensor | None, is_buffer: bool) -> Any:
 
 
 def _attribute(value: Any) -> Any:
-    if isinstance(value, _PLAIN):
+    if type(value) in _PLAIN_TYPES or isinstance(value, _PLAIN):
         return type(value), value
     if type(value) in (list, tuple):
         return type(value), tuple(_attribute(item) for item in value)
@@ -185,11 +186,12 @@ def attributes(part: nn.Module) -> list[Any]:
     while waiting:
         child = waiting.pop()
         own = vars(child)
-        for name, value in own.items():
-            if name in _STATE:
-                found.append((name, id(value), len(value) if type(value) in _SIZED else 0))
-            else:
-                found.append((name, _contents(value)))
+        found += [
+            (name, id(value), len(value) if type(value) in _SIZED else 0)
+            if name in _STATE
+            else (name, value if type(value) in _PLAIN_TYPES else _contents(value))
+            for name, value in own.items()
+        ]
         kinds.update(type(child).__mro__)
         children = [each for each in own["_modules"].values() if each is not None and each not in seen]
         seen.update(children)
