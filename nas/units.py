@@ -55,6 +55,17 @@ def seconds(text: str) -> float:
     return total
 
 
+def duration(time: float) -> str:
+    """Formats seconds as hours, minutes and seconds, the two largest units that count."""
+    if not math.isfinite(time):
+        return MISSING
+    if time < 60:
+        return f"{number(time, 2)} s"
+    minutes, rest = divmod(round(time), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
 def magnitude(count: int) -> str:
     """A count of any size with three digits, such as `2.4e+15`."""
     return f"{count:.3g}" if count < 10**300 else f"1e+{int(math.log10(count))}"

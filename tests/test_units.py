@@ -1,6 +1,6 @@
 import pytest
 
-from nas.units import COLUMNS, Unit, magnitude, quantity
+from nas.units import COLUMNS, Unit, duration, magnitude, quantity
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,10 @@ def test_every_column_is_a_figure_of_a_cost() -> None:
 
 def test_a_count_of_any_size_is_printed() -> None:
     assert (magnitude(12), magnitude(2_400_000), magnitude(7 * 10**5000)) == ("12", "2.4e+06", "1e+5000")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.21, "3.2 s"), (59.6, "60 s"), (312, "5 min 12 s"), (7265, "2 h 1 min")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -95,6 +95,9 @@ def predict_command(
 
         with progress_bar(console, "writing the overlay, frames") as progress:
             write_overlay(inputs[0], done, overlay, progress)
+    for name, file in (("csv", table if done else None), ("timeline", timeline), ("overlay", overlay)):
+        if file is not None:
+            console.print(f"{name:<8} {file}", highlight=False, markup=False, soft_wrap=True)
     if failures:
         reasons = "; ".join(map(str, failures[:5]))
         raise NasError(f"{len(failures)} videos cannot be read ({reasons}); allowed: files that FFmpeg decodes")

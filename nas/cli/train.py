@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError
-from nas.units import seconds
+from nas.units import duration, seconds
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -184,7 +184,7 @@ class _Shown:
         if self._quiet:
             return
         row, best = moment.row, moment.best
-        left = f"{moment.seconds_left / 60:.1f} min left"
+        left = f"{duration(moment.seconds_left)} left"
         if row is not None and best is not None:
             self._console.print(
                 f"epoch {row.epoch}: loss {row.loss:.3f}, validation {100 * row.accuracy:.1f} % (best "

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from nas.units import MISSING, number
+from nas.units import MISSING
 
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -19,17 +19,6 @@ def percent(share: float) -> str:
 def with_error(share: float, error: float) -> str:
     """A share in per cent with its standard error where there is one, such as `81.3 ± 2.4`."""
     return f"{percent(share)} \N{PLUS-MINUS SIGN} {percent(error)}" if math.isfinite(error) else percent(share)
-
-
-def duration(seconds: float) -> str:
-    """Formats seconds as hours, minutes and seconds, the two largest units that count."""
-    if not math.isfinite(seconds):
-        return MISSING
-    if seconds < 60:
-        return f"{number(seconds, 2)} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from nas.runs.confirm import Repeat, expected_seconds
 from nas.runs.news import EventConsole, Heartbeat, announce
 from nas.trials.proposer import Candidate, Proposer
 from nas.trials.results import TrialResult
-from nas.units import plural
+from nas.units import duration, plural
 
 ROWS = 12
 
@@ -58,7 +58,7 @@ class _Bar:
     def _advance(self, completed: int, left: float | None) -> str:
         """Moves the bar and returns what is said beside it."""
         self._done = completed
-        note = self._what if left is None else f"{self._what}, {left / 60:.1f} min left"
+        note = self._what if left is None else f"{self._what}, {duration(left)} left"
         self._bar.update(self._task, completed=completed, description=note)
         return note
 

@@ -188,3 +188,14 @@ def write_record(record: RunRecord, folder: Path) -> None:
     """Writes the record of a run folder, whole or not at all."""
     with replacing(folder / RECORD) as draft:
         draft.write_text(json.dumps(record.document(), indent=2) + "\n", encoding="utf-8")
+
+
+def workers_busy(step_s: float, slot_s: float) -> str:
+    """How well workers were used, as a sentence: the start of Ray is none of their time.
+
+    Args:
+        step_s: Seconds of all trainings in training steps and evaluation.
+        slot_s: Seconds that there were for them, above zero.
+    """
+    share = 100 * step_s / slot_s
+    return f"Once Ray had started the first process, workers spent {share:.0f} % of the time in training and evaluation"

@@ -29,7 +29,7 @@ from nas.runs.news import announce, busy
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
 from nas.runs.ranking import eligible, front_of, keeping
-from nas.runs.record import RECORD, Counts, RunRecord, read_record, write_record
+from nas.runs.record import RECORD, Counts, RunRecord, read_record, workers_busy, write_record
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.cluster import session
 from nas.trials.proposer import LOST, Proposer, ProposerSearcher
@@ -186,8 +186,8 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
         outcome = run_trials(ProxyTrial, parameters, plan.place(run.folder), searcher, scheduler, left, seconds)
         if not outcome.interrupted:
             searcher.time_is_over()
-    busy = 100 * outcome.step_seconds / max(outcome.slot_seconds, 1e-9)
-    run.say(f"Workers spent {busy:.0f} % of the time in training steps")
+    if outcome.slot_seconds:
+        run.say(workers_busy(outcome.step_seconds, outcome.slot_seconds))
     run.note(
         spent_s={**run.record.spent_s, what: before + clock.monotonic() - started},
         step_s=run.record.step_s + outcome.step_seconds,

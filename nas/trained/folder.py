@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nas.architecture import Architecture, load
@@ -27,7 +26,7 @@ from nas.documents import read_json
 from nas.errors import NasError, brief
 from nas.models.network import Network, build
 from nas.profiler.measured.device import resolve_device
-from nas.weights.checkpoints import load_state
+from nas.weights.checkpoints import load_state, write_tensors
 
 if TYPE_CHECKING:
     from nas.trained.prediction import Prediction
@@ -208,7 +207,7 @@ def save_model(
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir()
         architecture.save(writing / ARCHITECTURE)
-        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, writing / WEIGHTS)
+        write_tensors(writing / WEIGHTS, state)
         text = json.dumps(_RECORD_TYPE.dump_python(record, mode="json"), indent=2, ensure_ascii=False)
         (writing / RECORD).write_text(text + "\n", encoding="utf-8")
         # From this rename on the new network counts: `_file` finds its files wherever they are.

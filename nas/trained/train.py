@@ -37,6 +37,7 @@ from nas.trained.plan import Plan, TrainSettings, checkpoint, steps_in
 from nas.trained.zero_shot import read_class_vectors, set_classes
 from nas.training.loop import Training, accuracy
 from nas.training.state import Progress, progress_of, read_state, restore, tensors_of, write_state
+from nas.units import number, plural
 from nas.weights.fill import fill_from
 
 INSIDE, LAST, CURVES, EVENTS = "training", "last", "curves.csv", "tensorboard"
@@ -219,10 +220,10 @@ class _Session:
         step, evaluation = self._timed()
         left = (self.plan.settings.time or 0.0) - self.seconds
         self.training.total_steps = steps_in(left, step, evaluation, self.training.steps)
-        epochs = self.training.total_steps / self.training.steps
+        epochs = number(self.training.total_steps / self.training.steps)
         self.say(
-            f"{self.training.total_steps} steps, {epochs:.3g} epochs: a step takes {1000 * step:.3g} ms and an "
-            f"evaluation {evaluation:.3g} s, as timed here"
+            f"{plural(self.training.total_steps, 'step')}, {epochs} epochs: a step takes {number(1000 * step)} ms "
+            f"and an evaluation {number(evaluation)} s, as timed here"
         )
 
     def _timed(self) -> tuple[float, float]:

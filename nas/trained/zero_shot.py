@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nas.data.source import listed
@@ -22,6 +21,7 @@ from nas.models.heads import ClassVectors
 from nas.models.network import Network, build
 from nas.resources import replacing
 from nas.trained.folder import TrainedModel
+from nas.weights.checkpoints import write_tensors
 
 NAMES = "names"  # in the metadata of the file: a JSON list
 VECTORS = "parts.head.classifier.weight"
@@ -95,7 +95,7 @@ def read_class_vectors(path: str | Path) -> NamedVectors:
 def write_class_vectors(path: str | Path, names: Sequence[str], vectors: Tensor) -> None:
     """Writes vectors (K, D) of K classes in the form that `read_class_vectors` reads."""
     with replacing(Path(path)) as draft:
-        save_file({"vectors": vectors.detach().cpu().contiguous()}, draft, {NAMES: json.dumps(list(names))})
+        write_tensors(draft, {"vectors": vectors}, {NAMES: json.dumps(list(names))})
 
 
 def set_classes(network: Network, vectors: NamedVectors) -> None:

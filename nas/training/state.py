@@ -17,12 +17,12 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nas.errors import NasError
 from nas.resources import replacing
 from nas.training.loop import Training
+from nas.weights.checkpoints import write_tensors
 
 DOCUMENT = "state"  # in the metadata
 Document = TypeVar("Document")
@@ -119,9 +119,9 @@ def restore(training: Training, tensors: dict[str, Tensor], progress: Progress, 
 
 def write_state(path: Path, tensors: dict[str, Tensor], document: Any) -> None:
     """Writes tensors and a dataclass as one file, whole or not at all."""
-    plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    plain = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     with replacing(path) as draft:
-        save_file(plain, draft, {DOCUMENT: json.dumps(asdict(document))})
+        write_tensors(draft, plain, {DOCUMENT: json.dumps(asdict(document))})
 
 
 def read_state(path: Path, kind: type[Document]) -> tuple[dict[str, Tensor], Document]:

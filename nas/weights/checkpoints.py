@@ -1,4 +1,4 @@
-"""Reading checkpoints as plain tensors, from files and from the Hugging Face hub."""
+"""Checkpoints as plain tensors: read from files and from the Hugging Face hub, written to files."""
 
 from __future__ import annotations
 
@@ -157,3 +157,20 @@ def by_name(names: Mapping[str, str], state: Mapping[str, Tensor], source: str) 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((precise(a) == precise(b)).all())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors, from any device, as a safetensors file that whoever may read new files of
+    this user may read; safetensors by itself lets nobody else read it.
+
+    Args:
+        path: Overwritten if it exists.
+        tensors: By name.
+        metadata: Texts by name.
+    """
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path, metadata)
+    path.chmod(mode)

@@ -104,7 +104,7 @@ def test_from_training_to_evaluation(clips_folder: Path, tmp_path: Path) -> None
 
 def test_predict_a_clip_and_a_folder(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
     code, out, _ = nas("predict", model_folder, clips_folder / "test", "--csv", tmp_path / "p.csv", "--top", 1)
-    assert code == 0 and out.count("\n") == 3
+    assert code == 0 and out.count("\n") == 4  # three clips, and where the table is
     rows = list(csv.DictReader((tmp_path / "p.csv").open()))
     assert [Path(row["video"]).parent.name for row in rows] == ["left", "right", "up"]
     for row in rows:
@@ -137,6 +137,8 @@ def test_predict_a_long_video(model_folder: Path, clips_folder: Path, tmp_path: 
         *("--timeline", tmp_path / "t.png", "--overlay", tmp_path / "o.mp4"),
     )
     assert code == 0 and "0.5 to 1.5 s" in out
+    written = [f"csv      {tmp_path / 'p.csv'}", f"timeline {tmp_path / 't.png'}", f"overlay  {tmp_path / 'o.mp4'}"]
+    assert out.splitlines()[-3:] == written
     rows = list(csv.DictReader((tmp_path / "p.csv").open()))
     assert [float(row["start_s"]) for row in rows] == [0, 0.5, 1]
     assert Image.open(tmp_path / "t.png").size[0] > 1000

@@ -4,14 +4,7 @@ import math
 
 import pytest
 
-from nas.report.text import code, duration, escaped, listed, with_error
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(3.21, "3.2 s"), (59.6, "60 s"), (312, "5 min 12 s"), (7265, "2 h 1 min")]
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+from nas.report.text import code, escaped, listed, with_error
 
 
 def test_shares_have_an_error_where_one_is_known() -> None:

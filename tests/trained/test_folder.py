@@ -61,6 +61,16 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert nas.load(tmp_path / "runs" / "best" / "architecture.yaml") == architecture()
 
 
+def test_others_may_read_the_weights_as_they_may_read_the_record(tmp_path: Path) -> None:
+    """A folder to hand on: all its files have the mode of any new file."""
+    old = os.umask(0o022)
+    try:
+        model().save(tmp_path)
+    finally:
+        os.umask(old)
+    assert {name: (tmp_path / name).stat().st_mode & 0o777 for name in FILES} == dict.fromkeys(FILES, 0o644)
+
+
 def test_a_second_network_takes_the_place_of_the_first_and_other_files_stay(tmp_path: Path) -> None:
     model(0).save(tmp_path)
     (tmp_path / "curves.csv").write_text("kept")
@@ -105,7 +115,7 @@ def test_killed_while_it_writes_the_old_network_stays(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder_module, "save_file", broken)
+        patch.setattr(folder_module, "write_tensors", broken)
         with pytest.raises(NasError, match=r"cannot be written.*No space left"):
             model(1).save(tmp_path)
     assert outputs(load_model(tmp_path)) == outputs(first)

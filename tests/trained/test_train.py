@@ -163,7 +163,7 @@ def test_a_schedule_is_laid_out_to_end_with_the_time(
     said: list[str] = []
     train(made, say=said.append)
     # 93 s are left after 5 steps and an evaluation; five steps and an evaluation are 7 s.
-    assert said[0].startswith("66 steps, 13.2 epochs: a step takes 1e+03 ms and an evaluation 2 s")
+    assert said[0].startswith("66 steps, 13.2 epochs: a step takes 1,000 ms and an evaluation 2.00 s")
     rows = curve(made.settings.out)
     assert 95 <= float(full_curve(made)[-1]["seconds"]) <= 110
     assert int(rows[-1][1]) < 60  # fewer, as steps became slower

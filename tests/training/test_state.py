@@ -109,7 +109,7 @@ def test_a_state_that_breaks_off_leaves_the_last_one(tmp_path: Path, monkeypatch
         Path(draft).write_bytes(b"half")
         raise OSError("no space")
 
-    monkeypatch.setattr("nas.training.state.save_file", break_off)
+    monkeypatch.setattr("nas.training.state.write_tensors", break_off)
     with pytest.raises(OSError, match="no space"):
         write_state(path, tensors_of(begun), progress_of(begun))
     assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]

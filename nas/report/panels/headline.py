@@ -11,12 +11,13 @@ from nas.limits.metrics import DEFAULT_PICK, METRICS
 from nas.report.blocks import Block, Text
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
-from nas.report.text import duration, listed, percent
+from nas.report.text import listed, percent
 from nas.report.trials import Row, accuracy_text, budget_limits, clip_text, figure_text, known, trained
 from nas.runs.folder import Run
 from nas.runs.picks import choose
 from nas.runs.ranking import clearly_above
-from nas.units import plural
+from nas.runs.record import workers_busy
+from nas.units import duration, plural
 
 _USES = {"train": "training", "val": "validation", "test": "test"}
 
@@ -133,8 +134,7 @@ def searched(run: Run) -> str:
     said += f". {plural(len(trained(run)), 'network')} trained on {record.device or 'an unnamed device'}"
     said += f"; the whole run took {duration(record.wall_s)}." if record.wall_s else "."
     if record.slot_s:
-        busy = 100 * record.step_s / record.slot_s
-        said += f" While it searched, workers spent {busy:.0f} % of the time in training steps."
+        said += f" {workers_busy(record.step_s, record.slot_s)}."
     return said
 
 

@@ -76,7 +76,9 @@ def test_nothing_trained(run: Run) -> None:
 def test_the_time_is_that_of_the_run(run: Run) -> None:
     assert "23 networks trained on cpu-epyc9654.torch2.13.fp32.b1; the whole run took 5 min 12 s." in searched(run)
     run.record = replace(run.record, step_s=3.0, slot_s=4.0)
-    assert searched(run).endswith("workers spent 75 % of the time in training steps.")
+    assert searched(run).endswith(
+        " Once Ray had started the first process, workers spent 75 % of the time in training and evaluation."
+    )
 
 
 @pytest.mark.parametrize(
