@@ -23,9 +23,14 @@ def _printable(text: str) -> str:
     """A text with its control characters as escapes, and of a long one the beginning and the end,
     which says what is allowed.
     """
-    if len(text) > 2 * _HALF:
-        text = f"{text[:_HALF]} ... {text[5 - _HALF :]}"
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    text = _ends(text)  # before it is walked through, as it may be of any length
+    if text.isprintable():
+        return text
+    return _ends("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= 2 * _HALF else f"{text[:_HALF]} ... {text[5 - _HALF :]}"
 
 
 class Interrupted(NasError):

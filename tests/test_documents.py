@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nas.documents import MAX_YAML, read_json, read_text, read_yaml
+from nas.documents import MAX_YAML, parse_json, read_json, read_text, read_yaml
 from nas.errors import NasError
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -112,6 +113,14 @@ def test_what_is_no_json_is_refused_in_a_sentence(content: str, words: str, tmp_
     with pytest.raises(NasError) as caught:
         read_json("record", path)
     assert str(caught.value).startswith(f"record {str(path)!r} {words}") and "allowed" in str(caught.value)
+
+
+def test_a_key_that_stands_twice_among_many_is_found_soon() -> None:
+    keys = ",".join(f'"{i}":1' for i in range(30_000))
+    begin = time.process_time()
+    with pytest.raises(NasError, match=r"^text is not JSON \(the key '29999' stands twice\); allowed: "):
+        parse_json("text", f'{{{keys},"29999":2}}')
+    assert time.process_time() - begin < 3  # to compare each with all takes half a minute
 
 
 def test_json_is_read(tmp_path: Path) -> None:

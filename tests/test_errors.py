@@ -34,3 +34,6 @@ def test_a_message_is_one_printable_line_of_bounded_length() -> None:
     long = str(NasError(f"value {'x' * 10_000}; allowed: few"))
     assert len(long) == 2000 and long.startswith("value xxx") and long.endswith("; allowed: few")
     assert str(NasError()) == ""
+    for count in (2000, 2500):  # escapes are four times as long
+        escapes = str(NasError("\x00" * count + "; allowed: few"))
+        assert len(escapes) == 2000 and escapes.startswith(r"\x00\x00") and escapes.endswith(r"\x00; allowed: few")
