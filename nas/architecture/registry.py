@@ -189,6 +189,9 @@ def load_extensions() -> None:
             if name not in _loaded:
                 _attempt(f"{ENVIRONMENT} {name!r}", _import, name)
                 _loaded.add(name)
+        if listed:
+            # Trials are processes of another folder, where a file is found by its whole path.
+            listed = os.environ[ENVIRONMENT] = os.pathsep.join(map(_whole, listed.split(os.pathsep)))
         if ENTRY_POINTS not in _loaded:
             for entry in entry_points(group=ENTRY_POINTS):
                 _attempt(f"entry point {entry.name!r} of {ENTRY_POINTS}", entry.load)
@@ -206,6 +209,10 @@ def _attempt(what: str, action: Any, *args: Any) -> None:
         raise NasError(
             f"{what} cannot be imported ({reason}); allowed: modules, or paths of Python files, that register operators"
         ) from error
+
+
+def _whole(name: str) -> str:
+    return str(Path(name).resolve()) if name.endswith(".py") else name
 
 
 def _import(name: str) -> None:

@@ -128,6 +128,15 @@ def test_an_extension_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch
         load_extensions()
 
 
+def test_other_processes_find_a_file_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of trials start in the root folder."""
+    (tmp_path / "registers_nothing.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(ENVIRONMENT, os.pathsep.join(["registers_nothing.py", "json"]))
+    load_extensions()
+    assert os.environ[ENVIRONMENT] == os.pathsep.join([str(tmp_path / "registers_nothing.py"), "json"])
+
+
 OUTSIDE = """
 from typing import Literal
 import nas
