@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from nas.limits.budget import Budget
 from nas.limits.metrics import METRICS, Metric, metrics
 from nas.report.charts.chart import Colour, Points
 from nas.report.text import listed, with_error
@@ -76,9 +75,7 @@ def clip_text(shape: ClipShape) -> str:
 
 def budget_limits(run: Run, metric: str) -> list[float]:
     """The limits that the run's budget sets on a metric, in its stored unit, low ends too."""
-    if not run.record.budget:
-        return []
-    found = [limit for limit in Budget.parse(run.record.budget).limits if limit.metric == metric]
+    found = [limit for limit in run.budget.limits if limit.metric == metric] if run.budget else []
     return [end for limit in found for end in (limit.low, limit.high) if end > 0]
 
 

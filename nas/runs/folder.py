@@ -16,7 +16,7 @@ from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CURVES
 from nas.runs.picks import choose, picks_of
 from nas.runs.ranking import breaches, clearly_above, keeping, limited_figures, with_means
-from nas.runs.record import RunRecord, read_record
+from nas.runs.record import read_record
 from nas.runs.tables import read_front, read_table, read_trials
 
 _CURVES = ("trainings", "seconds", "accuracy", "macs", "hypervolume")
@@ -53,7 +53,6 @@ class Run:
             raise NasError(f"run {str(path)!r} does not exist; allowed: a folder that `nas search` wrote")
         self.record = read_record(self.path)
         self.trials = read_trials(self.path)
-        self.budget = _budget(self.record)
         front = read_front(self.path)
         self.front = front if self.budget is None else keeping(front, self.budget).reset_index(drop=True)
         self.control = read_table(self.path / CURVES, ("by",), _CURVES, ("trial", "by", "hypervolume"))
@@ -64,6 +63,16 @@ class Run:
                     f"{name} of run {str(path)!r} lacks accuracy or macs of a trial; allowed: both as numbers"
                 )
         self.over = self._over()
+
+    @property
+    def budget(self) -> Budget | None:
+        """The limits; None where there are none, or one on a metric that another program
+        registered.
+        """
+        try:
+            return Budget.parse(self.record.budget) if self.record.budget else None
+        except NasError:
+            return None
 
     def confirmed(self) -> pd.DataFrame:
         """The trials with the mean accuracy of all their trainings; see
@@ -181,13 +190,3 @@ class Run:
             known = ", ".join(map(str, trained)) or "none, nothing was trained"
             raise NasError(f"trial {trial} of run {str(self.path)!r} was not trained; allowed: {known}")
         return trial
-
-
-def _budget(record: RunRecord) -> Budget | None:
-    """The limits of a run; None where it has none, or one on a metric that another program
-    registered.
-    """
-    try:
-        return Budget.parse(record.budget) if record.budget else None
-    except NasError:
-        return None

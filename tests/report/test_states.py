@@ -78,6 +78,28 @@ def test_two_networks_at_chance(run: Run) -> None:
     assert list(changed.picks()) == ["accuracy"] and "2 networks trained on" in text
 
 
+def test_a_limit_of_another_program_is_shown_and_not_judged(run: Run) -> None:
+    same: Change = lambda table: table  # noqa: E731
+    changed, text = state(run, same, same, budget="7joules")
+    assert changed.budget is None and "that keeps 7joules" not in text and "7joules" in text
+
+
+def test_a_disturbed_pick_beside_the_front_says_by_what(run: Run) -> None:
+    table, on = run.trials, run.front["trial"]
+    beside = table[(table["accuracy"] > 0.5) & ~table["trial"].isin(on)]["trial"].iloc[0]
+    same: Change = lambda table: table  # noqa: E731
+    fast = {True: (0.5, "the fan failed"), False: (math.nan, "")}
+    changed, text = state(
+        run,
+        lambda table: table.assign(
+            latency_ms=[fast[trial == beside][0] for trial in table["trial"]],
+            flags=[fast[trial == beside][1] for trial in table["trial"]],
+        ),
+        same,
+    )
+    assert changed.picks()["latency"] == beside and f"\N{DAGGER} Trial {beside}: the fan failed." in text
+
+
 @pytest.mark.parametrize("name", ["macs", "latency_ms", "peak_memory_bytes", "accuracy", "test_accuracy"])
 def test_what_the_headline_says_stands_in_the_table_of_the_front(run: Run, name: str) -> None:
     text = compose(run).markdown

@@ -58,7 +58,7 @@ def _none_is_known_to_keep(run: Run) -> bool:
 
 def _name(run: Run) -> str:
     """What the network of the headline is."""
-    limits = run.record.budget
+    limits = run.budget and run.record.budget  # limits that are not known here are not judged
     if run.front.empty and budget_limits(run, "latency_ms"):
         return f"No network is known to keep {limits} as measured; the most accurate so far"
     if run.front.empty:

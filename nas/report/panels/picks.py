@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nas.limits.metrics import DEFAULT_PICK, metrics, pick_metrics
 from nas.report.blocks import Block, Card, Cards, Text
-from nas.report.front import export_command
+from nas.report.front import disturbances, export_command
 from nas.report.panel import Panel
 from nas.report.trials import DISTURBED, accuracy_text, figure_text, operators_text, picks
 from nas.runs.folder import Run
@@ -58,8 +58,12 @@ def _meaning(run: Run) -> str:
             meanings.append(f"{name} is the {best} {metric.title}{where * (metric.source == 'measured')}")
     said = f"{'; '.join(meanings)}."
     if len(meanings) > 1:
-        said += " All keep the limits; those that are not the default are more than two standard errors above chance."
+        said += (
+            f" {'All keep the limits; those' if run.budget else 'Those'} that are not the default are more than two "
+        )
+        said += "standard errors above chance."
     else:
         said += " No other is offered: none is more than two standard errors above chance."
     mark = f" {DISTURBED}: the measurement was disturbed, as the table of the front says." * any(run.front["flags"])
-    return f"{said[0].upper()}{said[1:]}{mark}"
+    elsewhere = offered[offered["trial"].isin(chosen.values()) & ~offered["trial"].isin(run.front["trial"])]
+    return " ".join([f"{said[0].upper()}{said[1:]}{mark}", *disturbances(elsewhere)])
