@@ -139,13 +139,13 @@ def search_command(
         check_settings(Settings.of(**settings))
     else:
         read_record(resume)
-    on_event = _print_event if json else None
+    on_event = print_event if json else None
     if on_event:
         console = EventConsole(on_event)
     what = f"run {resume}" if resume else f"space {settings.get('space', Settings.model_fields['space'].default)}"
-    if not (quiet or dry_run):
+    if not dry_run and (json or not quiet):
         announce(console, f"nas search of {what}", "begin")
-    with busy(Console(quiet=True) if quiet else console, "loading"):
+    with busy(Console(quiet=True) if quiet and not json else console, "loading"):
         from nas.report import front_summary, how_to_go_on, over_summary, write
         from nas.runs.control import comparison
         from nas.runs.export import BEST
@@ -179,5 +179,7 @@ def search_command(
     raise typer.Exit(NOTHING_FOUND)
 
 
-def _print_event(event: Mapping[str, Any]) -> None:
-    print(json_text.dumps(event), flush=True)
+def print_event(event: Mapping[str, Any]) -> None:
+    """Prints an event as a line of JSON."""
+    # With its line break in one piece: signs of life come from another thread.
+    print(f"{json_text.dumps(event)}\n", end="", flush=True)

@@ -3,6 +3,7 @@
     search         `nas.search` and its resumption
     options        their names and types, for type checkers and editors
     settings       what a search can be asked for: the one list of options, arguments and their help
+    checks         what is wrong with settings by themselves, found before anything heavy is loaded
     plan           what is decided before anything is trained
     stages         search, random control, confirmation of the front, measurement
     confirm        which networks of the front are trained again, in which order
@@ -16,7 +17,6 @@
     picks          which networks of a run its picks mean
     export         the architecture file of a pick, with its provenance
     folder         what one search wrote, as a whole: `nas.Run`
-    lock           one writer at a time
     progress       what a search shows while it trains
     news           lines, events and signs of life
 

@@ -222,9 +222,6 @@ def _proxy_input(sample: list[Architecture], settings: Settings) -> tuple[int, t
     target = sample[0].input
     frames = settings.proxy_frames or min(8, target.frames)
     asked = settings.proxy_size
-    for name, value, most in (("proxy_frames", frames, target.frames), ("proxy_size", asked or 0, max(target.size))):
-        if value > most:
-            raise NasError(f"{name} {value} is more than the search space has; allowed: up to {most}")
     error: NasError | None = None
     for side in (asked,) if asked else (PROXY_SIDES + target.size):
         size = (min(side, target.size[0]), min(side, target.size[1]))

@@ -11,8 +11,10 @@ from typing import Unpack
 
 from rich.console import Console
 
+from nas.data.unreadable import UNREADABLE
 from nas.errors import Interrupted, NasError, brief
 from nas.locks import LOCK, locked
+from nas.runs.checks import check_settings
 from nas.runs.folder import Run
 from nas.runs.news import EventConsole, Listener, busy
 from nas.runs.options import ResumeOptions, SearchOptions
@@ -26,7 +28,8 @@ from nas.units import plural
 _DEFAULTS = Settings()
 # A cluster runs what it likes in who joins it, and a storage gets what Ray writes.
 _NAMED_AGAIN = ("address", "storage")
-_BEFORE_RECORD = ("architectures", "space.yaml", LOCK)  # what a run has that was cut off before its record was there
+# What a run has that was cut off before its record was there.
+_BEFORE_RECORD = ("architectures", "space.yaml", UNREADABLE, LOCK)
 
 
 @with_settings(*Settings.model_fields)
@@ -48,7 +51,7 @@ def search(
             default.
         quiet: Print nothing.
         on_event: Called with each event of the run, a mapping of JSON values with `event` (plan,
-            busy, trained, confirmed, measured, note) and `text`; nothing is printed then.
+            warning, busy, trained, confirmed, measured, note) and `text`; nothing is printed then.
 
     Returns:
         The finished run. Its front is empty where no network keeps the limits as measured; `over`
@@ -60,6 +63,7 @@ def search(
         Interrupted: The user stopped it; what was trained is kept.
     """
     checked = Settings.of(space=space, budget=budget, data=data, **settings)
+    check_settings(checked)
     console = _console(quiet, on_event)
     with busy(console, "planning"):
         plan = Plan.of(checked.absolute(), console)

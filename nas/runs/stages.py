@@ -104,7 +104,8 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
     record = plan.record(before)
     if more:
         record = replace(record, searched=False, spent_s={})
-    if before.budget not in (None, record.budget):  # until the front is made again there is none under this budget
+    # Until the front is made again there is none under this budget or of this machine.
+    if before.budget not in (None, record.budget) or before.device not in (None, record.device):
         for name in (FRONT, BEST):
             (folder / name).unlink(missing_ok=True)
     write_record(record, folder)

@@ -22,6 +22,7 @@ from typer.models import CommandInfo
 import nas as nas_package
 from nas.cli.app import app, main
 from nas.cli.options import clip_shape
+from nas.cli.search import print_event
 from nas.errors import Interrupted, NasError
 from nas.runs.settings import Settings
 from nas.units import seconds
@@ -306,11 +307,19 @@ def test_events_are_a_line_each(tmp_path: Path) -> None:
         return nas_package.Run(path)
 
     with mock.patch("nas.runs.search.resume", resumed), mock.patch("nas.report.write", return_value=[folder / "r"]):
-        done = nas("search", "--resume", str(folder), "--json")
-    assert done.returncode == 0
+        done, quiet = (nas("search", "--resume", str(folder), "--json", *more) for more in ([], ["--quiet"]))
+    assert done.returncode == 0 and quiet.stdout == done.stdout
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["event"] for event in events] == ["begin", "trained", "end"]
     assert events[-1]["pick"] == 1 and events[-1]["best"] == str(folder / "best.yaml")
+
+
+def test_an_event_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life come from another thread, in the midst of what is written in two."""
+    pieces: list[str] = []
+    monkeypatch.setattr(sys, "stdout", mock.Mock(write=pieces.append))
+    print_event({"event": "busy", "text": "planning"})
+    assert list(filter(None, pieces)) == ['{"event": "busy", "text": "planning"}\n']
 
 
 def test_what_is_wrong_on_any_machine_is_refused_before_anything_heavy_is_loaded() -> None:

@@ -171,6 +171,8 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path: Path) 
         ({"sampler": "guess"}, "sampler 'guess' is unknown; allowed: pareto, tpe"),
         ({"space": "vit", "proxy_size": 33}, r"stem.size: \[.*\] does not divide the input's height 33"),
         ({"device": "cuda:9"}, "cuda"),
+        ({"proxy_frames": 1}, "proxy_frames 1 shows no motion; allowed: 2 to 16"),
+        ({"proxy_size": 500}, "proxy_size 500 is more than the search space has; allowed: 2 to"),
     ):
         arguments: dict[str, Any] = {"space": "tiny", "trials": 1, "quiet": True, "out": tmp_path / "run", **options}
         with pytest.raises(nas.NasError, match=message):

@@ -445,6 +445,25 @@ def test_what_was_measured_before_an_interruption_is_kept(
     assert run.front["latency_ms"].tolist() == [3.0, 4.0, 5.0] and len({macs for macs, _ in clock.taken}) == 3
 
 
+def test_figures_of_one_machine_are_not_those_of_another(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, measurement(3.0), measurement(4.0))
+    folder = search(tmp_path / "run", trials=2).path
+    assert nas.Run(folder).record.device == device()
+    trainings.interrupts = lambda phase: True
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(plan.Plan, "device_name", "another")
+        with pytest.raises(Interrupted):
+            resume(folder, trials=4, quiet=True)
+        moved = nas.Run(folder)
+        assert moved.record.device == "another" and moved.front.empty and moved.trials["latency_ms"].isna().all()
+        assert not (folder / "best.yaml").exists()
+    trainings.interrupts = lambda phase: False
+    clock.answers = [measurement(5.0), measurement(6.0)]
+    assert {3.0, 4.0} <= set(resume(folder, quiet=True).trials["latency_ms"])  # nothing is lost
+
+
 def test_what_happens_is_told_as_events(
     tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -484,3 +503,4 @@ def test_a_clip_that_cannot_be_read_is_refused_where_that_is_asked_for(
     with pytest.raises(nas.NasError, match=r"1 clip of data 'motion' cannot be read, listed in .*unreadable\.csv"):
         search(tmp_path / "strict", trials=1, strict=True)
     assert read_unreadable(tmp_path / "strict") == broken
+    assert len(search(tmp_path / "strict", trials=1).trials) == 1  # and no list is in the way of another try
