@@ -105,7 +105,7 @@ def test_a_state_that_breaks_off_leaves_the_last_one(tmp_path: Path, monkeypatch
     write_state(path, tensors_of(begun), progress_of(begun))
     whole = path.read_bytes()
 
-    def break_off(tensors: object, draft: Path, metadata: object) -> None:
+    def break_off(draft: Path, tensors: object, metadata: object) -> None:
         Path(draft).write_bytes(b"half")
         raise OSError("no space")
 
