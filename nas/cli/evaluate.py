@@ -14,6 +14,7 @@ from nas.cli.options import AllowOutside, Cache, CacheGb, Device, MaxSeconds
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
 from nas.data.kinds import CACHE_GB
+from nas.runs.news import busy
 from nas.units import MISSING, number, plural
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def evaluate_command(
             trained, labelled, split=split, views=looks, workers=workers or available_cores(), progress=progress
         )
     if measure:
-        done = done.with_latency(measure_network(trained.network.architecture, device, max_seconds=max_seconds))
+        with busy(console, "measuring latency"):
+            latency = measure_network(trained.network.architecture, device, max_seconds=max_seconds)
+        done = done.with_latency(latency)
     folder = out or model / "evaluation" / f"{labelled.name}-{split}"
     done.write(folder)
     for each in done.unreadable:

@@ -29,6 +29,7 @@ from nas.cli.options import (
     batch_sizes,
 )
 from nas.errors import NasError
+from nas.runs.news import busy
 from nas.units import UNITS
 
 if TYPE_CHECKING:
@@ -197,9 +198,8 @@ def _measured(
     from nas.profiler.measured.measure import measure
 
     measured = []
-    with Console(stderr=True).status("") as status:
-        for each in conditions:
-            status.update(f"measuring {target.name}, batch {each.batch}")
+    for each in conditions:
+        with busy(Console(stderr=True), f"measuring {target.name}, batch {each.batch}"):
             measured.append(measure(target, **asdict(each), max_seconds=max_seconds, patience=patience, strict=strict))
     return measured
 

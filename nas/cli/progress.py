@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nas.runs.news import Heartbeat, announce
+
 
 @contextmanager
 def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left, on a terminal.
+    """A bar with the time left on a terminal, a line every few seconds elsewhere.
 
     Args:
         console: Where it is shown.
@@ -21,6 +23,16 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
         A function to be called with (done, to do).
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        passed = ""
+
+        def show(done: int, total: int) -> None:
+            nonlocal passed
+            passed = f", {done} of {total} done"
+
+        with Heartbeat(lambda seconds: announce(console, f"{what}{passed}, {seconds:.0f} s")):
+            yield show
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,12 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn
 from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError
+from nas.runs.news import Heartbeat, announce
 from nas.units import duration, seconds
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.trained.train import Moment
 
+EVERY = 30.0  # seconds between two lines of a training that is not on a terminal
 # What a resumed training may be given anew: how it is shown.
 _WITH_RESUME = ("resume", "quiet")
 
@@ -161,7 +164,9 @@ def train_command(
 
 
 class _Shown:
-    """A bar on a terminal, and a line for each epoch; nothing when quiet."""
+    """A line for each epoch, beside a bar on a terminal and a line now and then elsewhere; nothing
+    when quiet.
+    """
 
     def __init__(self, console: Console, quiet: bool) -> None:
         self._console, self._quiet = console, quiet
@@ -170,15 +175,26 @@ class _Shown:
         )
         self._task = self._bar.add_task("training", total=1.0)
         self._animated = console.is_terminal and not quiet
+        self._note = "reading clips and timing steps"
+        self._heartbeat = None if self._animated or quiet else Heartbeat(self._beat, EVERY)
 
     def __enter__(self) -> _Shown:
         if self._animated:
             self._bar.start()
+        elif self._heartbeat:
+            self._heartbeat.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._animated:
             self._bar.stop()
+        elif self._heartbeat:
+            self._heartbeat.__exit__(kind, error, trace)
+
+    def _beat(self, seconds: float) -> None:
+        announce(self._console, f"{self._note}, {duration(seconds)} passed")
 
     def show(self, moment: Moment) -> None:
         if self._quiet:
@@ -192,9 +208,11 @@ class _Shown:
                 highlight=False,
                 soft_wrap=True,
             )
+            if self._heartbeat:
+                self._heartbeat.told()
+        self._note = f"epoch {moment.epoch}, loss {moment.loss:.3f}, {moment.clips_per_second:.3g} clips/s, {left}"
         if self._animated:
-            note = f"epoch {moment.epoch}, loss {moment.loss:.3f}, {moment.clips_per_second:.3g} clips/s, {left}"
-            self._bar.update(self._task, completed=moment.share, description=note)
+            self._bar.update(self._task, completed=moment.share, description=self._note)
 
 
 def _target(

@@ -45,14 +45,15 @@ def announce(console: Console, text: str, event: str = "note", **facts: Any) -> 
 
 class Heartbeat:
     """Tells by a thread of its own that work goes on, while its context lasts: first after two
-    seconds, then whenever five have passed in which nobody told anything.
+    seconds, then whenever some have passed in which nobody told anything.
 
     Args:
         tell: Called with the seconds since it began.
+        every: How many seconds.
     """
 
-    def __init__(self, tell: Callable[[float], None]) -> None:
-        self._tell, self._stop = tell, threading.Event()
+    def __init__(self, tell: Callable[[float], None], every: float = EVERY) -> None:
+        self._tell, self._every, self._stop = tell, every, threading.Event()
         self._began = time.monotonic()
         self._due = self._began + FIRST
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -69,7 +70,7 @@ class Heartbeat:
 
     def told(self) -> None:
         """Somebody told something: the next sign of life has time."""
-        self._due = time.monotonic() + EVERY
+        self._due = time.monotonic() + self._every
 
     def _run(self) -> None:
         while not self._stop.wait(max(0.0, self._due - time.monotonic())):
