@@ -77,6 +77,7 @@ def predict_command(
                     done.append(prediction)
                     if live:
                         live.writerow(map(csv_cell, _row(prediction)))
+                        sys.stdout.flush()  # or a program that reads them waits until many are there
                     console.print(_line(prediction, top), highlight=False, markup=False, soft_wrap=True)
             except NasError as error:
                 if inputs == [video]:
@@ -105,10 +106,10 @@ def predict_command(
 
 def _videos(inputs: Iterable[str]) -> Iterator[str]:
     """The clips that the inputs mean: of a folder that is none, all in it, however deep."""
-    from nas.data.kinds import CLIP_SUFFIXES, is_clip
+    from nas.data.kinds import CLIP_SUFFIXES, holds_frames
 
     for text in inputs:
-        if text == "-" or is_clip(text) or not os.path.isdir(text):
+        if text == "-" or not os.path.isdir(text) or holds_frames(os.listdir(text)):
             yield text
             continue
         found = list(_clips_in(Path(text)))
@@ -119,12 +120,12 @@ def _videos(inputs: Iterable[str]) -> Iterator[str]:
 
 def _clips_in(folder: Path) -> Iterator[Path]:
     """The clips of a folder, those of its folders in their place; hidden ones are not looked at."""
-    from nas.data.kinds import ARRAY_SUFFIXES, VIDEO_SUFFIXES, has_suffix, in_natural_order, is_clip
+    from nas.data.kinds import ARRAY_SUFFIXES, VIDEO_SUFFIXES, has_suffix, holds_frames, in_natural_order
 
     for path in sorted(folder.iterdir(), key=lambda path: in_natural_order(path.name)):
         if path.name.startswith("."):
             continue
-        if path.is_dir() and not is_clip(path):
+        if path.is_dir() and not holds_frames(path.iterdir()):
             yield from _clips_in(path)
         elif path.is_dir() or has_suffix(path, VIDEO_SUFFIXES | ARRAY_SUFFIXES):
             yield path

@@ -102,6 +102,8 @@ def train_command(
     elif target is None or data is None:
         missing = "TARGET" if target is None else "--data"
         raise NasError(f"{missing} is not given; allowed: an architecture and its data, or --resume FOLDER")
+    if epochs is not None and time is not None:
+        raise NasError(f"epochs {epochs} and time {time!r} both say how long; allowed: one of them")
     chosen = {"epochs": epochs, "time": seconds(time) if time else None}
     checks_memory = batch == "auto"
     clips_per_step = None if batch is None or checks_memory else _number("batch", batch, "a whole number, or auto")
@@ -160,7 +162,7 @@ def train_command(
         model = resume_training(folder, shown.show, say) if resume is not None else train(plan, shown.show, say)
     figures = model.record.figures
     parts = [f"{name} {100 * figures[name].value:.1f} %" for name in (VALIDATION, TEST) if name in figures]
-    console.print(f"{', '.join(parts)}\nmodel   {folder}", highlight=False, soft_wrap=True)
+    console.print(f"{', '.join(parts)}\nmodel   {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 class _Shown:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from nas.data.kinds import CLIP_SUFFIXES, PICTURE_SUFFIXES, has_suffix
+from nas.data.kinds import ARRAY_SUFFIXES, CLIP_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, has_suffix, holds_frames
 from nas.data.records import Record, outside, video_data
 from nas.data.source import VideoData, listed
 from nas.errors import NasError
@@ -31,7 +31,8 @@ def split_named(name: str) -> str | None:
 class FolderSource:
     """A folder of class folders, or of `train` and `val` (and `test`) folders of them.
 
-    A clip is a file with the ending of a video at any depth of a class folder. Links are followed,
+    A clip is a file with the ending of a video at any depth of a class folder, or a folder of
+    pictures in it; pictures beside videos are none. Links are followed,
     those out of the folder too, since a link is made on this machine and not by what is read; they
     are counted in a note. Hidden files and folders are not looked at. Beside folders of splits,
     others are no classes.
@@ -85,6 +86,9 @@ def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
     unused = [folder.name for folder in others if next(_videos(folder, root), None)]
     notes = [f"{plural(loose, 'video')} outside of class folders left out"] * (loose > 0)
     notes += [f"{plural(lost, 'dead link')} left out"] * (lost > 0)
+    beside = {record.path.parent for record in records if has_suffix(record.path, VIDEO_SUFFIXES | ARRAY_SUFFIXES)}
+    covers = sum(has_suffix(file, PICTURE_SUFFIXES) for folder in beside for file in _listing(folder))
+    notes += [f"{plural(covers, 'picture')} beside videos left out"] * (covers > 0)
     linked = len(outside(root, records))
     notes += [f"{plural(linked, 'video')} outside of the folder, by links"] * (linked > 0)
     notes += [f"beside the splits, {listed(unused)} left out"] * bool(unused)
@@ -154,11 +158,11 @@ def _videos(folder: Path, part: Path) -> Iterator[Path]:
             continue
         entered.add(identity)
         children = _listing(here)
-        pictures = [child for child in children if has_suffix(child, PICTURE_SUFFIXES)]
-        if pictures and here != folder:
-            yield here
-            children = [child for child in children if child not in set(pictures)]
-        yield from filter(_is_video, children)
+        files = [child for child in children if _is_video(child)]
+        if holds_frames(files):
+            yield from [here] if here != folder else files
+        else:  # beside videos, pictures are their covers
+            yield from (file for file in files if not has_suffix(file, PICTURE_SUFFIXES))
         pending += reversed([child for child in children if child.is_dir()])
 
 

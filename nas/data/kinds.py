@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 VIDEO_SUFFIXES = frozenset(
@@ -48,3 +49,13 @@ def is_clip(path: str | os.PathLike[str]) -> bool:
         return os.path.isdir(path) and bool(frames_in(path))
     except OSError:
         return False
+
+
+def holds_frames(names: Iterable[str | os.PathLike[str]]) -> bool:
+    """Whether what lies in a folder makes it a clip: pictures, and no video or array, whose covers
+    and previews they would be.
+    """
+    names = list(names)
+    return any(has_suffix(name, PICTURE_SUFFIXES) for name in names) and not any(
+        has_suffix(name, VIDEO_SUFFIXES | ARRAY_SUFFIXES) for name in names
+    )

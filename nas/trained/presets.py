@@ -71,7 +71,7 @@ def preset(clips: int, start: Start, epochs: int | None = None, batch: int | Non
         f"epoch of {plural(clips, 'clip')}",
         f"learning rate {recipe.lr:.3g}: {lr:.3g} for 32 clips {start}"
         + ("" if start == Start.SCRATCH else ", ten times that for the head and what the weights lack"),
-        f"moving average with decay {recipe.ema:g}: over a twentieth of the steps",
+        f"moving average with decay {recipe.ema:g}: over about {round(1 / (1 - recipe.ema)):,} steps",
         "mixup and changes of colour: few clips" if few else "RandAugment: enough clips for strong variation",
     )
     return Preset(recipe, reasons)

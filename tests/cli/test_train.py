@@ -33,6 +33,7 @@ def run(*arguments: str) -> str:
         (["r3d_18", "--data", "motion", "--resize", "1x2x3"], "resize '1x2x3' is not allowed; allowed: pixels"),
         (["r3d_18", "--data", "motion", "--class-weights", "x"], "class-weights 'x' is not allowed; allowed: bal"),
         (["r3d_18", "--data", "motion", "--time", "2"], "time '2' is not a time"),
+        (["r3d_18", "--data", "motion", "--time", "2m", "--epochs", "3"], "epochs 3 and time '2m' both say how long"),
         (["--resume", "nowhere"], "folder 'nowhere' has no training; allowed: one that `nas train` wrote"),
     ],
 )  # fmt: skip

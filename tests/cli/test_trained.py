@@ -123,6 +123,7 @@ def test_clips_of_every_form_in_a_folder(model_folder: Path, tmp_path: Path) -> 
     np.save(tmp_path / "c" / "a.npy", np.zeros((5, 20, 20, 3), np.uint8))
     np.save(tmp_path / "c" / ".hidden" / "b.npy", np.zeros((5, 20, 20, 3), np.uint8))
     (tmp_path / "c" / "notes.txt").write_text("")
+    Image.new("RGB", (20, 20)).save(tmp_path / "c" / "cover.jpg")
     code, _, _ = nas("predict", model_folder, tmp_path / "c", "--csv", tmp_path / "p.csv")
     assert code == 0
     rows = list(csv.DictReader((tmp_path / "p.csv").open()))
@@ -150,6 +151,21 @@ def test_predictions_that_are_printed_as_csv(model_folder: Path, clips_folder: P
     code, out, err = nas("predict", model_folder, clips_folder / "test" / "up" / "0.mp4", "--csv", "-")
     assert code == 0 and len(list(csv.reader(io.StringIO(out)))) == 2
     assert "0.mp4: " in err
+
+
+def test_each_printed_row_is_there_at_once(
+    model_folder: Path, clips_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines that a reader of the stream has at each flush: the head is with the first row."""
+    seen: list[int] = []
+
+    class Watched(io.StringIO):
+        def flush(self) -> None:
+            seen.append(self.getvalue().count("\n"))
+
+    monkeypatch.setattr(io, "StringIO", Watched)
+    nas("predict", model_folder, clips_folder / "test" / "up" / "0.mp4", "--window", "1s", "--csv", "-")
+    assert {2, 3, 4} <= set(seen)
 
 
 def test_predict_goes_on_after_a_broken_video(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:

@@ -88,6 +88,20 @@ def test_pictures_in_class_folders_are_clips_of_one_frame(tmp_path: Path) -> Non
     assert greys(load_clips(data.train, Sampling(2, (8, 8))).pixels[1]) == [20, 20]
 
 
+def test_pictures_beside_videos_are_no_clips(tmp_path: Path) -> None:
+    """Covers and previews lie there; a folder of both is no clip of pictures either."""
+    for label in ("a", "b"):
+        for i in range(3):
+            np.save(write_picture(tmp_path / label / f"{i}.png", 20).with_suffix(".npy"), np.zeros((2, 8, 8), np.uint8))
+            np.save(
+                write_picture(tmp_path / label / "x" / f"{i}.png", 9).with_suffix(".npy"), np.zeros((2, 8, 8), np.uint8)
+            )
+    data = open_data(tmp_path)
+    found = names(data.train) + names(data.val) + names(data.test)
+    assert sorted(found) == sorted([f"{i}.npy" for i in range(3)] * 4)
+    assert "12 pictures beside videos left out" in data.notes
+
+
 @pytest.mark.parametrize("line", ["{clip} {label}", "{clip},{label}", "{clip} 3 {label}"])
 def test_folders_of_frames_in_lists(tmp_path: Path, line: str) -> None:
     lines = []
