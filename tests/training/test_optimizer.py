@@ -91,8 +91,8 @@ def test_the_average_begins_short_and_becomes_long() -> None:
         average.update_parameters(model)
         decay = min(0.3, (1 + step) / (10 + step)) if step else 0.0
         expected = decay * expected + (1 - decay) * value
-        assert average.module.weight.item() == pytest.approx(expected, abs=1e-12)  # type: ignore[union-attr]
-        assert average.module.running_mean.item() == pytest.approx(2 * expected, abs=1e-12)  # type: ignore[union-attr]
+        assert average.module.get_parameter("weight").item() == pytest.approx(expected, abs=1e-12)
+        assert average.module.get_buffer("running_mean").item() == pytest.approx(2 * expected, abs=1e-12)
 
 
 class Indexed(nn.Module):
@@ -111,7 +111,7 @@ def test_indices_and_masks_are_not_averaged() -> None:
     model = Indexed()
     average = MovingAverage(model, 0.999)
     for step in range(20):
-        model.count.fill_(step)  # type: ignore[operator, union-attr]
+        model.count.fill_(step)  # type: ignore[operator]
         average.update_parameters(model)
     for name, value in model.named_buffers():
         assert torch.equal(average.module.get_buffer(name), value), name
