@@ -110,6 +110,7 @@ def train_command(
 
     from nas.profiler.measured.device import available_cores
     from nas.trained.plan import Plan, TrainSettings, check_memory
+    from nas.trained.scores import Share
     from nas.trained.train import TEST, VALIDATION, planned, train
     from nas.trained.train import resume as resume_training
 
@@ -161,7 +162,8 @@ def train_command(
     with _Shown(console, quiet) as shown:
         model = resume_training(folder, shown.show, say) if resume is not None else train(plan, shown.show, say)
     figures = model.record.figures
-    parts = [f"{name} {100 * figures[name].value:.1f} %" for name in (VALIDATION, TEST) if name in figures]
+    shares = {name: Share.of_value(figure.value, figure.clips) for name, figure in figures.items()}
+    parts = [f"{name} {shares[name]}" for name in (VALIDATION, TEST) if name in shares]
     console.print(f"{', '.join(parts)}\nmodel   {folder}", highlight=False, markup=False, soft_wrap=True)
 
 

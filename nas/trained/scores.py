@@ -39,8 +39,12 @@ class Share:
         """The share of true among (N,) answers; None where there are none."""
         if not len(hits):
             return None
-        value = float(hits.mean())
-        return cls(value, math.sqrt(value * (1 - value) / len(hits)), len(hits))
+        return cls.of_value(float(hits.mean()), len(hits))
+
+    @classmethod
+    def of_value(cls, value: float, clips: int) -> Share:
+        """The share `value`, 0 to 1, of so many clips, at least one."""
+        return cls(value, math.sqrt(value * (1 - value) / clips), clips)
 
     def __str__(self) -> str:
         if self.value in (0, 1):  # a standard error of zero would claim to know what a few clips cannot tell

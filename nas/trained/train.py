@@ -245,7 +245,8 @@ class _Session:
             trial.step()
             started = time.monotonic()
             taken = 0
-            while taken < 4 and time.monotonic() - started < 20:
+            longest = min(20.0, (plan.settings.time or math.inf) / 10)
+            while taken < 4 and time.monotonic() - started < longest:
                 trial.step()
                 taken += 1
             trial.epoch_loss.item()  # waits for an accelerator

@@ -15,6 +15,7 @@ def test_share_and_its_standard_error() -> None:
     """3 of 4: sqrt(0.75 * 0.25 / 4)."""
     share = Share.of(np.array([True, True, False, True]))
     assert share == Share(0.75, pytest.approx(0.21650635, abs=1e-8), 4)
+    assert Share.of_value(0.75, 4) == share
     assert str(share) == "75.0 ± 21.7 %"
     assert str(Share.of(np.array([True, True]))) == "100 % of 2"
     assert Share.of(np.array([], bool)) is None

@@ -170,6 +170,24 @@ def test_a_schedule_is_laid_out_to_end_with_the_time(
     assert float(rows[-1][3]) < 0.05 * made.recipe.lr
 
 
+def test_timing_steps_takes_little_of_a_short_time(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 5 s and an evaluation none: a tenth of 20 s is over with the first timed step,
+    so 10 s are left, for two steps; four timed steps would have taken more than all.
+    """
+    now, step = [0.0], module.Training.step
+
+    def slow_step(training: module.Training) -> float | None:
+        now[0] += 5
+        return step(training)
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.Training, "step", slow_step)
+    said: list[str] = []
+    train(plan(time=20.0), say=said.append)
+    assert said[0].startswith("2 steps, 0.400 epochs: a step takes 5,000 ms")
+    assert now[0] == 20
+
+
 class Clock:
     """Only steps move it, and an evaluation not at all."""
 
@@ -194,9 +212,9 @@ class Clock:
 def test_a_schedule_that_ends_before_its_time_ends_the_training(
     plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 8 s five go to timing, and 3 are left: three steps, which take 1.5 s in the end."""
+    """Of 5 s two go to timing, and 3 are left: three steps, which take 1.5 s in the end."""
     Clock(monkeypatch, 1, 0.5)
-    made = plan(epochs=None, time=8.0)
+    made = plan(epochs=None, time=5.0)
     said: list[str] = []
     train(made, say=said.append)
     assert [row[:2] for row in curve(made.settings.out)] == [("1", "3")]
