@@ -38,9 +38,8 @@ nas.register_operator(TemporalConv, TemporalConvBlock)
 SPACE = """
 input: {frames: 4, size: 32}
 stem: {op: conv, kernel: [1, 3, 3]}
-stages:
-  - width: {choice: [8, 16]}
-    layers: [{choice: [{op: full3d}, {op: temporal_conv, temporal_kernel: {choice: [3, 5]}}]}]
+stages: [{width: {choice: [8, 16]}, layers: [{choice: [
+  {op: full3d}, {op: temporal_conv, temporal_kernel: {choice: [3, 5]}}]}]}]
 """
 
 
@@ -56,6 +55,5 @@ def main(folder: Path, **settings: Any) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: add_an_operator.py FOLDER, which is made and holds the space, the run and the network")
-    main(Path(sys.argv[1]), trials=4, train_clips=48, val_clips=24)
+    made = Path(sys.argv[1]) if len(sys.argv) == 2 else sys.exit("usage: add_an_operator.py FOLDER, which is made")
+    main(made, trials=4, train_clips=48, val_clips=24)
