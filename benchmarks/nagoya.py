@@ -20,7 +20,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,7 +43,14 @@ DATA = Path(os.environ.get("NAS_TEST_DATA") or HERE.parent.parent / "shared" / "
 SIDE, GAIN, BACKGROUND = 16, 1.6, 64.0
 DAYS = (20170203, 20170206, 20170209, 20170210)
 # Of each search; the limit keeps a training of what is found below ten minutes on two cores.
-SEARCH = {"budget": "100mflops", "trials": 16, "epochs": 5, "train_clips": 512, "val_clips": 256, "confirm_seeds": 0}
+SEARCH: dict[str, Any] = {
+    "budget": "100mflops",
+    "trials": 16,
+    "epochs": 5,
+    "train_clips": 512,
+    "val_clips": 256,
+    "confirm_seeds": 0,
+}
 FIELDS = ("network", "day", "seed", "accuracy", "best", "gmacs", "params", "cpu_seconds", "operators")
 
 

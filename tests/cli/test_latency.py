@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["grow", "tiny", "--batch", "x"], "batch 'x' is not allowed"),
         (["grow", "tiny", "--device", "tpu"], "device 'tpu' is not available"),
         (["export", "tiny", "--out", "file"], "out 'file' is a file; allowed: a folder"),
-        (["import", "none.csv", "--device", "phone"], "file 'none.csv' cannot be read"),
+        (["import", "none.csv", "--device", "phone"], "file 'none.csv' is no file; allowed: "),
         (["references", "x3d"], "reference network 'x3d' is unknown"),
         (["references", "--runtime", "jit"], "runtime 'jit' is unknown"),
     ],

@@ -252,7 +252,11 @@ def test_kinetics_list_with_its_sibling(tmp_path: Path) -> None:
         ("path,label", ["a.avi,x", ",y"], "row 2: the path is empty"),
         ("path,label", ["a.avi,x", "b.avi"], "row 2: the label is empty"),
         ("path,label,split", ["a.avi,x,train", "b.avi,y,dev"], "'dev' is not train, val or test"),
-        ("path,label,split", ["a.avi,x,train", "b.avi,y,test"], "no val split; found: test, train"),
+        (
+            "path,label,split",
+            ["a.avi,x,train", "b.avi,y,test"],
+            "one clip of each of its 1 classes, so none can be held out",
+        ),
         ("path,label,split", ["a.avi,x,train", "b.avi,y,val"], "1 classes have no clip in train; the first: 'y'"),
         ("path,label,group", ["a.avi,x,g", "b.avi,y,g"], "has one group, 'g'"),
         ("path,label,group", ["a.avi,x,g", "b.avi,y,h"], "none of its 2 groups can be held out.*'g' for one"),

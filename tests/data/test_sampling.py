@@ -20,7 +20,7 @@ from nas.errors import NasError
 )
 def test_clips_out_of_range(values: dict[str, Any], message: str) -> None:
     with pytest.raises(NasError, match=message):
-        Sampling(**{"frames": 8, "size": (4, 4)} | values)
+        Sampling(**{"frames": 8, "size": (4, 4), **values})
 
 
 @pytest.mark.parametrize(("view", "message"), [((-0.1, 0.5), "start -0.1"), ((0, 1.5), "place 1.5")])

@@ -4,11 +4,13 @@ import csv
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from nas.data.packets import read_packets, times_of
 from nas.data.pictures import Pixels, Resizer
@@ -203,7 +205,7 @@ def test_rotation_is_undone(data_folder: Path) -> None:
         ("derived/text_named.mp4", "Invalid data"),
         ("derived/git_lfs_pointer.mpg", "git LFS pointer"),
         ("derived/absent.mp4", "does not exist"),
-        ("derived", "folder"),
+        ("derived", "it holds no picture"),
     ],
 )
 def test_files_that_cannot_be_read(data_folder: Path, file: str, reason: str) -> None:
@@ -247,12 +249,13 @@ def test_views_take_other_frames(tmp_path: Path) -> None:
     assert views(Sampling(2, (8, 8)), 0.25, 0.75) == [[2, 12], [7, 17]]
 
 
-def noisy(path: Path, codec: str, count: int = 40, *, container: dict[str, str] | None = None, **options: str) -> Path:
+def noisy(path: Path, codec: str, count: int = 40, *, container: dict[str, str] | None = None, **options: Any) -> Path:
     """A video of noise that drifts, so that no frame is like another, in groups of 10 frames."""
     rng = np.random.default_rng(0)
     texture = rng.integers(0, 256, (64, 64 + count, 3), np.uint8)
     with av.open(str(path), "w", options=container or {}) as file:
         stream = file.add_stream(codec, rate=25, options=options if codec == "mjpeg" else {"g": "10", **options})
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height = 64, 64
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for i in range(count):
@@ -283,7 +286,7 @@ def assert_exact(path: Path) -> bool:
     return all(found)
 
 
-X264 = {"preset": "veryfast", "bf": "3"}
+X264: dict[str, Any] = {"preset": "veryfast", "bf": "3"}
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 
 
@@ -307,7 +310,7 @@ FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
     ],
 )
 def test_frames_from_keyframes_are_those_of_a_full_decode(
-    tmp_path: Path, name: str, codec: str, container: dict[str, str], options: dict[str, str]
+    tmp_path: Path, name: str, codec: str, container: dict[str, str], options: dict[str, Any]
 ) -> None:
     path = tmp_path / name
     try:
@@ -327,7 +330,7 @@ def test_frames_from_keyframes_are_those_of_a_full_decode(
     ],
 )
 def test_where_keyframes_are_not_exact_all_is_decoded(
-    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+    tmp_path: Path, name: str, codec: str, options: dict[str, Any]
 ) -> None:
     path = noisy(tmp_path / name, codec, **options)
     assert_exact(path)
@@ -342,9 +345,10 @@ def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
     with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
         video = whole.streams.video[0]
         stream = copy.add_stream_from_template(video)
+        assert video.time_base
         whole.seek(int(13 / 25 / video.time_base), stream=video)
         for packet in whole.demux(video):
-            if packet.size:
+            if packet.size and packet.pts is not None and packet.dts is not None and video.time_base:
                 shift = int(13 / 25 / video.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = stream

@@ -49,7 +49,12 @@ def test_nothing_was_trained(run: Run) -> None:
 
 
 def test_every_training_failed(run: Run) -> None:
-    lost = {"state": "failed", "accuracy": math.nan, "test_accuracy": math.nan, "error": "memory ran out."}
+    lost: dict[str, Any] = {
+        "state": "failed",
+        "accuracy": math.nan,
+        "test_accuracy": math.nan,
+        "error": "memory ran out.",
+    }
     _, text = state(run, lambda table: table.head(3).assign(**lost), counts=counts(proposed=3, failed=3))
     assert "There is no front: all 3 trainings failed; the first: memory ran out. The run may be" in text
     assert "0 networks trained on" in text and "| 3 | failed beside these |" in text

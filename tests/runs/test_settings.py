@@ -81,7 +81,7 @@ def test_the_function_takes_the_settings_of_the_class_and_says_what_they_are() -
     assert set(inspect.signature(resume).parameters) == {"path", "quiet", "on_event", *CHANGEABLE}
     assert "{settings}" not in f"{nas.search.__doc__}{resume.__doc__}"
     with pytest.raises(NasError, match=r"setting 'trails' is unknown; allowed: .*trials"):
-        nas.search("tiny", trails=3)
+        nas.search("tiny", trails=3)  # type: ignore[call-arg]
 
 
 def test_share_of_the_control() -> None:

@@ -56,7 +56,7 @@ def plan(data: VideoData, tmp_path: Path) -> Callable[..., Plan]:
     """The plan of a training into `tmp_path`, with settings as given."""
 
     def make(out: str = "out", architecture: Architecture | None = None, **settings: Any) -> Plan:
-        common = {"epochs": 3, "batch": 8, "device": "cpu", "threads": 1} | settings
+        common: dict[str, Any] = {"epochs": 3, "batch": 8, "device": "cpu", "threads": 1} | settings
         return Plan.of(
             TrainSettings(data="brightness", out=str(tmp_path / out), **common),
             architecture or Architecture.parse(NETWORK),

@@ -14,7 +14,7 @@ def test_views_are_averaged_after_the_softmax(model_folder: Path) -> None:
     """Logits (0, 0, ln 2) and (ln 6, 0, 0): the mean of (1, 1, 2) / 4 and (6, 1, 1) / 8."""
     model = load_model(model_folder)
     logits = torch.tensor([[1.0, 1, 2], [6, 1, 1]]).log()
-    model.network.forward = lambda clips: logits[: len(clips)]  # type: ignore[method-assign]
+    model.network.forward = lambda clips: logits[: len(clips)]  # type: ignore[method-assign, assignment]
     found = mean_probabilities(model, np.zeros((2, 4, 16, 16, 3), np.uint8))
     assert found.tolist() == pytest.approx([1 / 2, 3 / 16, 5 / 16])
 

@@ -38,7 +38,7 @@ def vectors(*names: str) -> NamedVectors:
 def test_logits_are_the_scaled_cosine() -> None:
     """A projection that copies two channels: of the mean (3, 4) the cosines are .6, .8 and -.6."""
     head = SimilarityPool(SimilarityHead(dimension=2), Shape(1, 1, 1, 2), Shape(1, 1, 1, 3, grid=False))
-    head.norm = torch.nn.Identity()
+    head.norm = torch.nn.Identity()  # type: ignore[assignment]
     with torch.no_grad():
         head.projection.weight.copy_(torch.eye(2))
         head.classifier.weight.copy_(torch.tensor([[5.0, 0], [0, 0.1], [-1, 0]]))
