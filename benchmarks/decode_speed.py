@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from nas.data import packets
 from nas.data.sampling import Sampling, View
-from nas.data.video import read_clip
+from nas.data.video import read_view
 
 FRAMES = 16
 GROUPS = (12, 60, 250)  # frames from one keyframe to the next; cameras have 12 to 60, x264 250
@@ -101,8 +101,8 @@ def rows(clips: int, folder: Path) -> Iterator[Row]:
                     view = View(float(start))
                     packets._KEPT = packets._Kept(packets.KEPT_FRAMES)
                     slow, expected = timed(plain, path, sampling, view)
-                    first, clip = timed(read_clip, path, sampling, view)
-                    again, _ = timed(read_clip, path, sampling, view)
+                    first, clip = timed(read_view, path, sampling, view)
+                    again, _ = timed(read_view, path, sampling, view)
                     if not np.array_equal(clip, expected):
                         raise SystemExit(f"{path.name} at {start}: the pixels differ")
                     times.append((slow, first, again))

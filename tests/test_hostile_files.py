@@ -19,7 +19,7 @@ import nas
 from nas.architecture import load
 from nas.data.datasets import open_data
 from nas.data.sampling import Sampling
-from nas.data.video import read_clip
+from nas.data.video import read_view
 from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
@@ -105,7 +105,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "clips": ("clips.npz", open_data),
     "clips, not compressed": ("clips.npy", open_data),
     "trained, weights": ("model.safetensors", lambda path: load_model(path.parent)),
-    "video": ("video.mp4", lambda path: read_clip(path, Sampling(2, (8, 8)))),
+    "video": ("video.mp4", lambda path: read_view(path, Sampling(2, (8, 8)))),
     "latency table": ("table.csv", Table.load),
     "latencies of a device": ("list.csv", lambda path: import_latency(path, "phone")),
     "state of a training": ("state.safetensors", lambda path: read_state(path, Progress)),

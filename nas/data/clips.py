@@ -35,6 +35,33 @@ class Clips:
 
 def load_clips(
     split: Split,
+    frames: int,
+    size: tuple[int, int],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Clips:
+    """Decodes clips spread over the whole of each video; `load_split` with plain arguments.
+
+    Args:
+        split: what to read.
+        frames: T, frames per clip.
+        size: (height, width) of the clips.
+        limit, seed, workers, progress: as `load_split` takes them.
+
+    Returns:
+        As `load_split`.
+
+    Raises:
+        NasError: as `load_split`.
+    """
+    return load_split(split, Sampling(frames, size), limit=limit, seed=seed, workers=workers, progress=progress)
+
+
+def load_split(
+    split: Split,
     sampling: Sampling,
     *,
     view: View = MIDDLE,

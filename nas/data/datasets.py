@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.data.arrays import ArraySource, ArraySplit
-from nas.data.clips import Clips, load_clips
+from nas.data.clips import Clips, load_clips, load_split
 from nas.data.folders import FolderSource
 from nas.data.lists import ListSource
 from nas.data.motion import MotionSource, MotionSplit
@@ -27,6 +27,7 @@ __all__ = [
     "VideoSplit",
     "View",
     "load_clips",
+    "load_split",
     "open_data",
 ]
 

@@ -54,11 +54,11 @@ class VideoSplit(Split):
     def clip(
         self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None
     ) -> npt.NDArray[np.uint8]:
-        from nas.data.video import read_clip
+        from nas.data.video import read_view
 
         if seed is not None:
             view = replace(view, start=float(np.random.default_rng([seed, index]).random()))
-        return read_clip(self.paths[index], sampling, view)
+        return read_view(self.paths[index], sampling, view)
 
 
 def video_data(

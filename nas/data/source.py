@@ -68,7 +68,7 @@ class Split(ABC):
     def clip(
         self, index: int, sampling: Sampling, view: View = MIDDLE, seed: int | None = None
     ) -> npt.NDArray[np.uint8]:
-        """Reads one clip. Called by `load_clips`, from several threads at a time; equal arguments
+        """Reads one clip. Called by `load_split`, from several threads at a time; equal arguments
         must give equal pixels.
 
         Args:
@@ -81,7 +81,7 @@ class Split(ABC):
             uint8 (T, H, W, 3), RGB.
 
         Raises:
-            NasError: The clip cannot be read. `load_clips` leaves it out and says so.
+            NasError: The clip cannot be read. `load_split` leaves it out and says so.
         """
 
 

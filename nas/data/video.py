@@ -85,7 +85,26 @@ def probe(path: str | Path) -> VideoInfo:
     return VideoInfo(count, fps, duration, width, height, codec)
 
 
-def read_clip(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> Pixels:
+def read_clip(path: str | Path, frames: int, stride: int | None, start: float | None, size: tuple[int, int]) -> Pixels:
+    """Decodes a clip of so many frames and this size; `read_view` with plain arguments.
+
+    Args:
+        path: as `read_view` takes it.
+        frames: T, frames in the clip.
+        stride: distance between them; None cuts the whole video into T equal parts.
+        start: where the clip lies, 0 (first) to 1 (last); None is the middle.
+        size: (height, width).
+
+    Returns:
+        uint8 (T, H, W, 3), RGB.
+
+    Raises:
+        NasError: as `read_view`.
+    """
+    return read_view(path, Sampling(frames, size, stride), MIDDLE if start is None else View(start))
+
+
+def read_view(path: str | Path, sampling: Sampling, view: View = MIDDLE) -> Pixels:
     """Decodes a clip, turned upright.
 
     Args:

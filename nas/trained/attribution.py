@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.data.video import read_clip
+from nas.data.video import read_view
 from nas.trained.folder import TrainedModel
 from nas.trained.passes import Pixels, mean_probabilities
 from nas.trained.scores import Floats
@@ -69,7 +69,7 @@ def explain(model: TrainedModel, video: str | Path, label: str | None = None) ->
         NasError: The video cannot be read.
     """
     preprocessing = model.record.preprocessing
-    clip = read_clip(video, preprocessing.evaluation)
+    clip = read_view(video, preprocessing.evaluation)
     probabilities = mean_probabilities(model, clip[None])
     number = int(probabilities.argmax()) if label is None else model.classes.index(label)
     batch = preprocessing.network_input(torch.from_numpy(clip)[None].to(model.device))

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nas.data.video import open_video, read_clip
+from nas.data.video import open_video, read_view
 from nas.errors import NasError
 from nas.trained.folder import TrainedModel
 from nas.trained.passes import mean_probabilities, read_views
@@ -59,7 +59,7 @@ def predict(model: TrainedModel, video: str | Path, views: tuple[int, int] = (1,
 
     Args:
         model: The network.
-        video: A file, or a folder of pictures that are its frames; see `nas.data.video.read_clip`.
+        video: A file, or a folder of pictures that are its frames; see `nas.data.video.read_view`.
         views: Clips in time and crops in space whose probabilities are averaged.
 
     Raises:
@@ -67,7 +67,7 @@ def predict(model: TrainedModel, video: str | Path, views: tuple[int, int] = (1,
     """
     preprocessing = model.record.preprocessing
     looks, sampling = preprocessing.views(*views), preprocessing.evaluation
-    pixels = read_views(lambda view: read_clip(video, sampling, view), looks)
+    pixels = read_views(lambda view: read_view(video, sampling, view), looks)
     return Prediction(str(video), model.classes, mean_probabilities(model, pixels))
 
 

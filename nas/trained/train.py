@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from nas.architecture import load
-from nas.data.clips import Clips, load_clips
+from nas.data.clips import Clips, load_split
 from nas.data.sampling import Sampling
 from nas.data.source import Split
 from nas.data.unreadable import write_unreadable
@@ -201,7 +201,7 @@ class _Session:
             self._lay_out()
 
     def _clips(self, name: str, split: Split, sampling: Sampling) -> Clips:
-        return load_clips(split, sampling, name=name, workers=self.plan.settings.workers)
+        return load_split(split, sampling, name=name, workers=self.plan.settings.workers)
 
     @property
     def seconds(self) -> float:

@@ -15,7 +15,7 @@ import torch
 from ray import tune
 
 from nas.architecture import Architecture
-from nas.data.datasets import Clips, Split, VideoData, load_clips
+from nas.data.datasets import Clips, Split, VideoData, load_split
 from nas.data.preprocessing import Preprocessing
 from nas.data.unreadable import Unreadable
 from nas.errors import context_lost, message_of, out_of_memory
@@ -46,7 +46,7 @@ class ProxyData:
         sampling = Preprocessing.of_input(proxy.frames, proxy.size).training
 
         def clips(name: str, split: Split, limit: int) -> Clips:
-            return load_clips(split, sampling, name=name, limit=limit, seed=seed, workers=workers)
+            return load_split(split, sampling, name=name, limit=limit, seed=seed, workers=workers)
 
         return cls(
             train=clips("train", data.train, proxy.train_clips),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nas.data.cache import CachedSplit, ClipCache, cached
-from nas.data.datasets import Sampling, VideoData, VideoSplit, View, load_clips, open_data
+from nas.data.datasets import Sampling, VideoData, VideoSplit, View, load_split, open_data
 from nas.data.sample import write_sample
 from nas.errors import NasError
 
@@ -30,12 +30,12 @@ def files(folder: Path) -> list[Path]:
 def test_clips_are_decoded_once(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = open_data(sample)
     data = cached(plain, tmp_path / "cache")
-    expected = load_clips(plain.train, SAMPLING).pixels
-    assert np.array_equal(load_clips(data.train, SAMPLING, workers=2).pixels, expected)
+    expected = load_split(plain.train, SAMPLING).pixels
+    assert np.array_equal(load_split(data.train, SAMPLING, workers=2).pixels, expected)
     assert len(files(tmp_path)) == len(plain.train)
     assert all(file.stat().st_size == BYTES for file in files(tmp_path))
     monkeypatch.setattr(VideoSplit, "clip", lambda *_: pytest.fail("decoded again"))
-    assert np.array_equal(load_clips(data.train, SAMPLING).pixels, expected)
+    assert np.array_equal(load_split(data.train, SAMPLING).pixels, expected)
     assert isinstance(data.train.clip(0, SAMPLING), np.memmap)
     assert data.train.clip_name(0) == plain.train.clip_name(0)
     assert pickle.loads(pickle.dumps(data)) == data
@@ -83,12 +83,12 @@ def test_several_processes_share_a_folder(sample: Path, tmp_path: Path) -> None:
     program = (
         "import sys; from nas.data.datasets import *; from nas.data.cache import *\n"
         "data = cached(open_data(sys.argv[1]), sys.argv[2])\n"
-        "print(int(load_clips(data.val, Sampling(2, (8, 8)), workers=2).pixels.sum(dtype=int)))"
+        "print(int(load_split(data.val, Sampling(2, (8, 8)), workers=2).pixels.sum(dtype=int)))"
     )
     arguments = [sys.executable, "-c", program, str(sample), str(tmp_path)]
     running = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     sums = {process.communicate()[0] for process in running}
-    assert sums == {f"{int(load_clips(open_data(sample).val, SAMPLING).pixels.sum(dtype=int))}\n"}
+    assert sums == {f"{int(load_split(open_data(sample).val, SAMPLING).pixels.sum(dtype=int))}\n"}
     assert len(files(tmp_path)) == len(open_data(sample).val) == len(list(tmp_path.rglob("*.*")))
 
 

@@ -10,7 +10,7 @@ from nas.data.check import check_data, strips
 from nas.data.contact_sheet import draw_contact_sheet
 from nas.data.datasets import Sampling, open_data
 from nas.data.sample import CLASSES, write_sample, write_video
-from nas.data.video import probe, read_clip
+from nas.data.video import probe, read_view
 from nas.errors import NasError
 
 SAMPLING = Sampling(4, (16, 16))
@@ -90,7 +90,7 @@ def test_a_sample_is_a_data_set_with_subjects(tmp_path: Path) -> None:
     assert (data.val.groups, data.test.groups) == (["subject3"] * 4, ["subject4"] * 4)
     info = probe(path.parent / "approach" / "subject0_0.mp4")
     assert (info.frames, info.fps, info.height, info.width) == (32, 16.0, 64, 64)
-    clips = [read_clip(path.parent / name / "subject0_0.mp4", SAMPLING) for name in CLASSES]
+    clips = [read_view(path.parent / name / "subject0_0.mp4", SAMPLING) for name in CLASSES]
     assert len({clip.tobytes() for clip in clips}) == 4
     with pytest.raises(NasError, match="is not empty; allowed: a new folder"):
         write_sample(path.parent)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from nas.data import datasets
-from nas.data.datasets import MIDDLE, Sampling, Split, VideoData, VideoSplit, View, load_clips, open_data
+from nas.data.datasets import MIDDLE, Sampling, Split, VideoData, VideoSplit, View, load_split, open_data
 from nas.data.motion import CLASSES
 from nas.errors import NasError
 
@@ -206,7 +206,7 @@ def test_a_new_source_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(datasets, "SOURCES", (Greys(), *datasets.SOURCES))
     data = open_data("greys")
     assert data.describe() == "greys: 2 classes, 2 train, 1 val clips; val lacks dark"
-    assert load_clips(data.train, Sampling(2, (4, 4))).pixels[:, 0, 0, 0, 0].tolist() == [0, 1]
+    assert load_split(data.train, Sampling(2, (4, 4))).pixels[:, 0, 0, 0, 0].tolist() == [0, 1]
     with pytest.raises(NasError, match="allowed: `greys`, `motion`"):
         open_data("grey")
 
@@ -296,27 +296,27 @@ def test_other_bad_input(tmp_path: Path) -> None:
 def test_load_clips(workers: int) -> None:
     split = open_data("motion").val
     calls: list[tuple[int, int]] = []
-    clips = load_clips(
+    clips = load_split(
         split, Sampling(4, (16, 20)), limit=100, workers=workers, progress=lambda *call: calls.append(call)
     )
     assert clips.pixels.shape == (100, 4, 16, 20, 3)
     assert clips.pixels.dtype == np.uint8 and clips.labels.dtype == np.int64
     assert calls == [(i, 100) for i in range(1, 101)]
     assert set(np.bincount(clips.labels)) == {8, 9}  # 100 = 12 * 8 + 4
-    again = load_clips(split, Sampling(4, (16, 20)), limit=100)
+    again = load_split(split, Sampling(4, (16, 20)), limit=100)
     assert np.array_equal(clips.pixels, again.pixels)
 
 
 def test_a_smaller_limit_reads_a_subset() -> None:
     split = open_data("motion").val
-    few, more = (load_clips(split, Sampling(2, (8, 8)), limit=limit, seed=5) for limit in (20, 60))
+    few, more = (load_split(split, Sampling(2, (8, 8)), limit=limit, seed=5) for limit in (20, 60))
     assert {clip.tobytes() for clip in few.pixels} < {clip.tobytes() for clip in more.pixels}
     assert set(few.labels.tolist()) == set(range(12))
 
 
 def test_a_limit_of_none_is_refused() -> None:
     with pytest.raises(NasError, match=r"^limit 0 leaves none of the \d+ clips of the split; allowed: at least one"):
-        load_clips(open_data("motion").val, Sampling(2, (8, 8)), limit=0)
+        load_split(open_data("motion").val, Sampling(2, (8, 8)), limit=0)
 
 
 def test_unreadable_videos_are_dropped_with_one_warning(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_unreadable_videos_are_dropped_with_one_warning(tmp_path: Path) -> None:
     data = open_data(write_csv(tmp_path, rows, "path,label,split"))
     (tmp_path / "1.avi").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"1 of 20 clips cannot be read; the first: .*1\.avi.*empty") as caught:
-        clips = load_clips(data.train, Sampling(2, (16, 16)), name="train")
+        clips = load_split(data.train, Sampling(2, (16, 16)), name="train")
     assert len(caught) == 1
     assert clips.labels.tolist() == [0, *[i % 2 for i in range(2, 20)]]
     assert len(clips.pixels) == 19
@@ -334,7 +334,7 @@ def test_unreadable_videos_are_dropped_with_one_warning(tmp_path: Path) -> None:
     (tmp_path / "4.avi").write_bytes(b"no video")
     message = r"2 of 20 clips of train cannot be read: .*1\.avi': the file is empty; .*4\.avi.*; allowed: up to 5 %"
     with pytest.raises(NasError, match=message):
-        load_clips(data.train, Sampling(2, (16, 16)), name="train")
+        load_split(data.train, Sampling(2, (16, 16)), name="train")
 
 
 def test_nagoya(data_folder: Path) -> None:
@@ -346,7 +346,7 @@ def test_nagoya(data_folder: Path) -> None:
     assert data.describe() == (
         "mp4: 7 classes, 168 train, 84 val, 126 test clips; val holds out 20170209; test holds out 20170210"
     )
-    clips = load_clips(data.val, Sampling(8, (32, 32)), workers=2)
+    clips = load_split(data.val, Sampling(8, (32, 32)), workers=2)
     assert clips.pixels.shape == (84, 8, 32, 32, 3)
     assert np.bincount(clips.labels).tolist() == [12] * 7
     # A clip moves: its frames are not all alike.

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from nas.data.arrays import ArraySplit, read_array
-from nas.data.datasets import Sampling, Split, VideoSplit, View, load_clips, open_data
+from nas.data.datasets import Sampling, Split, VideoSplit, View, load_split, open_data
 from nas.data.kinds import in_natural_order
-from nas.data.video import read_clip
+from nas.data.video import read_view
 from nas.errors import NasError
 
 SAMPLING = Sampling(4, (8, 8))
@@ -60,13 +60,13 @@ def test_a_folder_of_pictures_is_a_clip_in_the_order_of_the_numbers(tmp_path: Pa
     folder = write_frames(tmp_path / "clip", 20, ending)
     (folder / ".hidden.jpg").write_bytes(b"is not read")
     (folder / "labels.txt").write_text("is not read")
-    assert greys(read_clip(folder, SAMPLING)) == [2, 7, 12, 17]
-    assert greys(read_clip(folder, Sampling(3, (8, 8), 2), View(1.0))) == [15, 17, 19]
+    assert greys(read_view(folder, SAMPLING)) == [2, 7, 12, 17]
+    assert greys(read_view(folder, Sampling(3, (8, 8), 2), View(1.0))) == [15, 17, 19]
 
 
 def test_a_picture_is_told_by_what_it_begins_with(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(write_picture(tmp_path / "a.png", 50).read_bytes())
-    assert greys(read_clip(tmp_path / "a.jpg", SAMPLING)) == [5, 5, 5, 5]
+    assert greys(read_view(tmp_path / "a.jpg", SAMPLING)) == [5, 5, 5, 5]
 
 
 def test_class_folders_of_folders_of_frames(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_class_folders_of_folders_of_frames(tmp_path: Path) -> None:
     data = open_data(tmp_path)
     assert data.classes == ("run", "walk")
     assert sorted(names(data.train) + names(data.val) + names(data.test)) == sorted(["clip0", "clip1", "clip2"] * 2)
-    assert greys(load_clips(data.train, Sampling(2, (8, 8))).pixels[0]) == [0, 2]
+    assert greys(load_split(data.train, Sampling(2, (8, 8))).pixels[0]) == [0, 2]
 
 
 def test_pictures_in_class_folders_are_clips_of_one_frame(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_pictures_in_class_folders_are_clips_of_one_frame(tmp_path: Path) -> Non
         write_picture(tmp_path / "light" / f"{i}.png", 200)
     data = open_data(tmp_path)
     assert (data.train.labels, data.val.labels) == ([0, 1], [0, 1])
-    assert greys(load_clips(data.train, Sampling(2, (8, 8))).pixels[1]) == [20, 20]
+    assert greys(load_split(data.train, Sampling(2, (8, 8))).pixels[1]) == [20, 20]
 
 
 def test_pictures_beside_videos_are_no_clips(tmp_path: Path) -> None:
@@ -118,16 +118,16 @@ def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "clip", 4)
     (folder / "frame2.jpg").write_bytes(b"no picture")
     with pytest.raises(NasError, match=r"picture '.*frame2\.jpg': it is in none of the formats; allowed: JPEG, PNG"):
-        read_clip(folder, SAMPLING)
+        read_view(folder, SAMPLING)
     (folder / "frame2.jpg").write_bytes(b"")
     with pytest.raises(NasError, match=r"frame2\.jpg': it is empty"):
-        read_clip(folder, SAMPLING)
+        read_view(folder, SAMPLING)
     (folder / "frame2.jpg").write_bytes(b"\x89PNG and no more")
     with pytest.raises(NasError, match=r"Cannot read picture '.*frame2\.jpg'"):
-        read_clip(folder, SAMPLING)
+        read_view(folder, SAMPLING)
     (tmp_path / "empty").mkdir()
     with pytest.raises(NasError, match="it holds no picture"):
-        read_clip(tmp_path / "empty", SAMPLING)
+        read_view(tmp_path / "empty", SAMPLING)
 
 
 def clips(count: int, frames: int = 8, *channels: int) -> np.ndarray[Any, Any]:
@@ -148,7 +148,7 @@ def test_an_npz_of_clips(tmp_path: Path, save: Any, channels: tuple[int, ...]) -
     split = data.train
     assert isinstance(split, ArraySplit)
     assert [data.classes[label] for label in split.labels] == [("sit", "run")[row % 2] for row in split.rows]
-    loaded = load_clips(split, SAMPLING)
+    loaded = load_split(split, SAMPLING)
     expected = [[10 * t + row for t in (1, 3, 5, 7)] for row in split.rows]
     assert loaded.pixels.mean((2, 3, 4)).tolist() == expected
     assert isinstance(read_array(path, "clips"), np.memmap) == (save is np.savez)
@@ -234,7 +234,7 @@ def test_a_damaged_npz_is_read_or_refused_in_a_sentence(tmp_path: Path, save: An
             data[draw.randrange(len(data))] = draw.randrange(256)
         path.write_bytes(data[: draw.choice((len(data), draw.randrange(len(data))))])
         try:
-            load_clips(open_data(path).train, SAMPLING)
+            load_split(open_data(path).train, SAMPLING)
         except NasError as error:
             assert "\n" not in str(error)
             refused += 1
@@ -249,7 +249,7 @@ def test_class_folders_of_arrays(tmp_path: Path) -> None:
             np.savez(tmp_path / label / f"{i}.NPZ.npz", frames=clips(1)[0])
     data = open_data(tmp_path)
     assert data.classes == ("run", "walk") and len(data.train) == 8
-    loaded = load_clips(data.train, SAMPLING)
+    loaded = load_split(data.train, SAMPLING)
     assert loaded.pixels.mean((2, 3, 4)).tolist() == [[10, 30, 50, 70]] * 8
 
 
@@ -265,7 +265,7 @@ def test_class_folders_of_arrays(tmp_path: Path) -> None:
 def test_arrays_that_are_no_clip(tmp_path: Path, array: Any, message: str) -> None:
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(NasError, match=message):
-        read_clip(tmp_path / "a.npy", SAMPLING)
+        read_view(tmp_path / "a.npy", SAMPLING)
 
 
 def test_nagoya_as_arrays(data_folder: Path) -> None:
@@ -274,4 +274,4 @@ def test_nagoya_as_arrays(data_folder: Path) -> None:
         assert data.classes == ("falling", "lie", "sit", "sitdown", "stand", "standup", "walk")
         assert data.test is not None and len(data.train) + len(data.val) + len(data.test) == 2520
         assert set(data.val.groups) == {"20170209"} and set(data.test.groups) == {"20170210"}
-        assert load_clips(data.val, Sampling(8, (18, 18)), limit=14).pixels.shape == (14, 8, 18, 18, 3)
+        assert load_split(data.val, Sampling(8, (18, 18)), limit=14).pixels.shape == (14, 8, 18, 18, 3)

@@ -12,7 +12,7 @@ import pytest
 
 from nas.data.datasets import VideoData, VideoSplit, open_data
 from nas.data.sampling import Sampling
-from nas.data.video import probe, read_clip
+from nas.data.video import probe, read_view
 from nas.errors import NasError
 
 CONTAINERS = {  # ending: codecs
@@ -98,10 +98,10 @@ def test_videos_are_read_as_a_plain_decode_reads_them(tmp_path: Path, seed: int)
         frames = draw.choice((1, 4, 7))
         if not shown:
             with pytest.raises(NasError, match="Cannot read video"):
-                read_clip(path, Sampling(frames, (16, 16)))
+                read_view(path, Sampling(frames, (16, 16)))
             continue
         indices = in_parts([stamp for stamp, _ in shown], frames)
-        found = read_clip(path, Sampling(frames, (16, 16))).mean((1, 2, 3))
+        found = read_view(path, Sampling(frames, (16, 16))).mean((1, 2, 3))
         assert found == pytest.approx([shown[i][1] for i in indices], abs=4), path  # frames are 10 apart
         assert probe(path).frames >= len(shown), path
 

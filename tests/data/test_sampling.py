@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from nas.data.datasets import VideoSplit, load_clips
 from nas.data.sampling import Sampling, View
+from nas.data.video import read_clip
 from nas.errors import NasError
 
 
@@ -39,3 +43,16 @@ def test_a_window_moves_along_the_side_with_more_room(
     rows, columns = Sampling(1, (4, 4)).window(full, place)
     assert (rows.start, columns.start) == corner
     assert (rows.stop, columns.stop) == (corner[0] + 4, corner[1] + 4)
+
+
+def test_plain_arguments_read_what_a_sampling_reads(tmp_path: Path) -> None:
+    """Pictures of grey 0 to 9 as the frames of one clip: five parts, or a stride of 3."""
+    folder = tmp_path / "clips" / "a" / "one"
+    for name in ("a/one", "b/two"):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / "clips" / name / f"{i}.png")
+    assert read_clip(folder, 5, None, None, (8, 8))[:, 0, 0, 0].tolist() == [1, 3, 5, 7, 9]
+    assert read_clip(folder, 3, 3, 1.0, (8, 8))[:, 0, 0, 0].tolist() == [3, 6, 9]
+    split = VideoSplit([0, 1], [], [folder, tmp_path / "clips" / "b" / "two"])
+    assert load_clips(split, 5, (4, 4)).pixels[:, :, 0, 0, 0].tolist() == [[1, 3, 5, 7, 9]] * 2

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from nas.data.packets import read_packets, times_of
 from nas.data.pictures import Pixels, Resizer
 from nas.data.sampling import Sampling, View
-from nas.data.video import _from_keyframes, _from_the_beginning, _open, _stamps, probe, read_clip
+from nas.data.video import _from_keyframes, _from_the_beginning, _open, _stamps, probe, read_view
 from nas.errors import NasError
 
 
@@ -32,7 +32,7 @@ def write_video(path: Path, count: int, height: int = 32, width: int = 48) -> Pa
 
 
 def shown(path: Path, frames: int, stride: int | None, start: float | None) -> list[int]:
-    clip = read_clip(path, Sampling(frames, (16, 16), stride), View(0.5 if start is None else start))
+    clip = read_view(path, Sampling(frames, (16, 16), stride), View(0.5 if start is None else start))
     return [round(value / 10) for value in clip.mean((1, 2, 3))]
 
 
@@ -73,7 +73,7 @@ def test_resize_covers_then_crops_the_centre(tmp_path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 64, 32, "gray"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
         container.mux(stream.encode())
-    clip = read_clip(tmp_path / "v.mkv", Sampling(1, (16, 16)))
+    clip = read_view(tmp_path / "v.mkv", Sampling(1, (16, 16)))
     assert clip.shape == (1, 16, 16, 3)
     assert (np.abs(clip[0, :, 1:-1].astype(int) - 200) <= 2).all()
 
@@ -114,7 +114,7 @@ def test_a_file_that_names_others_is_refused(tmp_path: Path, text: str) -> None:
     for name in ("list.m3u8", "list.mp4"):
         (tmp_path / name).write_text(text)
         with pytest.raises(NasError, match=r"no format of video|Invalid data"):
-            read_clip(tmp_path / name, Sampling(2, (8, 8)))
+            read_view(tmp_path / name, Sampling(2, (8, 8)))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_file_that_names_others_is_refused(tmp_path: Path, text: str) -> None:
 )
 def test_only_local_files_are_opened(name: str) -> None:
     with pytest.raises(NasError, match="the file does not exist"):
-        read_clip(name, Sampling(2, (8, 8)))
+        read_view(name, Sampling(2, (8, 8)))
 
 
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_every_file_of_the_zoo_that_decodes(data_folder: Path) -> None:
         assert info.fps == pytest.approx(float(row["avg_fps"]), abs=0.01), path
         every, stamps = _from_the_beginning(path, {*range(min(decoded, 60)), 10**6}, Resizer(sampling, 0.5))
         assert len(stamps) == decoded, path
-        assert read_clip(path, sampling).shape == (8, 24, 32, 3), path
+        assert read_view(path, sampling).shape == (8, 24, 32, 3), path
         found = by_keyframes(path, set(every), Resizer(sampling, 0.5))
         if found is None:
             decoded_whole.add(path.name)
@@ -180,14 +180,14 @@ def test_every_file_of_the_zoo_that_decodes(data_folder: Path) -> None:
 
 def test_a_damaged_file_gives_the_frames_that_decode(data_folder: Path) -> None:
     path = data_folder / "decode_zoo" / "decord" / "corrupted.mp4"  # 28 of 50 frames
-    every = read_clip(path, Sampling(28, (18, 32), 1), View(0.0))
-    spread = read_clip(path, Sampling(7, (18, 32)), View(0.0))
+    every = read_view(path, Sampling(28, (18, 32), 1), View(0.0))
+    spread = read_view(path, Sampling(7, (18, 32)), View(0.0))
     assert np.array_equal(spread, every[::4])
 
 
 def test_rotation_is_undone(data_folder: Path) -> None:
     path = data_folder / "decode_zoo" / "decord" / "video_90.mov"  # stored on its side
-    upright = read_clip(path, Sampling(1, (568, 320), 1), View(0.0))[0]
+    upright = read_view(path, Sampling(1, (568, 320), 1), View(0.0))[0]
     with av.open(str(path)) as container:
         stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
     difference = np.abs(upright.astype(int) - np.rot90(stored, -1))
@@ -211,7 +211,7 @@ def test_rotation_is_undone(data_folder: Path) -> None:
 def test_files_that_cannot_be_read(data_folder: Path, file: str, reason: str) -> None:
     path = data_folder / "decode_zoo" / file
     with pytest.raises(NasError, match=reason) as caught:
-        read_clip(path, Sampling(8, (16, 16)))
+        read_view(path, Sampling(8, (16, 16)))
     assert str(path) in str(caught.value)
     with pytest.raises(NasError, match=reason):
         probe(path)
@@ -233,7 +233,7 @@ def test_three_crops_lie_along_the_longer_side(tmp_path: Path, width: int, heigh
         container.mux(stream.encode())
     views = [View(place=place) for place in (0, 0.5, 1)]
     for sampling in (Sampling(1, (32, 32)), Sampling(1, (24, 24), cover=(32, 32))):
-        clips = [read_clip(tmp_path / "v.mkv", sampling, view)[0] for view in views]
+        clips = [read_view(tmp_path / "v.mkv", sampling, view)[0] for view in views]
         assert clips[0].shape == (*sampling.size, 3)
         assert [clip.mean().round() for clip in clips] == [40, 120, 200]
 
@@ -242,7 +242,7 @@ def test_views_take_other_frames(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mkv", 20)
 
     def views(sampling: Sampling, *starts: float) -> list[list[int]]:
-        clips = [read_clip(path, sampling, View(start)) for start in starts]
+        clips = [read_view(path, sampling, View(start)) for start in starts]
         return [[round(value / 10) for value in clip.mean((1, 2, 3))] for clip in clips]
 
     assert views(Sampling(2, (8, 8), stride=4), 0, 0.5, 1) == [[0, 4], [8, 12], [15, 19]]
@@ -334,8 +334,8 @@ def test_where_keyframes_are_not_exact_all_is_decoded(
 ) -> None:
     path = noisy(tmp_path / name, codec, **options)
     assert_exact(path)
-    every = read_clip(path, Sampling(len(_stamps(path)), (32, 32), 1), View(0.0))
-    assert np.array_equal(read_clip(path, Sampling(4, (32, 32), 1), View(1.0)), every[-4:])
+    every = read_view(path, Sampling(len(_stamps(path)), (32, 32), 1), View(0.0))
+    assert np.array_equal(read_view(path, Sampling(4, (32, 32), 1), View(1.0)), every[-4:])
 
 
 def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
@@ -396,8 +396,8 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(path.read_bytes()[:300])
     before = len(os.listdir("/proc/self/fd"))
     for number in range(1000):
-        read_clip(path, Sampling(2, (8, 8)), View(number / 1000))
+        read_view(path, Sampling(2, (8, 8)), View(number / 1000))
         if number % 10 == 0:
             with pytest.raises(NasError):
-                read_clip(tmp_path / "cut.mp4", Sampling(2, (8, 8)))
+                read_view(tmp_path / "cut.mp4", Sampling(2, (8, 8)))
     assert len(os.listdir("/proc/self/fd")) == before
