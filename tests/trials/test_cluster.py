@@ -267,14 +267,14 @@ def test_a_search_trains_on_both_nodes_of_a_cluster(
             tmp_path / "space.yaml",
             budget="20mflops",
             out=tmp_path / "run",
-            trials=4,
+            trials=12,
             address=cluster.address,
             storage=f"file://{tmp_path}/store",
             quiet=True,
-            epochs=1,
+            epochs=6,
             proxy_frames=4,
             proxy_size=32,
-            train_clips=24,
+            train_clips=96,
             val_clips=24,
             measure_seconds=0.2,
             confirm_seeds=0,
@@ -283,7 +283,7 @@ def test_a_search_trains_on_both_nodes_of_a_cluster(
         known = {node.node_id for node in cluster.list_all_nodes()}
     finally:
         cluster.shutdown()
-    assert run.record.workers == 2 and (run.trials["state"] != "failed").all() and len(run.trials) == 4
+    assert run.record.workers == 2 and (run.trials["state"] != "failed").all() and len(run.trials) == 12
     entries = [json.loads(line) for line in (run.path / "study.log").read_text().splitlines()]
     nodes = {entry["user_attr"]["result"]["node"] for entry in entries if "result" in entry.get("user_attr", {})}
     assert nodes == known and len(nodes) == 2
