@@ -267,7 +267,7 @@ def test_a_search_trains_on_both_nodes_of_a_cluster(
             tmp_path / "space.yaml",
             budget="20mflops",
             out=tmp_path / "run",
-            trials=12,
+            trials=8,
             address=cluster.address,
             storage=f"file://{tmp_path}/store",
             quiet=True,
@@ -283,7 +283,7 @@ def test_a_search_trains_on_both_nodes_of_a_cluster(
         known = {node.node_id for node in cluster.list_all_nodes()}
     finally:
         cluster.shutdown()
-    assert run.record.workers == 2 and (run.trials["state"] != "failed").all() and len(run.trials) == 12
+    assert run.record.workers == 2 and (run.trials["state"] != "failed").all() and len(run.trials) == 8
     entries = [json.loads(line) for line in (run.path / "study.log").read_text().splitlines()]
     nodes = {entry["user_attr"]["result"]["node"] for entry in entries if "result" in entry.get("user_attr", {})}
     assert nodes == known and len(nodes) == 2
