@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -191,7 +191,7 @@ def attention_limits(bench: Bench) -> Answer:
                 q = torch.randn(sequences, heads, length, 32, device=bench.device, dtype=dtype, requires_grad=True)
 
                 def run(q: torch.Tensor = q, kernel: SDPBackend | None = kernel) -> None:
-                    with sdpa_kernel(kernel) if kernel is not None else _nothing():
+                    with sdpa_kernel(kernel) if kernel is not None else nullcontext():
                         F.scaled_dot_product_attention(q, q, q).float().sum().backward()  # type: ignore[no-untyped-call]
 
                 key = f"{name} S={sequences} heads={heads} L={length}"
@@ -201,11 +201,6 @@ def attention_limits(bench: Bench) -> Answer:
                     found[key] = {"error": one_line(error)[:200]}
     found["split_at"] = {f"heads={h} L={n}": sequences_per_call(h, n, 32) for h, n in ((2, 1), (2, 16), (12, 49))}
     return found
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def search(bench: Bench) -> Answer:

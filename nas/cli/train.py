@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError
-from nas.runs.news import Heartbeat, announce
+from nas.runs.news import Display, Heartbeat, announce
 from nas.units import duration, seconds
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ def train_command(
     console.print(f"{', '.join(parts)}\nmodel   {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
-class _Shown:
+class _Shown(Display):
     """A line for each epoch, beside a bar on a terminal and a line now and then elsewhere; nothing
     when quiet.
     """
@@ -178,24 +177,9 @@ class _Shown:
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), console=console
         )
         self._task = self._bar.add_task("training", total=1.0)
-        self._animated = console.is_terminal and not quiet
         self._note = "reading clips and timing steps"
-        self._heartbeat = None if self._animated or quiet else Heartbeat(self._beat, EVERY)
-
-    def __enter__(self) -> _Shown:
-        if self._animated:
-            self._bar.start()
-        elif self._heartbeat:
-            self._heartbeat.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._animated:
-            self._bar.stop()
-        elif self._heartbeat:
-            self._heartbeat.__exit__(kind, error, trace)
+        heartbeat = None if quiet else Heartbeat(self._beat, EVERY)
+        super().__init__(self._bar, console.is_terminal and not quiet, heartbeat)
 
     def _beat(self, seconds: float) -> None:
         announce(self._console, f"{self._note}, {duration(seconds)} passed")
@@ -212,8 +196,7 @@ class _Shown:
                 highlight=False,
                 soft_wrap=True,
             )
-            if self._heartbeat:
-                self._heartbeat.told()
+            self._told()
         self._note = f"epoch {moment.epoch}, loss {moment.loss:.3f}, {moment.clips_per_second:.3g} clips/s, {left}"
         if self._animated:
             self._bar.update(self._task, completed=moment.share, description=self._note)

@@ -13,8 +13,8 @@ from nas.limits.metrics import METRICS, Metric, metrics
 from nas.report.charts.chart import Colour, Points
 from nas.report.text import listed, with_error
 from nas.runs.folder import Run
-from nas.runs.ranking import standard_error
 from nas.runs.record import ClipShape
+from nas.trained.scores import standard_error
 from nas.units import number, plural
 
 Row = Mapping[Any, Any]  # of a table of trials, by column

@@ -8,7 +8,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -77,6 +77,35 @@ class Heartbeat:
             if time.monotonic() >= self._due:
                 self.told()
                 self._tell(time.monotonic() - self._began)
+
+
+class Display:
+    """What is shown while a context lasts: something that moves where `animated`, else signs of
+    life where there is a heartbeat, else nothing.
+
+    Args:
+        moving: Moves while its own context lasts, as a bar of rich.
+        animated: Whether it is shown.
+        heartbeat: What tells where it is not.
+    """
+
+    def __init__(self, moving: AbstractContextManager[object], animated: bool, heartbeat: Heartbeat | None) -> None:
+        self._animated, self._heartbeat = animated, None if animated else heartbeat
+        self._shown = moving if animated else heartbeat or nullcontext()
+
+    def __enter__(self) -> Self:
+        self._shown.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shown.__exit__(kind, error, trace)
+
+    def _told(self) -> None:
+        """Something was told: the next sign of life has time."""
+        if self._heartbeat:
+            self._heartbeat.told()
 
 
 @contextmanager

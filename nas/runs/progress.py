@@ -5,8 +5,7 @@ candidates.
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from nas.pareto.front import non_dominated
 from nas.runs.confirm import Repeat, expected_seconds
-from nas.runs.news import EventConsole, Heartbeat, announce
+from nas.runs.news import Display, EventConsole, Heartbeat, announce
 from nas.trials.proposer import Candidate, Proposer
 from nas.trials.results import TrialResult
 from nas.units import duration, plural
@@ -23,7 +22,7 @@ from nas.units import duration, plural
 ROWS = 12
 
 
-class _Bar:
+class _Bar(Display):
     """A bar that is live on a terminal while its context lasts; elsewhere a line or an event every
     few seconds, and nothing on a quiet console.
     """
@@ -37,23 +36,8 @@ class _Bar:
         self._task: TaskID = self._bar.add_task(what, total=total)
         self._live = Live(self._bar, console=console, refresh_per_second=2)
         events = isinstance(console, EventConsole)
-        self._animated = console.is_terminal and not console.quiet and not events
-        self._heartbeat = None if self._animated or (console.quiet and not events) else Heartbeat(self._beat)
-
-    def __enter__(self) -> Self:
-        if self._animated:
-            self._live.start()
-        elif self._heartbeat:
-            self._heartbeat.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._animated:
-            self._live.stop()
-        elif self._heartbeat:
-            self._heartbeat.__exit__(kind, error, trace)
+        animated = console.is_terminal and not console.quiet and not events
+        super().__init__(self._live, animated, Heartbeat(self._beat) if events or not console.quiet else None)
 
     def _advance(self, completed: int, left: float | None) -> str:
         """Moves the bar and returns what is said beside it."""
@@ -66,8 +50,7 @@ class _Bar:
         """Tells a result, where no bar does."""
         if not self._animated:
             announce(self._console, text, event, what=self._what, done=self._done, of=self._total, **facts)
-        if self._heartbeat:
-            self._heartbeat.told()
+        self._told()
 
     def _beat(self, seconds: float) -> None:
         text = f"{self._what}, {self._done}{self._of} done, {seconds:.0f} s"

@@ -24,13 +24,6 @@ def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
 
 
-def standard_error(accuracy: float, clips: float) -> float:
-    """Standard error of a share of correct answers out of `clips`, sqrt(p (1 - p) / n); nan when
-    the number of clips is unknown.
-    """
-    return math.sqrt(accuracy * (1 - accuracy) / clips) if clips > 0 else math.nan
-
-
 def clearly_above(trials: pd.DataFrame, chance: float | None, clips: float | None) -> NDArray[np.bool_]:
     """Which trials are more than two standard errors above chance, (trials,).
 

@@ -19,6 +19,13 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
+def standard_error(share: float, clips: float) -> float:
+    """Standard error of a share of correct answers out of `clips`, sqrt(p (1 - p) / n); nan when
+    the number of clips is unknown.
+    """
+    return math.sqrt(share * (1 - share) / clips) if clips > 0 else math.nan
+
+
 @dataclass(frozen=True)
 class Share:
     """A share of clips.
@@ -44,7 +51,7 @@ class Share:
     @classmethod
     def of_value(cls, value: float, clips: int) -> Share:
         """The share `value`, 0 to 1, of so many clips, at least one."""
-        return cls(value, math.sqrt(value * (1 - value) / clips), clips)
+        return cls(value, standard_error(value, clips), clips)
 
     def __str__(self) -> str:
         if self.value in (0, 1):  # a standard error of zero would claim to know what a few clips cannot tell

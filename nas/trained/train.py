@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, replace
@@ -29,7 +29,7 @@ from nas.data.source import Split
 from nas.data.unreadable import write_unreadable
 from nas.errors import Interrupted, NasError, out_of_memory
 from nas.locks import locked
-from nas.models.network import build
+from nas.models.network import Network, build
 from nas.resources import replacing
 from nas.trained.curves import CurveRow, Events, write_curve
 from nas.trained.folder import Figure, ModelRecord, Provenance, TrainedModel, load_model, save_model
@@ -176,18 +176,7 @@ class _Session:
         self.train_clips = self._clips("train", plan.data.train, plan.preprocessing.training)
         self.val_clips = self._clips("val", plan.data.val, plan.preprocessing.evaluation)
         write_unreadable(folder, (*self.train_clips.unreadable, *self.val_clips.unreadable))
-        self.training = Training(
-            self.model,
-            self.train_clips,
-            plan.preprocessing.size,
-            plan.recipe,
-            plan.data.flip,
-            plan.device,
-            plan.micro_batch,
-            new=self.new,
-            compiled=settings.compiled,
-            lean=settings.lean,
-        )
+        self.training = self._training(self.model, new=self.new, compiled=settings.compiled, lean=settings.lean)
         self.curve: list[CurveRow] = []
         self.seconds_before, self.ended = 0.0, None
         self.busy_seconds, self.steps_here = 0.0, 0  # in steps of this session
@@ -202,6 +191,23 @@ class _Session:
 
     def _clips(self, name: str, split: Split, sampling: Sampling) -> Clips:
         return load_split(split, sampling, name=name, workers=self.plan.settings.workers)
+
+    def _training(
+        self, model: Network, *, new: Sequence[str] = (), compiled: bool = False, lean: bool = False
+    ) -> Training:
+        plan = self.plan
+        return Training(
+            model,
+            self.train_clips,
+            plan.preprocessing.size,
+            plan.recipe,
+            plan.data.flip,
+            plan.device,
+            plan.micro_batch,
+            new=new,
+            compiled=compiled,
+            lean=lean,
+        )
 
     @property
     def seconds(self) -> float:
@@ -233,15 +239,7 @@ class _Session:
         plan = self.plan
         devices = [plan.device] if plan.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            trial = Training(
-                deepcopy(self.model),
-                self.train_clips,
-                plan.preprocessing.size,
-                plan.recipe,
-                plan.data.flip,
-                plan.device,
-                plan.micro_batch,
-            )
+            trial = self._training(deepcopy(self.model))
             trial.step()
             started = time.monotonic()
             taken = 0

@@ -100,7 +100,7 @@ def is_of_type(product: str, gpu_type: str) -> bool:
     """Whether a GPU's product name is one of a type: `NVIDIA A100-SXM4-40GB` is an `A100`, and an
     `A100-40G`. A part of a GPU is of no type.
     """
-    if is_slice(product):
+    if "MIG" in product.split():  # NVIDIA H100 80GB HBM3 MIG 1g.10gb
         return False
     words = product.lower().replace("-", " ").split()
     name, *details = gpu_type.lower().split("-")
@@ -118,13 +118,6 @@ def check_placement(asked: Mapping[str, float]) -> None:
         wanted = ", ".join(f"{least:g} {name.removeprefix(_TYPE)}" for name, least in asked.items())
         most = ", ".join(f"{max(node.get(name, 0.0) for node in nodes):g} {name.removeprefix(_TYPE)}" for name in asked)
         raise NasError(f"a trial that takes {wanted} finds no node of Ray with so much; allowed: at most {most}")
-
-
-def is_slice(product: str) -> bool:
-    """Whether a GPU's product name is that of a MIG instance, a part of a GPU:
-    `NVIDIA H100 80GB HBM3 MIG 1g.10gb`.
-    """
-    return "MIG" in product.split()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from nas.runs.record import RunRecord
 from nas.runs.settings import Settings
 from nas.runs.tables import write_table
 
-SECRETS = ("/home/wilhelmina", "wilhelmina", "host-of-mine", "swordfish")
+SECRETS = ("/nowhere/wilhelmina", "wilhelmina", "host-of-mine", "swordfish")
 HOSTILE = [
     "<script>alert(1)</script>",
     "\"><img src=x onerror='alert(1)'>",

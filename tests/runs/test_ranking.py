@@ -18,7 +18,6 @@ from nas.runs.ranking import (
     front_of,
     mean_and_error,
     ranked_front,
-    standard_error,
     with_means,
 )
 
@@ -114,11 +113,6 @@ def test_the_front_is_ranked_again_by_means() -> None:
     further = [confirmation(0, 1, 0.2), confirmation(0, 2, 0.2)]
     assert ranked_front(with_means(found, pd.DataFrame(further)), 0.35)["trial"].tolist() == [1, 3]
     assert eligible(known[known["trial"] == 4], 0.1)["trial"].tolist() == [4]
-
-
-def test_standard_error() -> None:
-    assert standard_error(0.5, 100) == pytest.approx(0.05)
-    assert math.isnan(standard_error(0.5, math.nan))
 
 
 def test_what_is_clearly_above_chance() -> None:

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from nas.trained.scores import Scores, Share, calibration_error, confusion_matrix, in_top
+from nas.trained.scores import Scores, Share, calibration_error, confusion_matrix, in_top, standard_error
 
 CLASSES = ("a", "b", "c")
 # Five clips of three classes; the third and the last are wrong.
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1], [0.2, 0.75, 0.05], [0.35, 0.4, 0.25]])
 LABELS = np.array([0, 1, 1, 1, 0])
+
+
+def test_standard_error() -> None:
+    assert standard_error(0.5, 100) == pytest.approx(0.05)
+    assert math.isnan(standard_error(0.5, math.nan))
 
 
 def test_share_and_its_standard_error() -> None:
