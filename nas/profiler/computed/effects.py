@@ -26,6 +26,7 @@ from nas.profiler.computed.shape_tensors import (
     is_dense,
     layout_of,
     make_tensor,
+    mark_lazy,
     signature_of,
     value_of,
 )
@@ -111,9 +112,8 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
     def of(x: Operand) -> Tensor:
         if id(x) not in metas:
             s = x.signature
-            metas[id(x)] = (
-                _zeros(s) if quantized else torch.empty_strided(s.size, s.stride, dtype=s.dtype, device="meta")
-            )
+            made = _zeros(s) if quantized else torch.empty_strided(s.size, s.stride, dtype=s.dtype, device="meta")
+            metas[id(x)] = mark_lazy(made, s)
         return metas[id(x)]
 
     _refuse_dtypes(func, args)

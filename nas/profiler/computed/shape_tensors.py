@@ -37,26 +37,38 @@ class Storage:
 
 
 class Signature:
-    """Sizes, strides and dtype; one object for all that agree, so that identity is equality."""
+    """Sizes, strides and dtype, and whether the numbers are meant conjugated or negated (`lazy`);
+    one object for all that agree, so that identity is equality.
+    """
 
-    __slots__ = ("dense", "dtype", "nbytes", "size", "stride")
+    __slots__ = ("dense", "dtype", "lazy", "nbytes", "size", "stride")
 
-    def __init__(self, size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
+    def __init__(self, size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, *lazy: bool) -> None:
         self.size, self.stride, self.dtype = size, stride, dtype
+        self.lazy = lazy if any(lazy) else None  # (conjugated, negated), of which torch makes a copy where it computes
         extent = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if prod(size) else 0
         self.nbytes = extent * dtype.itemsize
         self.dense = extent == prod(size)
 
 
-_signatures: dict[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], Signature] = {}
+_signatures: dict[tuple[tuple[int, ...], tuple[int, ...], torch.dtype, bool, bool], Signature] = {}
 
 
 def signature_of(x: Tensor) -> Signature:
-    found = _signatures.get((x.shape, x.stride(), x.dtype))
+    found = _signatures.get((x.shape, x.stride(), x.dtype, x.is_conj(), x.is_neg()))
     if found is None:
-        key = (tuple(x.shape), tuple(x.stride()), x.dtype)
+        key = (tuple(x.shape), tuple(x.stride()), x.dtype, x.is_conj(), x.is_neg())
         found = _signatures[key] = Signature(*key)
     return found
+
+
+def mark_lazy(x: Tensor, signature: Signature) -> Tensor:
+    """Has a tensor meant conjugated or negated, as its signature says."""
+    if signature.lazy is not None:
+        conjugated, negated = signature.lazy
+        torch._C._set_conj(x, conjugated)
+        torch._C._set_neg(x, negated)
+    return x
 
 
 def is_dense(x: Tensor) -> bool:
@@ -124,6 +136,8 @@ def make_tensor(signature: Signature, storage: Storage, requires_grad: bool = Fa
         requires_grad=requires_grad,
     )
     made.signature, made.storage_ = signature, storage
+    if signature.lazy is not None:
+        mark_lazy(made, signature)
     return made
 
 

@@ -61,7 +61,7 @@ def real_pass(module: nn.Module, clip: Tensor, training: bool) -> tuple[int, int
     def keep(x: Tensor) -> Tensor:
         if x.untyped_storage()._cdata not in storages.own:
             kept[x.untyped_storage()._cdata] = x
-        return x
+        return x.detach()  # an output that its own operation saves would keep itself alive
 
     gc.collect()
     gc.disable()
