@@ -3,6 +3,7 @@
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ MAX_LINES = 50_000_000  # bytes of a file of lines
 _PACKAGE = Path(__file__).resolve().parent
 SHOWN = 200  # characters of a path in a message
 FEW = 8  # names that are all printed
+_DRAFT = re.compile(r"\..+\.\d+")  # the name of one
 # What the YAML files of a folder are, and the commands that take their names.
 KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
     "search_spaces": ("search space", lambda name: f"nas search {name} and nas latency grow {name}"),
@@ -28,8 +30,8 @@ KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A draft that takes the place of a file when the context ends; if it breaks off, the file
-    stays as it was.
+    """A draft that takes the place of a file when the context ends, safely on the disk; if it
+    breaks off, the file stays as it was.
 
     Yields:
         Where to write: beside the file, under a name that no other process takes.
@@ -37,9 +39,16 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def drafts(folder: Path) -> list[Path]:
+    """The drafts below a folder, of which those of killed processes stay."""
+    return sorted(path for path in folder.rglob(".*") if _DRAFT.fullmatch(path.name))
 
 
 def append_line(path: Path, line: str, header: str | None = None) -> None:

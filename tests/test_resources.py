@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.resources import replacing
+from nas.resources import drafts, replacing
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -28,3 +28,10 @@ def test_a_writer_that_breaks_off_leaves_the_old_file_alone(tmp_path: Path) -> N
         raise KeyError
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_drafts_of_killed_processes_are_found(tmp_path: Path) -> None:
+    (tmp_path / "architectures").mkdir()
+    for name in (".run.json.123", "architectures/.0.yaml.7", ".DS_Store", "run.json.123", "..5"):
+        (tmp_path / name).touch()
+    assert drafts(tmp_path) == [tmp_path / ".run.json.123", tmp_path / "architectures" / ".0.yaml.7"]

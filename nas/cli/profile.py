@@ -247,7 +247,7 @@ def _show(
         if csv == "-":
             typer.echo(text, nl=False)
             return
-        Path(csv).write_text(text)
+        Path(csv).write_text(text, encoding="utf-8")
     if as_json:
         document = {
             "what": what,

@@ -15,6 +15,7 @@ from nas.report.charts.for_picture import save_picture
 from nas.report.panel import all_panels
 from nas.report.template import render
 from nas.report.text import escaped, visible
+from nas.resources import replacing
 from nas.runs.folder import Run
 
 T = TypeVar("T")
@@ -88,8 +89,10 @@ def write(run: Run, out: Path | None = None) -> list[Path]:
         raise NasError(f"output {str(folder)!r} cannot be made ({error.strerror}); allowed: a folder") from None
     report = compose(run)
     page, markdown = folder / "report.html", folder / "report.md"
-    page.write_text(report.html, encoding="utf-8")
-    markdown.write_text(report.markdown, encoding="utf-8")
+    for path, text in ((page, report.html), (markdown, report.markdown)):
+        with replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8")
     for name, charts in report.pictures.items():
-        save_picture(charts, folder / name)
+        with replacing(folder / name) as draft:
+            save_picture(charts, draft)
     return [page, markdown, *(folder / name for name in report.pictures)]

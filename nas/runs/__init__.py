@@ -17,9 +17,10 @@
     picks          which networks of a run its picks mean
     export         the architecture file of a pick, with its provenance
     folder         what one search wrote, as a whole: `nas.Run`
+    consistency    whether the files of a run agree with each other
     progress       what a search shows while it trains
     news           lines, events and signs of life
 
 Proposing and training single networks is `nas.trials`; what is inside a budget is `nas.limits`; how
-a run is drawn is `nas.report`. Twenty files, because a run is one folder with one life.
+a run is drawn is `nas.report`. Twenty-one files, because a run is one folder with one life.
 """

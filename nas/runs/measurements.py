@@ -37,7 +37,7 @@ def read_measurements(folder: Path, device: str) -> dict[int, Measurement]:
         NasError: A row is no measurement.
     """
     found: dict[int, Measurement] = {}
-    for trial, measurement in _rows(folder):
+    for trial, measurement in all_measurements(folder):
         if measurement.device == device:
             keep(found, trial, measurement)
     return found
@@ -50,7 +50,12 @@ def keep(kept: dict[int, Measurement], trial: int, measurement: Measurement) -> 
         kept[trial] = measurement
 
 
-def _rows(folder: Path) -> list[tuple[int, Measurement]]:
+def all_measurements(folder: Path) -> list[tuple[int, Measurement]]:
+    """Every measurement with the number of its trial, on whatever device.
+
+    Raises:
+        NasError: A row is no measurement.
+    """
     old = folder / OLD_MEASUREMENTS
     path = old
     try:

@@ -14,6 +14,7 @@ from rich.console import Console
 from nas.data.unreadable import UNREADABLE
 from nas.errors import Interrupted, NasError, brief
 from nas.locks import LOCK, locked
+from nas.resources import drafts
 from nas.runs.checks import check_settings
 from nas.runs.folder import Run
 from nas.runs.news import EventConsole, Listener, busy
@@ -201,6 +202,8 @@ def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
         ) from None
     try:
         with locked(folder):
+            for draft in drafts(folder):  # of a process that was killed
+                draft.unlink(missing_ok=True)
             return run_stages(plan, folder, more)
     except Exception as error:
         if not (reason := _no_room(error)):

@@ -203,11 +203,15 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
 
 
 def _keep(proposer: Proposer, folder: Path) -> None:
-    """Tells the study what it was not told yet, and writes the architectures that have a result."""
+    """Tells the study what it was not told yet, and writes the architectures that have a result and
+    are not there.
+    """
     proposer.learn()
     (folder / "architectures").mkdir(exist_ok=True)
     for index in proposer.results:
-        proposer.candidates[index].architecture.save(folder / "architectures" / f"{index}.yaml")
+        path = folder / "architectures" / f"{index}.yaml"
+        if not path.exists():
+            proposer.candidates[index].architecture.save(path)
 
 
 def _counts(proposer: Proposer) -> Counts:

@@ -125,7 +125,9 @@ class SearchSpace:
 
     def save(self, path: str | Path) -> None:
         """Writes the document as YAML."""
-        Path(path).write_text(yaml.safe_dump(self.document, sort_keys=False, default_flow_style=None, width=120))
+        Path(path).write_text(
+            yaml.safe_dump(self.document, sort_keys=False, default_flow_style=None, width=120), encoding="utf-8"
+        )
 
     def __repr__(self) -> str:
         return f"SearchSpace({self.name!r}, size={magnitude(self.size)})"

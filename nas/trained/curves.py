@@ -67,4 +67,4 @@ def write_curve(path: Path, curve: Sequence[CurveRow]) -> None:
     writer.writeheader()
     writer.writerows(asdict(row) for row in curve)
     with replacing(path) as draft:
-        draft.write_text(text.getvalue())
+        draft.write_text(text.getvalue(), encoding="utf-8")

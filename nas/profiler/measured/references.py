@@ -15,7 +15,7 @@ from nas.profiler.computed.cost import cost
 from nas.profiler.computed.published import REFERENCE, published
 from nas.profiler.measured.device import Conditions
 from nas.profiler.measured.measure import measure
-from nas.resources import resource_folder, resource_names
+from nas.resources import replacing, resource_folder, resource_names
 
 TABLE_COLUMNS = (
     "network",
@@ -78,7 +78,8 @@ def measure_references(
             progress(name, i, len(wanted))
         table = pd.concat([table, pd.DataFrame([_row(name, conditions, max_seconds, patience, top1[name])])])
         folder.mkdir(parents=True, exist_ok=True)
-        table.sort_values("network").to_csv(path, index=False)
+        with replacing(path) as draft:
+            table.sort_values("network").to_csv(draft, index=False)
     return path
 
 

@@ -75,7 +75,7 @@ def export_parts(
         What is listed.
     """
     listed = [workload for workload, _ in _listed(what, networks, 1).values()]
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         write_rows(file, ((workload, "", "", "") for workload in listed))
     return listed
 

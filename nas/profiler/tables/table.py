@@ -117,7 +117,7 @@ class Table:
             text.write(f"# reference_ms: {self.reference_ms:.6g}\n")
         write_rows(text, ((row.workload, f"{row.ms:.6g}", f"{row.error:.3g}", row.runs) for row in self.rows.values()))
         with replacing(path) as draft:
-            draft.write_text(text.getvalue())
+            draft.write_text(text.getvalue(), encoding="utf-8")
 
     def add(self, row: Row) -> None:
         """Takes a row in, unless one about the same thing with a smaller error is there."""

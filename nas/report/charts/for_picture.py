@@ -18,7 +18,7 @@ _GROUP = 0.7  # height of a group of bars; the rest of 1 is between groups
 
 
 def save_picture(charts: Sequence[Chart], path: Path) -> None:
-    """Draws charts beside each other into a file: 1600 x 1000 pixels for one, 2400 x 1000 for
+    """Draws charts beside each other into a PNG file: 1600 x 1000 pixels for one, 2400 x 1000 for
     several.
     """
     # A figure that pyplot does not know is drawn by Agg and goes with its last reference.
@@ -37,7 +37,7 @@ def save_picture(charts: Sequence[Chart], path: Path) -> None:
         for axes, plane in zip(rows, chart.planes, strict=True):
             _draw(axes, plane)
         rows[-1].set_xlabel(chart.planes[-1].x.label, parse_math=False)
-    whole.savefig(path)
+    whole.savefig(path, format="png")
 
 
 def _draw(axes: Axes, plane: Plane) -> None:
