@@ -25,6 +25,7 @@ ORDER = (
     {"trials"},
     {"runs"},
     {"report"},
+    {"deployment"},
     {"cli"},
 )
 ALONE = {"pareto"}  # imports nothing of this package: of use in any Optuna study

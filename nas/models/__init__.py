@@ -1,1 +1,3 @@
-"""The networks: torch only. `network.build` turns an architecture into a module."""
+"""The networks: torch only. `network.build` turns an architecture into a module, a `chain.Chain` of
+its parts.
+"""

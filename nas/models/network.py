@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nas.architecture import Architecture, ArchitectureError, LayerConfig, Part, load
 from nas.errors import NasError, brief
+from nas.models.chain import Chain
 from nas.models.registry import module_class
 
 
@@ -48,7 +49,12 @@ def adds_stem_tokens(part: Part) -> bool:
     return isinstance(part.config, LayerConfig) and part.config.adds_stem_tokens
 
 
-class Network(nn.Module):
+def named_parts(architecture: Architecture) -> dict[str, Part]:
+    """The parts of a network in order, by their names in it."""
+    return {part.path.replace(".", "_"): part for part in architecture.parts()}
+
+
+class Network(Chain):
     """A video network: (B, 3, T, H, W) to class logits (B, num_classes).
 
     A network of sparse tubes also takes images, (B, 3, 1, H, W). One of convolutions takes other
@@ -61,23 +67,14 @@ class Network(nn.Module):
     """
 
     def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
+        parts = named_parts(architecture)
+        gated = [name for name, part in parts.items() if adds_stem_tokens(part)]
+        super().__init__({name: build_part(part) for name, part in parts.items()}, gated)
         self.architecture = architecture
-        parts = {part.path.replace(".", "_"): part for part in architecture.parts()}
-        self.parts = nn.ModuleDict({name: build_part(part) for name, part in parts.items()})
-        self.adds_stem_tokens = {name: adds_stem_tokens(part) for name, part in parts.items()}
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         self._check(clip_BCTHW)
-        gated = any(self.adds_stem_tokens.values())  # otherwise the memory of the tokens ends with their first use
-        out = self.parts["stem"](clip_BCTHW.permute(0, 2, 3, 4, 1), **({"raw": True} if gated else {}))
-        x, tokens = out if gated else (out, None)
-        del out
-        for name, part in self.parts.items():
-            if name != "stem":
-                x = part(x, tokens) if self.adds_stem_tokens[name] else part(x)
-        logits: Tensor = x
-        return logits
+        return super().forward(clip_BCTHW)
 
     def _check(self, clip_BCTHW: Tensor) -> None:
         """Raises ArchitectureError for a clip that the network was not built for."""
