@@ -160,7 +160,7 @@ def simulate(curves: Curves, strategy: Strategy, workers: int, candidates: int, 
             index = outcome.started
             if strategy.in_order and min(running, default=index) <= index - 2 * workers:
                 break
-            config = Assignment(index, {}, (float(10 ** curves.log_cost[index]),)).config()
+            config = Assignment(index, {}, (float(curves.log_cost[index]),)).config()
             running[index] = Running(SimpleNamespace(trial_id=str(index), config=config), 0, [])
             scheduler.on_trial_add(None, running[index].trial)  # type: ignore[arg-type]
             advance(index)

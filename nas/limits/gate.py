@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
 from nas.architecture import LAYERS, Architecture, ArchitectureError, load
-from nas.errors import NasError
 from nas.limits.budget import Budget
-from nas.limits.metrics import computed_figures, metrics
+from nas.limits.metrics import computed_figures
+from nas.limits.objectives import ACCURACY, DEFAULT_COST, Objectives
 from nas.pareto.parameters import Params
 from nas.profiler.computed.cost import Cost, cost
 from nas.resources import resource_names
@@ -29,14 +29,17 @@ class Priced:
         hash: Equal for networks that are the same.
         architecture: The network.
         cost: At the target input, of one clip.
-        figures: Those metrics that the budget limits, as far as they are computed or predicted.
-        violation: By how much they are outside the budget; 0 inside.
+        figures: Those metrics that the budget limits, as far as they are computed or predicted, and
+            those that networks are compared by.
+        costs: What it is compared by beside accuracy, as `Objectives.compared` has them.
+        violation: By how much the figures are outside the budget; 0 inside.
     """
 
     hash: str
     architecture: Architecture
     cost: Cost
     figures: Mapping[str, float]
+    costs: tuple[float, ...]
     violation: float
 
 
@@ -46,12 +49,9 @@ class Gate:
     Args:
         space: The search space.
         budget: Hard limits at the space's input.
-        figures: From a candidate to further metrics that the budget may limit, by name, such as a
-            predicted latency; called once for each.
-        objectives: Names of the computed metrics that a search compares beside accuracy.
-
-    Raises:
-        NasError: An objective is no computed metric.
+        figures: From a candidate to further metrics that the budget may limit or that networks are
+            compared by, by name, such as a predicted latency; called once for each.
+        objectives: What networks are compared by; accuracy and multiply-adds by default.
     """
 
     def __init__(
@@ -59,13 +59,9 @@ class Gate:
         space: SearchSpace,
         budget: Budget,
         figures: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
-        objectives: Sequence[str] = ("macs",),
+        objectives: Objectives | None = None,
     ) -> None:
-        computed = {metric.name: metric for metric in metrics("computed")}
-        for name in objectives:
-            if name not in computed:
-                raise NasError(f"objective {name!r} is not computed before training; allowed: {', '.join(computed)}")
-        self._objectives = [computed[name] for name in objectives]
+        self.objectives = objectives or Objectives.of((ACCURACY, DEFAULT_COST))
         self.space, self.budget, self._figures = space, budget, figures
         self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
         self._keys: dict[Hashable, str] = {}
@@ -76,19 +72,31 @@ class Gate:
 
         Raises:
             ArchitectureError: It cannot be built.
+            NasError: An objective of it is not known, or has no logarithm.
         """
         choices = tuple(params.items())
         if choices not in self._keys:
             architecture = self.space.decode(params)
             if len(self._keys) > REMEMBERED:
                 self._keys, self._candidates = {}, {}
-            key = architecture.hash
-            if key not in self._candidates:
-                priced = cost(architecture)
-                figures = {**self.budget.computed(priced), **self._figures(architecture)}
-                self._candidates[key] = Priced(key, architecture, priced, figures, self.budget.violation(figures))
-            self._keys[choices] = key  # once it is priced: what fails is tried again when it is next asked for
+            # Once it is priced: what fails is tried again when it is next asked for.
+            self._keys[choices] = self.priced(architecture).hash
         return self._candidates[self._keys[choices]]
+
+    def priced(self, architecture: Architecture) -> Priced:
+        """A network as it is priced here, of the space or not.
+
+        Raises:
+            ArchitectureError, NasError: As `candidate`.
+        """
+        key = architecture.hash
+        if key not in self._candidates:
+            priced = cost(architecture)
+            names = self.budget.metrics() | {*self.objectives.names}
+            figures = {**computed_figures(priced, names), **self._figures(architecture)}
+            costs = self.objectives.costs_of(figures)
+            self._candidates[key] = Priced(key, architecture, priced, figures, costs, self.budget.violation(figures))
+        return self._candidates[key]
 
     def references(self) -> list[Params]:
         """The published networks that are points of the space, with its input and classes; nearest
@@ -142,13 +150,11 @@ class Gate:
         return np.array(rows, float)
 
     def costs(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
-        """The objectives, (candidates, objectives); log10 of those that differ by factors."""
-        names = [metric.name for metric in self._objectives]
-        figures = [computed_figures(self.candidate(params).cost, names) for params in candidates]
-        values = np.array([[row[name] for name in names] for row in figures], float).reshape(-1, len(names))
-        logarithmic = [metric.logarithmic for metric in self._objectives]
-        values[:, logarithmic] = np.log10(values[:, logarithmic])
-        return values
+        """What candidates are compared by beside accuracy, (candidates, costs); less is better, and
+        log10 of what differs by factors.
+        """
+        values = [self.candidate(params).costs for params in candidates]
+        return np.array(values, float).reshape(-1, len(self.objectives.costs))
 
     def violations(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
         """By how much each is outside the budget, (candidates,); 0 inside."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas.profiler.computed.cost import Cost
 
 DEFAULT_PICK = "accuracy"  # of a run, wherever none is named: the most accurate network that keeps the limits
+PREDICTED = "_predicted"  # behind the name of a measured metric: the metric that predicts it
 Source = Literal["computed", "predicted", "measured"]
 
 
@@ -47,6 +48,9 @@ class Metric:
             and a search compares its logarithms.
         in_table: Whether the report's table of the front has a column of it.
         in_plot: Whether the report draws accuracy against it.
+        short: What it is called where a search is told its objectives, beside its name.
+        measured_as: Name of the metric that measures it, where it is computed; what was measured of
+            a network decides over what was computed.
 
     Raises:
         ValueError: `compute` is given for a metric that is not computed, or lacks for one that is.
@@ -66,6 +70,8 @@ class Metric:
     logarithmic: bool = True
     in_table: bool = True
     in_plot: bool = False
+    short: str = ""
+    measured_as: str = ""
 
     def __post_init__(self) -> None:
         if (self.source == "computed") != (self.compute is not None):
@@ -74,6 +80,19 @@ class Metric:
             )
         if not self.label:
             object.__setattr__(self, "label", f"{self.title[:1].upper()}{self.title[1:]} ({self.unit})")
+
+    @property
+    def before(self) -> str:
+        """The column of what is known of it before a network is measured; empty for none."""
+        if self.source != "measured":
+            return self.name
+        predicted = f"{self.name}{PREDICTED}"
+        return predicted if predicted in METRICS else ""
+
+    @property
+    def after(self) -> str:
+        """The column of what was measured of it; empty for none."""
+        return self.name if self.source == "measured" else self.measured_as
 
     def text(self, value: float) -> str:
         """A figure for a sentence, with three significant digits, such as `3.20 GFLOPs`."""
@@ -89,7 +108,8 @@ def register(metric: Metric) -> None:
     Raises:
         ValueError: The table has a metric of that name, or one of its units, already.
     """
-    taken = {metric.name} & METRICS.keys() or metric.budget_units.keys() & budget_units().keys()
+    shorts = {known.short for known in METRICS.values() if known.short}
+    taken = {metric.name, metric.short} & {*METRICS, *shorts} or metric.budget_units.keys() & budget_units().keys()
     if taken:
         raise ValueError(f"metric {metric.name!r} brings {min(taken)!r}, which exists; allowed: new names and units")
     METRICS[metric.name] = metric
@@ -172,6 +192,7 @@ for _metric in (
         label="Memory to train on one clip (MB)",
         in_table=False,
         in_plot=True,
+        short="memory",
     ),
     Metric(
         "inference_memory_bytes",  # weights, and the most that lives at one time beside them
@@ -182,6 +203,8 @@ for _metric in (
         budget_units={"gb-inference": 1e9, "mb-inference": 1e6},
         noun="of inference memory",
         in_table=False,
+        short="inference-memory",
+        measured_as="peak_memory_bytes",
     ),
     Metric(
         "latency_ms",  # the median; until a network is measured, a budget limits what is predicted
@@ -192,6 +215,7 @@ for _metric in (
         label="Latency, median (ms)",
         pick="latency",
         in_plot=True,
+        short="latency",
     ),
     Metric("latency_iqr_ms", "interquartile range of the latency", "ms", source="measured", label="IQR (ms)"),
     Metric("latency_p95_ms", "95th percentile of the latency", "ms", source="measured", label="p95 (ms)"),

@@ -8,12 +8,17 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from nas.limits.metrics import Metric, metrics
+from nas.limits.metrics import METRICS, Metric
 from nas.report.text import with_error
-from nas.report.trials import DISTURBED, operators_text, picks
+from nas.report.trials import DISTURBED, operators_text, picks, shown_metrics
 from nas.runs.folder import Run
 from nas.units import MISSING, number
 
+# The columns of the front in a terminal that stand there whatever a run is of.
+_IN_SUMMARY = {
+    **{name: name for name in ("trial", "val %", "test %")},
+    **{"macs": "GFLOPs", "latency_ms": "ms", "peak_memory_bytes": "MB"},
+}
 VALIDATION, TEST = "Accuracy, validation (%)", "Accuracy, test (%)"
 
 
@@ -42,7 +47,7 @@ def disturbances(trials: pd.DataFrame) -> list[str]:
 
 
 def front_table(run: Run) -> pd.DataFrame:
-    """The front as text, one row per trial in order of multiply-adds; units stand in the column
+    """The front as text, one row per trial in order of the first cost; units stand in the column
     names, and a figure that no trial has gets no column.
     """
     front, chosen = run.front, picks(run)
@@ -53,7 +58,7 @@ def front_table(run: Run) -> pd.DataFrame:
         TEST: _accuracies(front, "test_accuracy"),
         "Seeds": [str(value) for value in front["seeds"]],
         "Epochs": [number(value, 1) for value in front["epochs"]],
-        **{metric.label: _figures(front, metric) for metric in metrics() if metric.in_table and metric.name in front},
+        **{metric.label: _figures(front, metric) for metric in shown_metrics(run) if metric.name in front},
         "Operators": [operators_text(value) for value in front["operators"]],
         "Export": [export_command(run, trial) for trial in front["trial"]],
     }
@@ -64,7 +69,7 @@ def front_table(run: Run) -> pd.DataFrame:
 
 
 def over_table(run: Run) -> pd.DataFrame:
-    """The networks that break a limit as text, one row per trial in order of multiply-adds."""
+    """The networks that break a limit as text, one row per trial in order of the first cost."""
     over = run.over
     table = {
         "Trial": [str(trial) for trial in over["trial"]],
@@ -133,6 +138,8 @@ def front_summary(run: Run) -> Table:
         *disturbances(front),
     ]
     table = Table(title=f"front of {run.path}", caption="\n".join(notes))
+    # What the run compared networks by beside these.
+    others = [METRICS[name] for metric in run.objectives.costs for name in (metric.before, metric.after) if name]
     columns = {
         "trial": texts["Trial"],
         "val %": texts[VALIDATION],
@@ -140,11 +147,12 @@ def front_summary(run: Run) -> Table:
         "GFLOPs": texts["GFLOPs"],
         "ms": texts.get("Latency, median (ms)"),
         "MB": texts.get("Peak memory (MB)"),
+        **{metric.label: texts.get(metric.label) for metric in others if metric.name not in _IN_SUMMARY},
         "operators": front["operators"],
         "pick": texts["Pick"],
     }
     for name, cells in columns.items():
-        table.add_column(name, no_wrap=name not in ("operators", "pick"))
+        table.add_column(name, no_wrap=name in _IN_SUMMARY.values())
         columns[name] = pd.Series([MISSING] * len(front)) if cells is None else cells
     for row in zip(*columns.values(), strict=True):
         table.add_row(*map(str, row))

@@ -91,9 +91,28 @@ def objectives_text(run: Run) -> str:
     return listed([METRICS[name].title if name in METRICS else name for name in run.record.objectives])
 
 
+def costs_text(run: Run) -> str:
+    """The costs as the search compared networks by them, such as `the logarithm of multiply-adds`;
+    latency is the predicted one.
+    """
+    texts = []
+    for metric in run.objectives.costs:
+        title = METRICS[metric.before].title
+        texts.append(f"the logarithm of {title}" if metric.logarithmic else title)
+    return listed(texts)
+
+
 def operators_text(operators: str) -> str:
     """Layers per operator with a multiplication sign for the asterisk."""
     return operators.replace("*", "\N{MULTIPLICATION SIGN}")
+
+
+def shown_metrics(run: Run) -> list[Metric]:
+    """The metrics that tables of networks have a column of: those that want one, and what the run
+    compared networks by.
+    """
+    wanted = {name for metric in run.objectives.costs for name in (metric.before, metric.after)}
+    return [metric for metric in metrics() if metric.in_table or metric.name in wanted]
 
 
 def hover_text(run: Run, row: Row) -> str:
@@ -101,7 +120,7 @@ def hover_text(run: Run, row: Row) -> str:
     state = str(STATES.get(row["state"], row["state"]))
     epochs = "" if math.isnan(row["epochs"]) else f" after {plural(round(row['epochs']), 'epoch')}"
     seeds = f", {row['seeds']} seeds" if row.get("seeds", 1) > 1 else ""
-    figures = [(metric, float(row.get(metric.name, math.nan))) for metric in metrics() if metric.in_table]
+    figures = [(metric, float(row.get(metric.name, math.nan))) for metric in shown_metrics(run)]
     lines = [
         f"<b>trial {row['trial']}</b>, {html.escape(state)}{epochs}{seeds}",
         f"{accuracy_text(run, row, 'val')} on validation",

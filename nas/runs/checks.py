@@ -11,6 +11,7 @@ from nas.architecture import load
 from nas.data.datasets import SOURCES
 from nas.errors import NasError, brief
 from nas.limits.budget import Budget
+from nas.limits.objectives import Objectives
 from nas.runs.settings import Settings
 from nas.space import SearchSpace
 from nas.trials.samplers import find_sampler
@@ -23,7 +24,7 @@ def check_settings(settings: Settings) -> None:
     Raises:
         NasError: The first that is wrong.
     """
-    Budget.parse(settings.budget)
+    Objectives.asked(settings.objectives, Budget.parse(settings.budget))
     find_sampler(settings.sampler)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", settings.device):
         raise NasError(f"device {brief(settings.device)} is unknown; allowed: auto, cpu, cuda or cuda:0")

@@ -12,8 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from nas.limits.metrics import DEFAULT_PICK
+from nas.limits.objectives import Objectives
 from nas.runs.confirmations import Confirmation, append_confirmation
-from nas.runs.picks import choose
+from nas.runs.picks import by_accuracy, choose
 from nas.trials.proposer import Proposer
 from nas.trials.results import Report
 from nas.trials.tuning import StatelessSearcher
@@ -44,22 +46,24 @@ class Repeat:
         return first + self.trial + SEED_OFFSET * self.repeat
 
 
-def repeats(front: pd.DataFrame, seeds: int, epochs: int, done: Collection[tuple[int, int]] = ()) -> list[Repeat]:
+def repeats(
+    front: pd.DataFrame, objectives: Objectives, seeds: int, epochs: int, done: Collection[tuple[int, int]] = ()
+) -> list[Repeat]:
     """The trainings that confirm a front, in the order in which they count: its knee, its best,
     then by accuracy.
 
     What was stopped early is first trained to its end with its own seed.
 
     Args:
-        front: `trial`, `state`, `accuracy`, `macs`, `epochs`, `seconds` as the search saw them; at
-            least one row.
+        front: `trial`, `state`, `accuracy`, `epochs`, `seconds` and the costs as the search saw
+            them; at least one row.
+        objectives: What the front is of.
         seeds: Further seeds of each.
         epochs: Of a whole training.
         done: (trial, repeat) of those that are known.
     """
-    ordered = front.sort_values(["accuracy", "macs"], ascending=[False, True])
-    first = [choose(front, "knee"), choose(front, "accuracy")]
-    rows: dict[int, dict[Any, Any]] = {row["trial"]: row for row in ordered.to_dict("records")}
+    first = [choose(front, name, objectives) for name in ("knee", DEFAULT_PICK)]
+    rows: dict[int, dict[Any, Any]] = {row["trial"]: row for row in by_accuracy(front, objectives).to_dict("records")}
     found = []
     for trial in dict.fromkeys([*first, *rows]):
         row = rows[trial]

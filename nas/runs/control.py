@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from nas.limits.objectives import Objectives
 from nas.limits.volume import VolumeScale
 from nas.units import plural
 
@@ -14,34 +15,35 @@ SEARCH, RANDOM = "search", "random"
 SEED_OFFSET = 1_000_003  # of its proposals: with one seed, samplers that begin at random begin the same
 
 
-def curves(search: pd.DataFrame, control: pd.DataFrame, chance: float) -> pd.DataFrame:
+def curves(search: pd.DataFrame, control: pd.DataFrame, chance: float, objectives: Objectives) -> pd.DataFrame:
     """Hypervolume of a search and of its control after every training, in order of their numbers.
 
     Args:
-        search: `trial`, `state`, `accuracy`, `seconds`, `macs` per training.
+        search: `trial`, `state`, `accuracy`, `seconds` and the costs before measuring.
         control: The same of the random search.
         chance: Accuracy of guessing.
+        objectives: What networks are compared by.
 
     Returns:
         A row per training: `by` (`search` or `random`), `trial`, `trainings` (how many so far),
-        `seconds` (of training so far, summed over parallel trials), `accuracy`, `macs`,
-        `hypervolume` (of accuracy against log10 of multiply-adds, bounded by chance and 1.1 times
-        the most multiply-adds of both, as a share of what a perfect network at the fewest of both
-        would dominate). A failed training counts and adds nothing.
+        `seconds` (of training so far, summed over parallel trials), the objectives by name, and
+        `hypervolume`: see `nas.limits.volume.VolumeScale` of the networks of both. A failed
+        training counts and adds nothing.
     """
     both = {SEARCH: search.sort_values("trial"), RANDOM: control.sort_values("trial")}
     known = pd.concat(both.values())
-    scale = VolumeScale.of(known.loc[known["state"] != "failed", "macs"], chance)
+    known = known[known["state"] != "failed"]
+    scale = VolumeScale.of(objectives.points(known, measured=False)[:, 1:], chance, objectives)
     tables = []
     for by, table in both.items():
-        accuracy = table["accuracy"].astype(float)
+        costs = objectives.figures(table, measured=False).T
+        trained = table.assign(accuracy=table["accuracy"].astype(float).where(table["state"] != "failed"))
         figures = {
             "trial": table["trial"].to_numpy(),
             "trainings": np.arange(1, len(table) + 1),
             "seconds": table["seconds"].astype(float).fillna(0.0).cumsum().to_numpy(),
-            "accuracy": accuracy.to_numpy(),
-            "macs": table["macs"].to_numpy(),
-            "hypervolume": scale.shares(accuracy.where(table["state"] != "failed"), table["macs"]),
+            **dict(zip(objectives.names, [table["accuracy"].to_numpy(float), *costs], strict=True)),
+            "hypervolume": scale.shares(objectives.points(trained, measured=False)),
         }
         tables.append(pd.DataFrame({"by": by, **figures}))
     return pd.concat(tables, ignore_index=True)

@@ -12,6 +12,7 @@ from nas.architecture import Architecture, load
 from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.metrics import DEFAULT_PICK, metrics, pick_names
+from nas.limits.objectives import Objectives
 from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CURVES
 from nas.runs.picks import choose, picks_of
@@ -19,7 +20,7 @@ from nas.runs.ranking import breaches, clearly_above, keeping, limited_figures, 
 from nas.runs.record import read_record
 from nas.runs.tables import read_front, read_table, read_trials
 
-_CURVES = ("trainings", "seconds", "accuracy", "macs", "hypervolume")
+_CURVES = ("trainings", "seconds", "hypervolume")  # beside the objectives
 
 
 class Run:
@@ -30,11 +31,11 @@ class Run:
         record: What `run.json` holds.
         trials: One row per trained trial in order of its number, as the search saw it; empty before
             the first.
-        front: The trials of the Pareto front with their measurements, in order of multiply-adds;
+        front: The trials of the Pareto front with their measurements, in order of the first cost;
             empty when the search has not got so far, or no network keeps the limits as measured.
             What was not measured is nan. Accuracy is the mean over `seeds` trainings.
         over: The trained trials that break a limit as computed or measured, with means, in order of
-            multiply-adds; `breaks` says which, such as `41.2 ms > 30 ms`.
+            the first cost; `breaks` says which, such as `41.2 ms > 30 ms`.
         control: The hypervolume of the search and of its random control after every training; empty
             without one.
     """
@@ -53,9 +54,10 @@ class Run:
             raise NasError(f"run {str(path)!r} does not exist; allowed: a folder that `nas search` wrote")
         self.record = read_record(self.path)
         self.trials = read_trials(self.path)
-        front = read_front(self.path)
+        front = self.objectives.ordered(read_front(self.path))
         self.front = front if self.budget is None else keeping(front, self.budget).reset_index(drop=True)
-        self.control = read_table(self.path / CURVES, ("by",), _CURVES, ("trial", "by", "hypervolume"))
+        numbers = (*_CURVES, *self.objectives.names)
+        self.control = read_table(self.path / CURVES, ("by",), numbers, ("trial", "by", "hypervolume"))
         trained = self.trials[self.trials["state"] != "failed"]
         for name, table in (("trials.csv", trained), ("front.csv", self.front)):
             if not (np.isfinite(table["accuracy"]).all() and (table["macs"] > 0).all()):
@@ -74,6 +76,11 @@ class Run:
         except NasError:
             return None
 
+    @property
+    def objectives(self) -> Objectives:
+        """What networks are compared by, without a metric that another program registered."""
+        return Objectives.recorded(self.record.objectives)
+
     def confirmed(self) -> pd.DataFrame:
         """The trials with the mean accuracy of all their trainings; see
         `nas.runs.ranking.with_means`.
@@ -82,7 +89,7 @@ class Run:
 
     def _over(self) -> pd.DataFrame:
         trials = self.confirmed()
-        trials = trials[trials["state"] != "failed"].sort_values("macs", ignore_index=True)
+        trials = self.objectives.ordered(trials[trials["state"] != "failed"])
         found = [] if self.budget is None else breaches(trials, self.budget)
         trials["breaks"] = [", ".join(each) for each in found or [[]] * len(trials)]
         return trials[trials["breaks"] != ""].reset_index(drop=True)
@@ -125,17 +132,17 @@ class Run:
 
     def picks(self) -> dict[str, int]:
         """The number of the trial that each pick means, by the pick's name; see `pick_trial`."""
-        return picks_of(self.front, self.offered())
+        return picks_of(self.front, self.offered(), self.objectives)
 
     def pick_trial(self, name: str | int = DEFAULT_PICK) -> int:
         """Returns the number of the trial that a pick means.
 
         Args:
             name: `accuracy` (the default: the most accurate of the front), or of networks clearly
-                above chance `knee` (of the front, the most balanced in accuracy against log10 of
-                multiply-adds), `latency` (the lowest of those measured), `memory` (the lowest peak
-                of those measured, or the least activation memory when no peak was measured); or the
-                number of any trained trial.
+                above chance `knee` (of the front, the most balanced in its objectives, costs that
+                differ by factors as their log10), `latency` (the lowest of those measured),
+                `memory` (the lowest peak of those measured, or the least activation memory when no
+                peak was measured); or the number of any trained trial.
 
         Raises:
             NasError: An unknown pick, an untrained trial, a run without a front, a latency that
@@ -159,7 +166,7 @@ class Run:
                 f"pick {text!r} is offered of networks clearly above chance, and run {str(self.path)!r} has none; "
                 f"allowed: {DEFAULT_PICK} or a trial's number"
             )
-        return found[text] if text in found else choose(offered, text)
+        return found[text] if text in found else choose(offered, text, self.objectives)
 
     def pick(self, name: str | int = DEFAULT_PICK) -> Architecture:
         """Returns the architecture of the trial that a pick means; see `pick_trial`.

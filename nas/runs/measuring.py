@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from nas.architecture import Architecture
+from nas.limits.metrics import metrics
 from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.measured.measure import Measurement, measure
 from nas.profiler.tables.growth import grow
@@ -26,6 +28,7 @@ from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.proposer import Candidate, Proposer
 from nas.units import number
 
+LATENCY = "latency_ms"  # the metric that is predicted
 TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
 DRAFT = "latency_table.growing.csv"
 WHOLE_NETWORKS = 12  # measured, from which the overhead of a network and the interval of a prediction are known
@@ -35,7 +38,8 @@ COVERED = 0.1  # of their layers are in a table that is: the others can be inter
 
 
 def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
-    """Predicts latencies from measured layers, where the budget limits latency.
+    """Predicts latencies from measured layers, where the budget limits latency or it is an
+    objective.
 
     The table of this device is used if it holds layers of this space at this clip shape: the one in
     `profiles/`, where `nas latency grow` puts it, with the one that ships. Else layers of the
@@ -43,7 +47,7 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
     a resumed search rejects what it rejected before; growth that was cut short goes on. Layers that
     no table holds are interpolated from measured ones of the same operator.
     """
-    if "latency_ms" not in plan.budget.metrics():
+    if LATENCY not in plan.budget.metrics() | {*plan.objectives.names}:
         return None
     stored, draft = folder / TABLE, folder / DRAFT
     if not stored.exists():
@@ -77,6 +81,11 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
     return predictor
 
 
+def predicted_latency(predictor: Predictor | None) -> Callable[[Architecture], dict[str, float]]:
+    """The latency of a candidate as a gate takes it: the middle of what is predicted."""
+    return lambda architecture: {} if predictor is None else {LATENCY: predictor.predict(architecture).ms}
+
+
 def predicted(predictor: Predictor | None) -> Callable[[Candidate], dict[str, float]]:
     """The columns of `trials.csv` that a predictor fills; none without one."""
 
@@ -102,12 +111,23 @@ def _measured(plan: Plan, architecture: Architecture, patience: float = 0.0) -> 
     return measure(architecture, str(plan.device), max_seconds=seconds, patience=patience)
 
 
-def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predictor | None) -> None:
-    """Measures the front, and what takes the place of networks that break a limit as measured.
+def _front(plan: Plan, table: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFrame:
+    """The front by their means of the trials that keep the limits, in order of the first cost."""
+    kept = keeping(with_means(table, confirmations), plan.budget)["trial"]
+    trials = eligible(table[table["trial"].isin(kept)], plan.data.chance)
+    front = ranked_front(with_means(trials, confirmations), plan.data.chance, plan.objectives)
+    return plan.objectives.ordered(front)
 
-    The front is that of the means over all seeds with which its networks were trained. Every
-    measurement is written down when it is taken, and what is known is not measured again, but for
-    one that was disturbed: it is taken again before it decides that a network breaks a limit.
+
+def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predictor | None) -> None:
+    """Measures the front, and what takes the place of networks that leave it as measured: by a
+    limit, or dominated where latency or memory is an objective.
+
+    The front is that of the means over all seeds with which its networks were trained, and of
+    measured figures; of others it is known before that they do not reach it, or they are predicted
+    not to. Every measurement is written down when it is taken, and what is known is not measured
+    again, but for one that was disturbed: it is taken again before it decides that a network is off
+    the front.
 
     Writes `front.csv`, without a row where no network keeps the limits, and `trials.csv` with what
     was predicted and measured.
@@ -128,14 +148,16 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
 
     while True:
         table = trials_table(proposer, predicted(predictor), measured)
-        slow = set(table["trial"]) - set(keeping(table, plan.budget)["trial"])
-        doubtful = {i for i in slow & measured.keys() if measured[i].flags and i not in again}
-        trials = eligible(table[~table["trial"].isin(slow - doubtful)], plan.data.chance)
-        front = ranked_front(with_means(trials, confirmations), plan.data.chance).sort_values("macs")
-        missing = [int(i) for i in front["trial"] if int(i) not in measured]
+        front = _front(plan, table, confirmations)
+        doubtful = [i for i, taken in measured.items() if taken.flags and i not in again]
+        # As if those had not been measured.
+        hopeful = table.copy()
+        hopeful.loc[hopeful["trial"].isin(doubtful), [metric.name for metric in metrics("measured")]] = np.nan
+        on, hoped = set(front["trial"]), _front(plan, hopeful, confirmations)["trial"].tolist()
+        missing = [i for i in dict.fromkeys([*front["trial"].tolist(), *hoped]) if i not in measured]
         for i in missing:
             take(i)
-        disturbed = [int(i) for i in front["trial"] if int(i) in doubtful]
+        disturbed = [i for i in hoped if i in doubtful and i not in on]
         for i in disturbed:
             again.add(i)
             take(i, patience=plan.settings.measure_seconds)

@@ -29,6 +29,7 @@ class SearchOptions(TypedDict, total=False):
 
     around: str | Path | None
     edits: int
+    objectives: str | None
     allow_outside: bool
     strict: bool
     cache: str | Path | None

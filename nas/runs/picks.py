@@ -12,10 +12,11 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.limits.metrics import DEFAULT_PICK, pick_metrics, pick_names
+from nas.limits.objectives import Objectives
 from nas.pareto.front import knee
 
 
-def picks_of(front: pd.DataFrame, offered: pd.DataFrame) -> dict[str, int]:
+def picks_of(front: pd.DataFrame, offered: pd.DataFrame, objectives: Objectives) -> dict[str, int]:
     """The number of the trial that each pick means, by the pick's name; without those of which
     there is none.
 
@@ -23,6 +24,7 @@ def picks_of(front: pd.DataFrame, offered: pd.DataFrame) -> dict[str, int]:
         front: The front of the run.
         offered: Networks that are clearly above chance and keep the limits: those of the front, and
             others that were measured.
+        objectives: What the front is of.
     """
     found: dict[str, int] = {}
     for name in pick_names():
@@ -30,27 +32,27 @@ def picks_of(front: pd.DataFrame, offered: pd.DataFrame) -> dict[str, int]:
         if name == "knee":
             table = front[front["trial"].isin(offered["trial"])]
         if len(table) and _has_figures(table, name):
-            found[name] = choose(table, name)
+            found[name] = choose(table, name, objectives)
     return found
 
 
-def choose(networks: pd.DataFrame, name: str) -> int:
+def choose(networks: pd.DataFrame, name: str, objectives: Objectives) -> int:
     """Returns the number of the trial that a pick means among some networks.
 
-    Ties go to the higher accuracy, then to the fewer multiply-adds.
+    Ties go to the higher accuracy, then to the lower first cost.
 
     Args:
         networks: At least one row, with the columns of `nas.runs.folder.Run.front`.
         name: One of `pick_names`.
+        objectives: What the front is of.
 
     Raises:
         NasError: There are no figures of the pick's metrics, as `latency` where it was not
             measured.
     """
-    ordered = networks.sort_values(["accuracy", "macs"], ascending=[False, True], ignore_index=True)
+    ordered = by_accuracy(networks, objectives)
     if name == "knee":
-        values = np.column_stack([ordered["accuracy"], np.log10(ordered["macs"])])
-        return int(ordered["trial"].iloc[knee(values, [True, False])])
+        return int(ordered["trial"].iloc[knee(objectives.points(ordered), objectives.maximise)])
     if name == DEFAULT_PICK:
         return int(ordered["trial"].iloc[0])
     metrics = pick_metrics()[name]
@@ -61,6 +63,13 @@ def choose(networks: pd.DataFrame, name: str) -> int:
             return int(ordered["trial"].iloc[int(best)])
     needed = " or ".join(f"{metric.source} {metric.title}" for metric in metrics)
     raise NasError(f"pick {name!r} needs a {needed} and this front has none; allowed: another pick")
+
+
+def by_accuracy(networks: pd.DataFrame, objectives: Objectives) -> pd.DataFrame:
+    """Networks in the order of their accuracy, the best first, then of their costs."""
+    points = objectives.points(networks)
+    order = np.lexsort((*points[:, :0:-1].T, -points[:, 0]))
+    return networks.iloc[order].reset_index(drop=True)
 
 
 def _has_figures(networks: pd.DataFrame, name: str) -> bool:

@@ -18,11 +18,12 @@ from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
 from nas.limits.memory import gpu_share, training_step_memory, trial_memory
+from nas.limits.objectives import Objectives
 from nas.limits.survey import check_budget
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, device_name, memory_bytes, resolve_device
 from nas.runs.confirm import TIME_SHARE
-from nas.runs.record import OBJECTIVES, ClipShape, ProxyRecord, RunRecord
+from nas.runs.record import ClipShape, ProxyRecord, RunRecord
 from nas.runs.settings import Settings, split
 from nas.space import SearchSpace
 from nas.training.recipe import Recipe
@@ -193,10 +194,15 @@ class Plan:
             target=ClipShape(self.target.frames, self.target.size),
             workers=self.workers,
             device=self.device_name,
-            objectives=OBJECTIVES,
+            objectives=self.objectives.names,
             versions={name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
             settings=settings,
         )
+
+    @property
+    def objectives(self) -> Objectives:
+        """What networks are compared by."""
+        return Objectives.asked(self.settings.objectives, self.budget)
 
     @property
     def device_name(self) -> str:

@@ -15,8 +15,7 @@ from rich.table import Table
 from nas.pareto.front import non_dominated
 from nas.runs.confirm import Repeat, expected_seconds
 from nas.runs.news import Display, EventConsole, Heartbeat, announce
-from nas.trials.proposer import Candidate, Proposer
-from nas.trials.results import TrialResult
+from nas.trials.proposer import Proposer
 from nas.units import duration, plural
 
 ROWS = 12
@@ -93,12 +92,13 @@ class SearchProgress(_Bar):
             index = next(reversed(results))
             candidate, result = proposer.candidates[index], results[index]
             self._announce(
-                f"[{len(results)}{self._of}] {' '.join(_cells(candidate, result))} ({note})",
+                f"[{len(results)}{self._of}] {' '.join(_cells(proposer, index))} ({note})",
                 "trained",
                 trial=index,
                 state=result.state,
                 accuracy=result.accuracy,
                 macs=candidate.cost.macs,
+                costs={name: candidate.priced.figures[name] for name in proposer.gate.objectives.names[1:]},
                 epochs=result.epochs,
                 seconds=result.seconds,
                 left_s=left,
@@ -154,16 +154,17 @@ class ConfirmProgress(_Bar):
         return left if self._seconds is None else min(left, max(0.0, self._seconds - passed))
 
 
-def _cells(candidate: Candidate, result: TrialResult) -> list[str]:
+def _cells(proposer: Proposer, index: int) -> list[str]:
+    candidate, result = proposer.candidates[index], proposer.results[index]
     operators = " ".join(f"{op}*{n}" for op, n in candidate.architecture.operators.items())
-    macs = f"{candidate.cost.macs / 1e9:.3g} GFLOPs"
+    costs = ", ".join(metric.text(candidate.priced.figures[metric.name]) for metric in proposer.gate.objectives.costs)
     if result.accuracy is None:
-        return [f"#{candidate.index}", "failed", macs, operators]
+        return [f"#{candidate.index}", "failed", costs, operators]
     accuracy = f"{100 * result.accuracy:.1f} %"
     return [
         f"#{candidate.index}",
         accuracy,
-        macs,
+        costs,
         plural(result.epochs or 0, "epoch"),
         f"{result.seconds or 0:.0f} s",
         operators,
@@ -171,18 +172,18 @@ def _cells(candidate: Candidate, result: TrialResult) -> list[str]:
 
 
 def _table(proposer: Proposer) -> Table:
-    """The front by multiply-adds, then the latest."""
+    """The front by its first cost, then the latest."""
     accuracies = {i: result.accuracy for i, result in proposer.results.items() if result.accuracy is not None}
     front: list[int] = []
     if accuracies:
-        values = [(accuracy, proposer.candidates[i].cost.macs) for i, accuracy in accuracies.items()]
-        mask = non_dominated(values, (True, False))
+        values = [(accuracy, *proposer.candidates[i].costs) for i, accuracy in accuracies.items()]
+        mask = non_dominated(values, proposer.gate.objectives.maximise)
         front = sorted(
-            (i for i, on in zip(accuracies, mask, strict=True) if on), key=lambda i: proposer.candidates[i].cost.macs
+            (i for i, on in zip(accuracies, mask, strict=True) if on), key=lambda i: proposer.candidates[i].costs
         )
     table = Table("trial", "accuracy", "cost", "trained", "time", "operators", title="front, then the latest")
     for i in front[:ROWS]:
-        table.add_row(*_cells(proposer.candidates[i], proposer.results[i]), style="bold green")
+        table.add_row(*_cells(proposer, i), style="bold green")
     for i in [i for i in reversed(proposer.results) if i not in front][: max(3, ROWS - len(front))]:
-        table.add_row(*_cells(proposer.candidates[i], proposer.results[i]))
+        table.add_row(*_cells(proposer, i))
     return table

@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nas.limits.budget import Budget
+from nas.limits.metrics import METRICS
+from nas.limits.objectives import Objectives
 from nas.pareto.front import non_dominated
 
 CLEARLY = 2.0  # standard errors above chance at which a network is clearly better than guessing
@@ -88,10 +90,18 @@ def keeping(trials: pd.DataFrame, budget: Budget) -> pd.DataFrame:
 
 
 def limited_figures(trials: pd.DataFrame, budget: Budget) -> list[dict[str, float]]:
-    """The figures of each trial that a budget limits, as far as they are known."""
-    names = sorted(budget.metrics() & {*trials.columns})
-    rows = trials[names].astype(float).to_numpy().tolist()
-    return [{name: value for name, value in zip(names, row, strict=True) if not math.isnan(value)} for row in rows]
+    """The figures of each trial that a budget limits, as far as they are computed or measured; what
+    was measured of a trial decides over what was computed.
+    """
+    columns = {
+        name: [each for each in (METRICS[name].name, METRICS[name].after) if each in trials]
+        for name in sorted(budget.metrics())
+    }
+    rows: list[dict[str, float]] = []
+    for row in trials[list({each for found in columns.values() for each in found})].astype(float).to_dict("records"):
+        known = {name: [row[each] for each in found if not math.isnan(row[each])] for name, found in columns.items()}
+        rows.append({name: values[-1] for name, values in known.items() if values})
+    return rows
 
 
 def eligible(trials: pd.DataFrame, chance: float) -> pd.DataFrame:
@@ -105,12 +115,21 @@ def eligible(trials: pd.DataFrame, chance: float) -> pd.DataFrame:
     return known if learnt.empty else learnt
 
 
-def front_of(trials: pd.DataFrame, accuracy: str = "accuracy") -> pd.DataFrame:
-    """The trials that are not dominated in multiply-adds and the column that holds accuracy."""
-    return trials[non_dominated(trials[[accuracy, "macs"]].to_numpy(float), (True, False))]
+def front_of(trials: pd.DataFrame, objectives: Objectives, accuracy: str = "accuracy") -> pd.DataFrame:
+    """The trials that no other dominates, with what was measured of them in place of what was
+    predicted; not those of which an objective is unknown.
+
+    Args:
+        trials: With the columns of `trials.csv`.
+        objectives: What they are compared by.
+        accuracy: The column that holds it.
+    """
+    points = objectives.points(trials, accuracy)
+    known = np.flatnonzero(np.isfinite(points).all(axis=1))
+    return trials.iloc[known[non_dominated(points[known], objectives.maximise)]]
 
 
-def ranked_front(trials: pd.DataFrame, chance: float) -> pd.DataFrame:
+def ranked_front(trials: pd.DataFrame, chance: float, objectives: Objectives) -> pd.DataFrame:
     """The front that the search found, ranked again by means: what is dominated by these, or at
     chance, leaves it.
 
@@ -120,5 +139,6 @@ def ranked_front(trials: pd.DataFrame, chance: float) -> pd.DataFrame:
     Args:
         trials: As `with_means` returns them.
         chance: Accuracy of guessing.
+        objectives: What they are compared by.
     """
-    return front_of(eligible(front_of(trials, "accuracy_searched"), chance))
+    return front_of(eligible(front_of(trials, objectives, "accuracy_searched"), chance), objectives)

@@ -22,11 +22,11 @@ from pydantic.dataclasses import dataclass
 
 from nas.documents import read_json
 from nas.errors import NasError, brief
+from nas.limits.objectives import ACCURACY, DEFAULT_COST
 from nas.resources import replacing
 from nas.runs.settings import Settings
 
 RECORD = "run.json"
-OBJECTIVES = ("accuracy", "macs")
 _KEEP_WHAT_IS_KNOWN = ConfigDict(extra="ignore")
 
 
@@ -91,7 +91,7 @@ class RunRecord:
         target: The clip that costs, latency and memory are of.
         workers: Trainings at a time.
         device: The machine, by name.
-        objectives: What the front is of.
+        objectives: What the front is of, by the names of `nas.limits.objectives`.
         versions: Of the packages that decide results.
         counts: How many candidates were proposed, trained and lost.
         searched: Whether the search, and its control, came to their end.
@@ -116,7 +116,7 @@ class RunRecord:
     target: Annotated[ClipShape | None, WrapValidator(_none_if_unreadable)] = None
     workers: int | None = None
     device: str | None = None
-    objectives: tuple[str, ...] = OBJECTIVES
+    objectives: tuple[str, ...] = (ACCURACY, DEFAULT_COST)
     versions: Mapping[str, str] = field(default_factory=dict)
     counts: Annotated[Counts | None, WrapValidator(_none_if_unreadable)] = None
     searched: bool = False

@@ -128,6 +128,7 @@ def resume(
         "epochs": record.proxy.epochs,
         "proxy_frames": record.proxy.frames,
         "proxy_size": max(record.proxy.size),
+        "objectives": ",".join(record.objectives),  # the journal has their values
     }
     settings = _with_data(record.settings.changed(**proxy, **given).absolute(), folder)
     console = _console(quiet, on_event)

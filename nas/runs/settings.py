@@ -84,6 +84,12 @@ class SpaceSettings(_Group):
         description="Hard limits at the space's input, separated by commas: 100gflops, 80..100gflops, 30ms, 4gb, "
         "30mparams.",
     )
+    objectives: str | None = Field(
+        default=None,
+        description="What networks are compared by, separated by commas: accuracy and one to three of macs, params, "
+        "activation_bytes, memory (of training), inference-memory, latency; by default accuracy and what the first "
+        "limit of `budget` is of.",
+    )
 
 
 class DataSettings(_Group):

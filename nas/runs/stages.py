@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from nas.data.unreadable import UNREADABLE, write_unreadable
 from nas.errors import Interrupted, NasError
 from nas.limits.gate import Gate
 from nas.limits.survey import check_budget
 from nas.profiler.measured.device import available_cores
+from nas.profiler.tables.predictor import Predictor
 from nas.resources import replacing
 from nas.runs.confirm import ConfirmSearcher, expected_seconds, repeats
 from nas.runs.confirmations import read_confirmations
@@ -24,7 +27,7 @@ from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
 from nas.runs.export import BEST, write_picks
 from nas.runs.folder import Run
 from nas.runs.measurements import read_measurements
-from nas.runs.measuring import latency_predictor, measure_front, predicted
+from nas.runs.measuring import latency_predictor, measure_front, predicted, predicted_latency
 from nas.runs.news import announce, busy
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
@@ -47,7 +50,8 @@ class Session:
         plan: What to do.
         folder: The run folder.
         data: The clips that all trainings share.
-        gate: The space and the budget.
+        gate: The space, the budget and the objectives.
+        predictor: Of latencies, where the budget limits latency or it is an objective.
         proposer: What is known of the candidates.
         record: `run.json` as it was last written.
         started: When the session began, by the monotonic clock.
@@ -58,6 +62,7 @@ class Session:
     folder: Path
     data: ProxyData
     gate: Gate
+    predictor: Predictor | None
     proposer: Proposer
     record: RunRecord
     started: float
@@ -67,6 +72,16 @@ class Session:
         """Writes what has come out into `run.json`, with the time up to now."""
         self.record = replace(self.record, wall_s=self.spent + clock.monotonic() - self.started, **changes)
         write_record(self.record, self.folder)
+
+    def trials(self, proposer: Proposer | None = None, measured: bool = False) -> pd.DataFrame:
+        """The trials as `trials.csv` has them.
+
+        Args:
+            proposer: Of the control; that of the search by default.
+            measured: Whether with what was measured of them.
+        """
+        taken = read_measurements(self.folder, self.plan.device_name) if measured else {}
+        return trials_table(proposer or self.proposer, predicted(self.predictor), taken)
 
     def say(self, text: str) -> None:
         """Tells something, unless the run is quiet."""
@@ -110,19 +125,18 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
             (folder / name).unlink(missing_ok=True)
     write_record(record, folder)
     predictor = latency_predictor(plan, folder)
-    gate = Gate(plan.space, plan.budget)
+    gate = Gate(plan.space, plan.budget, predicted_latency(predictor), plan.objectives)
     if predictor:
-        gate = Gate(plan.space, plan.budget, lambda found: {"latency_ms": predictor.predict(found).ms})
         check_budget(gate)
     settings = plan.settings
     proposer = Proposer(gate, folder, seed=settings.seed, sampler=settings.sampler, lag=plan.lag)
-    run = Session(plan, folder, data, gate, proposer, record, started, record.wall_s)
+    run = Session(plan, folder, data, gate, predictor, proposer, record, started, record.wall_s)
     # Ray is gone before anything is measured.
     with session():
         # Where nothing is searched any more, all of the time is for the confirmation.
         seconds = settings.time if record.searched else plan.seconds()[2]
         interrupted = _search(run)
-        trials = trials_table(proposer, predicted(predictor), read_measurements(folder, plan.device_name))
+        trials = run.trials(measured=True)
         write_table(folder / TRIALS, trials)
         run.note(counts=_counts(proposer), clips=data.sizes())
         interrupted = interrupted or _confirm(run, seconds)
@@ -153,7 +167,8 @@ def _search(run: Session) -> bool:
         if not (interrupted or searched):
             interrupted = _train(run, control, control_trials, control_seconds, "random control")
         _keep(control, control_folder)
-        write_table(folder / CURVES, curves(trials_table(proposer), trials_table(control), plan.data.chance))
+        both = curves(run.trials(), run.trials(control), plan.data.chance, plan.objectives)
+        write_table(folder / CURVES, both)
     run.record = replace(run.record, searched=not interrupted)
     return interrupted
 
@@ -235,13 +250,13 @@ def _confirm(run: Session, seconds: float | None) -> bool:
     epochs = plan.proxy.recipe.epochs
     # What was measured already and breaks a limit has left the front, and others have taken its
     # place.
-    trials = trials_table(run.proposer, measured=read_measurements(folder, plan.device_name))
-    front = front_of(eligible(keeping(trials, plan.budget), plan.data.chance))
+    trials = run.trials(measured=True)
+    front = front_of(eligible(keeping(trials, plan.budget), plan.data.chance), plan.objectives)
     if not settings.confirm_seeds or front.empty:
         return False
     confirmed = read_confirmations(folder)
     done = set(zip(confirmed["trial"].tolist(), confirmed["repeat"].tolist(), strict=True))
-    queue = repeats(front, settings.confirm_seeds, epochs, done)
+    queue = repeats(front, plan.objectives, settings.confirm_seeds, epochs, done)
     if not queue:
         return False
     takes = expected_seconds(queue, plan.workers)

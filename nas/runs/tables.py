@@ -45,15 +45,14 @@ def read_trials(folder: Path) -> pd.DataFrame:
 
 
 def read_front(folder: Path) -> pd.DataFrame:
-    """The front of a run with its measurements and means, by multiply-adds; empty before it was
-    measured.
+    """The front of a run with its measurements and means; empty before it was measured.
 
     Raises:
         NasError: The file is not such a table.
     """
     front = read_table(folder / FRONT, (*TRIAL_TEXTS, *FRONT_TEXTS), (*trial_numbers(), *MEANS), _REQUIRED)
     front["seeds"] = front["seeds"].fillna(1).astype(int)
-    return front.sort_values("macs", ignore_index=True)
+    return front
 
 
 def read_table(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], required: tuple[str, ...]) -> pd.DataFrame:

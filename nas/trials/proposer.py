@@ -25,12 +25,13 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.architecture import Architecture, ArchitectureError
 from nas.errors import NasError, one_line
-from nas.limits.gate import Gate
-from nas.profiler.computed.cost import Cost, cost
+from nas.limits.gate import Gate, Priced
+from nas.profiler.computed.cost import Cost
 from nas.trials.results import Assignment, Report, TrialResult
 from nas.trials.samplers import find_sampler
 from nas.trials.tuning import StatelessSearcher
@@ -45,16 +46,30 @@ LOST_REASON = "its process ended twice, for lack of memory or as the device fail
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network to be trained: `index` counts those that passed the gate."""
+    """A network to be trained: `index` counts those that passed the gate.
+
+    Attributes:
+        index: Its number.
+        priced: What is known of it.
+    """
 
     index: int
-    architecture: Architecture
-    cost: Cost
+    priced: Priced
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.priced.architecture
+
+    @property
+    def cost(self) -> Cost:
+        """At the target input, of one clip."""
+        return self.priced.cost
 
     @property
     def costs(self) -> tuple[float, ...]:
-        """What it is compared by beside accuracy: its multiply-adds."""
-        return (float(self.cost.macs),)
+        """What it is compared by beside accuracy, less is better."""
+        return self.priced.costs
 
     def assignment(self, seed: int | None = None) -> Assignment:
         """What a trial is told of it, with a seed of its own if that is not to be the search's."""
@@ -87,10 +102,12 @@ class Proposer:
             self.study = optuna.create_study(
                 study_name="nas",
                 storage=JournalStorage(JournalFileBackend(path, lock_obj=lock)),
-                directions=["maximize", "minimize"],
+                directions=[
+                    StudyDirection.MAXIMIZE if more else StudyDirection.MINIMIZE for more in gate.objectives.maximise
+                ],
                 load_if_exists=True,
             )
-            self.study.set_metric_names(["accuracy", "log10_macs"])
+            self.study.set_metric_names(list(gate.objectives.labels))
         self.rejected = self.duplicates = 0
         self._seen: set[str] = set()
         self._trials: list[Trial] = []
@@ -115,8 +132,8 @@ class Proposer:
                 self.duplicates += "duplicate" in attributes
                 continue
             trial = Trial(self.study, frozen._trial_id)
-            architecture = Architecture.parse(attributes["architecture"])
-            self._remember(trial, Candidate(len(self._candidates), architecture, cost(architecture)))
+            priced = self.gate.priced(Architecture.parse(attributes["architecture"]))
+            self._remember(trial, Candidate(len(self._candidates), priced))
             index = len(self._candidates) - 1
             if "result" in attributes:
                 self._results[index] = TrialResult.of(attributes["result"])
@@ -176,7 +193,7 @@ class Proposer:
         try:
             params, _ = self.gate.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
         except ArchitectureError as error:
-            self._reject(trial, 1.0, 0.0, str(error))
+            self._reject(trial, 1.0, (0.0,) * len(self.gate.objectives.costs), str(error))
             return None
         priced = self.gate.candidate(params)
         if priced.hash in self._seen:
@@ -185,9 +202,9 @@ class Proposer:
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         if priced.violation > 0:
-            self._reject(trial, priced.violation, float(np.log10(priced.cost.macs)), "over budget")
+            self._reject(trial, priced.violation, priced.costs, "over budget")
             return None
-        candidate = Candidate(len(self._candidates), priced.architecture, priced.cost)
+        candidate = Candidate(len(self._candidates), priced)
         if not (cut and cut.constraints):
             trial.set_constraint("budget", 0.0)
         trial.set_user_attr("architecture", priced.architecture.document())
@@ -210,12 +227,12 @@ class Proposer:
             else self._entry.make(self.gate, seed)
         )
 
-    def _reject(self, trial: Trial, violation: float, log_macs: float, reason: str) -> None:
+    def _reject(self, trial: Trial, violation: float, costs: tuple[float, ...], reason: str) -> None:
         """Tells it as completed and infeasible: samplers learn from that, and ignore a failure."""
         self.rejected += 1
         trial.set_constraint("budget", violation)
         trial.set_user_attr("rejected", reason)
-        self.study.tell(trial, [0.0, log_macs])
+        self.study.tell(trial, [0.0, *costs])
 
     def record(self, index: int, result: TrialResult) -> None:
         """Writes down what became of a candidate."""
@@ -231,14 +248,14 @@ class Proposer:
 
     def _tell_result(self, index: int) -> None:
         result = self._results[index]
-        trial, log_macs = self._trials[index], float(np.log10(self._candidates[index].cost.macs))
+        trial, costs = self._trials[index], self._candidates[index].costs
         if result.violation is not None:  # no machine here can train it: infeasible, as what the gate rejects
             trial.set_constraint("memory", result.violation)
-            self.study.tell(trial, [0.0, log_macs])
+            self.study.tell(trial, [0.0, *costs])
         elif result.accuracy is None:
             self.study.tell(trial, state=TrialState.FAIL)
         else:
-            self.study.tell(trial, [result.accuracy, log_macs])
+            self.study.tell(trial, [result.accuracy, *costs])
 
     def learn(self) -> bool:
         """Tells the study the results that the next proposal goes by; returns whether all of them

@@ -21,7 +21,7 @@ class Assignment:
     Attributes:
         index: The candidate's number in the search.
         architecture: Its document.
-        costs: What it is compared by beside accuracy, numbers above 0.
+        costs: What it is compared by beside accuracy, less is better.
         seed: Of the training; by default the recipe's plus the index.
     """
 

@@ -27,8 +27,8 @@ CHANGES = 64  # changes of the front that it considers for a proposal
 
 
 class SamplerFactory(Protocol):
-    """Makes the sampler of a search: any of Optuna's interface, for two objectives, the accuracy to
-    be maximised and log10 of multiply-adds to be minimised.
+    """Makes the sampler of a search: any of Optuna's interface, for two to four objectives, the
+    accuracy to be maximised and the costs of the gate to be minimised.
     """
 
     def __call__(self, gate: Gate, seed: int) -> BaseSampler:

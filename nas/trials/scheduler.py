@@ -60,7 +60,7 @@ def promoted(others: Sequence[Sequence[float]], point: Sequence[float], reductio
     """Whether a candidate goes on past a rung: by non-dominated rank, then by spread.
 
     Args:
-        others: (accuracy, log of each known cost) of the others at the rung.
+        others: (accuracy, each known cost as it is compared) of the others at the rung.
         point: The candidate's own.
         reduction: One in so many goes on, rounded up; everything does while fewer than `reduction`
             others are known.
@@ -127,4 +127,4 @@ class ParetoRungs(FIFOScheduler):
 
     def _remember(self, index: int, curve: Sequence[float], costs: Sequence[float]) -> None:
         for rung, accuracy in enumerate(curve):
-            self._reached.setdefault(rung, {})[index] = (float(accuracy), *(math.log(cost) for cost in costs))
+            self._reached.setdefault(rung, {})[index] = (float(accuracy), *costs)

@@ -72,4 +72,4 @@ def test_a_candidate_that_could_not_be_priced_is_tried_again() -> None:
     for message in ("away", "still"):
         with pytest.raises(ValueError, match=message):
             gate.candidate(params)
-    assert gate.candidate(params).figures == {"latency_ms": 1.0}
+    assert gate.candidate(params).figures["latency_ms"] == 1.0

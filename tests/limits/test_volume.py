@@ -5,8 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from nas.limits.metrics import Metric
+from nas.limits.objectives import Objectives
 from nas.limits.volume import VolumeScale
 from nas.pareto.front import hypervolume
+
+MACS = Objectives.of(["accuracy", "macs"])
 
 
 def test_shares_by_hand() -> None:
@@ -16,15 +20,29 @@ def test_shares_by_hand() -> None:
     failed one, and one below chance, add nothing.
     """
     margin = math.log10(1.1)
-    scale = VolumeScale.of([1e9, 1e10, 1e11], 0.2)
-    found = scale.shares([np.nan, 0.6, 0.4, 0.1], [1e9, 1e10, 1e9, 1e9])
+    scale = VolumeScale.of([9, 10, 11], 0.2, MACS)
+    found = scale.shares([(np.nan, 9), (0.6, 10), (0.4, 9), (0.1, 9)])
     first, whole = 0.4 * (1 + margin), 0.8 * (2 + margin)
     assert found == pytest.approx([0, first / whole, (first + 0.2) / whole, (first + 0.2) / whole])
 
 
 def test_where_nothing_was_trained_there_is_no_volume() -> None:
-    assert VolumeScale.of([], 0.1).shares([np.nan, np.nan], [1e9, 1e9]).tolist() == [0, 0]
-    assert VolumeScale.of([], 0.1).shares([], []).tolist() == []
+    assert VolumeScale.of([], 0.1, MACS).shares([(np.nan, 9), (np.nan, 9)]).tolist() == [0, 0]
+    assert VolumeScale.of([], 0.1, MACS).shares([]).tolist() == []
+
+
+def test_three_objectives_by_hand() -> None:
+    """log10 of multiply-adds from 9 to 10, and a depth from 2 to 4 whose margin is a tenth of that:
+    the whole is 1 x (1 + log10 1.1) x 2.2. A network of 0.5 at (9, 4) dominates .5 x (1 + log10
+    1.1) x .2; one of unknown depth adds nothing and bounds nothing.
+    """
+    depth = Metric("depth", "depth", "layers", compute=lambda cost: 1.0, logarithmic=False)
+    margin = math.log10(1.1)
+    scale = VolumeScale.of([(9, 4), (10, 2), (12, np.nan)], 0.0, Objectives((*MACS.costs, depth)))
+    assert scale.whole == pytest.approx((1 + margin) * 2.2)
+    found = scale.shares([(0.5, 9, 4), (1.0, 9, np.nan), (0.5, 10, 2)])
+    first, second = 0.5 * (1 + margin) * 0.2, 0.5 * margin * 2.2 - 0.5 * margin * 0.2
+    assert found == pytest.approx([first / scale.whole, first / scale.whole, (first + second) / scale.whole])
 
 
 def test_shares_are_the_volume_of_all_so_far() -> None:
@@ -33,10 +51,10 @@ def test_shares_are_the_volume_of_all_so_far() -> None:
     accuracy = np.round(random.uniform(0, 1, 60), 1)
     accuracy[::7] = np.nan
     macs = 10 ** np.round(random.uniform(8, 11, 60), 1)
-    scale = VolumeScale.of(macs, 0.1)
+    scale = VolumeScale.of(np.log10(macs), 0.1, MACS)
     points = np.column_stack([accuracy, np.log10(macs)])
     whole = [
-        hypervolume(some[~np.isnan(some[:, 0])], [0.1, scale.worst], (True, False)) / scale.whole
+        hypervolume(some[~np.isnan(some[:, 0])], [0.1, *scale.worst], (True, False)) / scale.whole
         for some in (points[: count + 1] for count in range(60))
     ]
-    assert scale.shares(accuracy, macs) == pytest.approx(whole)
+    assert scale.shares(points) == pytest.approx(whole)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from ray.tune.search import Searcher
 
+from nas.limits.objectives import Objectives
 from nas.runs import confirm
 from nas.runs.confirm import OVERHEAD, ConfirmSearcher, Repeat, expected_seconds, pop_fitting, repeats
 from nas.runs.confirmations import read_confirmations
@@ -20,6 +21,7 @@ from nas.runs.settings import Settings
 from nas.trials.proposer import Candidate
 from nas.trials.results import Report
 
+MACS = Objectives.of(["accuracy", "macs"])
 # Against log10 of the cost the scaled losses are (1, 0), (0.2, 0.5), (0, 1): trial 2 is the knee, 3
 # the best.
 FRONT = pd.DataFrame(
@@ -33,17 +35,17 @@ def keys(queue: list[Repeat]) -> list[tuple[int, int]]:
 
 
 def test_the_knee_and_the_best_come_first_and_what_was_stopped_is_trained_to_its_end() -> None:
-    queue = repeats(FRONT, 2, epochs=6)
+    queue = repeats(FRONT, MACS, 2, epochs=6)
     assert keys(queue) == [(2, 0), (2, 1), (2, 2), (3, 1), (3, 2), (0, 1), (0, 2)]
     # 8 s for 2 of 6 epochs are 24 s.
     assert [one.seconds / OVERHEAD for one in queue] == pytest.approx([24, 24, 24, 40, 40, 10, 10])
-    assert keys(repeats(FRONT, 1, 6, done={(2, 0), (3, 1), (3, 2)})) == [(2, 1), (0, 1)]
+    assert keys(repeats(FRONT, MACS, 1, 6, done={(2, 0), (3, 1), (3, 2)})) == [(2, 1), (0, 1)]
 
 
 def test_what_is_neither_knee_nor_best_follows_by_accuracy() -> None:
     accuracies = [0.3, 0.35, 0.7, 0.75, 0.8]  # at a decade of multiply-adds each: trial 2 is the knee
     rows = [(i, "finished", accuracy, 10.0 ** (9 + i), 6, 10.0) for i, accuracy in enumerate(accuracies)]
-    queue = repeats(pd.DataFrame(rows, columns=FRONT.columns), 1, epochs=6)
+    queue = repeats(pd.DataFrame(rows, columns=FRONT.columns), MACS, 1, epochs=6)
     assert keys(queue) == [(2, 1), (4, 1), (3, 1), (1, 1), (0, 1)]
 
 
@@ -73,9 +75,8 @@ def test_what_does_not_fit_is_left_for_what_does() -> None:
 def searcher(
     folder: Path, queue: list[Repeat], shown: list[Any], workers: int = 3, seconds: float | None = None
 ) -> ConfirmSearcher:
-    architecture: Any = SimpleNamespace(document=dict)
-    cost: Any = SimpleNamespace(macs=1.0)
-    proposer: Any = SimpleNamespace(candidates=[Candidate(i, architecture, cost) for i in range(4)])
+    priced: Any = SimpleNamespace(architecture=SimpleNamespace(document=dict), costs=(1.0,))
+    proposer: Any = SimpleNamespace(candidates=[Candidate(i, priced) for i in range(4)])
     return ConfirmSearcher(
         proposer, queue, folder, 7, workers, seconds, lambda one, accuracy: shown.append((one, accuracy))
     )
@@ -83,7 +84,7 @@ def searcher(
 
 def test_an_interrupted_confirmation_goes_on_where_it_was(tmp_path: Path) -> None:
     shown: list[Any] = []
-    first = searcher(tmp_path, repeats(FRONT, 1, 6), shown)
+    first = searcher(tmp_path, repeats(FRONT, MACS, 1, 6), shown)
     configs = [first.suggest(name) for name in "abc"]
     assert [config["index"] for config in configs if isinstance(config, dict)] == [2, 2, 3]
     assert [config["seed"] for config in configs if isinstance(config, dict)] == [9, 1_000_009, 1_000_010]
@@ -95,7 +96,7 @@ def test_an_interrupted_confirmation_goes_on_where_it_was(tmp_path: Path) -> Non
     known = read_confirmations(tmp_path)
     assert known.values.tolist() == [[2, 1, 1_000_009, 0.75, 0.5, 6, 20.0]]
 
-    left = repeats(FRONT, 1, 6, set(zip(known["trial"], known["repeat"], strict=True)))
+    left = repeats(FRONT, MACS, 1, 6, set(zip(known["trial"], known["repeat"], strict=True)))
     assert keys(left) == [(2, 0), (3, 1), (0, 1)]
     again = searcher(tmp_path, left, shown)
     for name in "abc":

@@ -10,22 +10,28 @@ from rich.console import Console
 
 from nas.errors import NasError
 from nas.limits.budget import Budget
+from nas.limits.objectives import Objectives
 from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.tables.rows import Row, network_workload, part_workloads
 from nas.profiler.tables.table import Table
 from nas.runs import measuring
-from nas.runs.measuring import DRAFT, TABLE, latency_predictor, predicted
+from nas.runs.measuring import DRAFT, TABLE, latency_predictor, predicted, predicted_latency
 from nas.space import SearchSpace
 
 TINY = SearchSpace.load("tiny")
 SAMPLE = [TINY.sample(seed) for seed in range(20)]
 
 
-def plan(budget: str = "30ms") -> Any:
+def plan(budget: str = "30ms", objectives: str | None = None) -> Any:
     settings = SimpleNamespace(seed=0, measure_seconds=5.0)
     device = torch.device("cpu")
     return SimpleNamespace(
-        budget=Budget.parse(budget), space=TINY, settings=settings, device=device, console=Console(quiet=True)
+        budget=Budget.parse(budget),
+        objectives=Objectives.asked(objectives, Budget.parse(budget)),
+        space=TINY,
+        settings=settings,
+        device=device,
+        console=Console(quiet=True),
     )
 
 
@@ -70,6 +76,14 @@ def test_a_table_is_grown_once_and_kept_in_the_run(grown: list[dict[str, Any]], 
     assert (tmp_path / TABLE).exists() and not (tmp_path / DRAFT).exists()
     columns = predicted(predictor)(SimpleNamespace(architecture=SAMPLE[0]))  # type: ignore[arg-type]
     assert set(columns) == {"latency_ms_predicted", "latency_ms_low", "latency_ms_high"}
+
+
+def test_an_objective_of_latency_has_one_too(grown: list[dict[str, Any]], tmp_path: Path) -> None:
+    predictor = latency_predictor(plan("1gflops", "accuracy,macs,latency"), tmp_path)
+    assert predictor and len(grown) == 1
+    expected = 2 * len(part_workloads(SAMPLE[0]))
+    assert predicted_latency(predictor)(SAMPLE[0]) == {"latency_ms": pytest.approx(expected)}
+    assert predicted_latency(None)(SAMPLE[0]) == {}
 
 
 def test_growth_that_was_cut_short_goes_on(grown: list[dict[str, Any]], tmp_path: Path) -> None:

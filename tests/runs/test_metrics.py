@@ -13,6 +13,7 @@ from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
 from nas.limits.metrics import METRICS, Metric, register
+from nas.limits.objectives import Objectives
 from nas.profiler.computed.cost import cost
 from nas.report.front import front_table
 from nas.runs.picks import choose, picks_of
@@ -21,6 +22,8 @@ from nas.space import SearchSpace
 from nas.trials.proposer import Proposer
 from nas.trials.results import TrialResult
 from nas.units import number
+
+MACS = Objectives.of(["accuracy", "macs"])
 
 
 @pytest.fixture
@@ -53,13 +56,13 @@ def test_a_metric_is_a_column_and_a_pick(intensity: Metric, tmp_path: Path) -> N
     assert read_trials(tmp_path)["macs_per_byte"].tolist() == pytest.approx(expected)
     write_table(tmp_path / FRONT, trials_table(search))
     front = read_front(tmp_path)
-    picks = picks_of(front, front)
+    picks = picks_of(front, front, MACS)
     assert list(picks) == ["accuracy", "knee", "memory", "intensity"]  # no latency was measured
     assert picks["intensity"] == expected.index(max(expected)) and picks["accuracy"] == 2
-    assert picks_of(front.iloc[:0], front.iloc[:0]) == {}
+    assert picks_of(front.iloc[:0], front.iloc[:0], MACS) == {}
     run: Any = SimpleNamespace(front=front, path=tmp_path, picks=lambda: picks)
     row = front_table(run).set_index("Trial").loc[str(picks["intensity"])]
     assert row["Multiply-adds per byte (/B)"] == number(max(expected))
     assert "intensity" in row["Pick"]
     with pytest.raises(NasError, match="pick 'latency' needs a measured latency and this front has none; allowed"):
-        choose(front, "latency")
+        choose(front, "latency", MACS)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from nas.errors import NasError
+from nas.limits.objectives import Objectives
 from nas.runs.confirmations import CONFIRMATIONS, Confirmation, append_confirmation, read_confirmations
 from nas.runs.ranking import (
     clearly_above,
@@ -20,6 +21,8 @@ from nas.runs.ranking import (
     ranked_front,
     with_means,
 )
+
+MACS = Objectives.of(["accuracy", "macs"])
 
 
 def trials(*rows: tuple[int, str, float, float]) -> pd.DataFrame:
@@ -106,13 +109,24 @@ def test_the_front_is_ranked_again_by_means() -> None:
         (4, "finished", 0.1, 1e8),  # at chance
     )
     found = eligible(known, 0.1)
-    assert front_of(found)["trial"].tolist() == [0, 1, 3]
+    assert front_of(found, MACS)["trial"].tolist() == [0, 1, 3]
     further = [confirmation(1, 1, 0.3), confirmation(1, 2, 0.35), confirmation(3, 1, 0.8)]
-    assert ranked_front(with_means(found, pd.DataFrame(further)), 0.1)["trial"].tolist() == [0, 3]
+    assert ranked_front(with_means(found, pd.DataFrame(further)), 0.1, MACS)["trial"].tolist() == [0, 3]
     # A mean at chance leaves the front, too.
     further = [confirmation(0, 1, 0.2), confirmation(0, 2, 0.2)]
-    assert ranked_front(with_means(found, pd.DataFrame(further)), 0.35)["trial"].tolist() == [1, 3]
+    assert ranked_front(with_means(found, pd.DataFrame(further)), 0.35, MACS)["trial"].tolist() == [1, 3]
     assert eligible(known[known["trial"] == 4], 0.1)["trial"].tolist() == [4]
+
+
+def test_what_was_measured_decides_before_what_was_predicted() -> None:
+    latency = Objectives.of(["accuracy", "latency"])
+    table = trials((0, "finished", 0.5, 1e9), (1, "finished", 0.6, 1e9), (2, "finished", 0.7, 1e9))
+    table = table.assign(latency_ms_predicted=[1.0, 2.0, 3.0])
+    assert front_of(table, latency)["trial"].tolist() == [0, 1, 2]
+    # As measured, the first is slower than the second, which is better.
+    assert front_of(table.assign(latency_ms=[2.5, 2.4, math.nan]), latency)["trial"].tolist() == [1, 2]
+    # What nobody knows is on no front.
+    assert front_of(table.assign(latency_ms_predicted=[1.0, math.nan, 3.0]), latency)["trial"].tolist() == [0, 2]
 
 
 def test_what_is_clearly_above_chance() -> None:

@@ -78,7 +78,7 @@ class Trainings:
             config = searcher.suggest(str(number))
             if not isinstance(config, dict):
                 break
-            accuracy = 0.5 + config["costs"][0] / 1e9
+            accuracy = 0.5 + 10 ** config["costs"][0] / 1e9
             result = Report(curve=(accuracy,), epochs=3, seconds=10.0).to_ray()
             searcher.on_trial_result(str(number), result)
             searcher.on_trial_complete(str(number), result)
@@ -429,6 +429,57 @@ def test_a_disturbed_measurement_is_taken_again_before_it_decides(
     clock.answers = [measurement(25.0)]
     again = resume(run.path, quiet=True)
     assert again.front["latency_ms"].tolist() == [29.0, 20.0, 25.0] and len(clock.taken) == 6
+
+
+def predicting(patch: pytest.MonkeyPatch) -> None:
+    """A latency of 1 ms per million multiply-adds is predicted."""
+
+    def predict(architecture: Any) -> Any:
+        ms = cost(architecture).macs / 1e6
+        return SimpleNamespace(ms=ms, low=ms / 2, high=2 * ms)
+
+    patch.setattr(stages, "latency_predictor", lambda *_: SimpleNamespace(predict=predict))
+
+
+def test_the_front_is_of_measured_latency(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accuracy grows with multiply-adds: as predicted all are on the front. The one with the fewest
+    is the slowest as measured, twice since the first time was disturbed.
+    """
+    clock = Clock(monkeypatch, measurement(25.0, LOAD), measurement(12.0), measurement(20.0), measurement(30.0))
+    predicting(monkeypatch)
+    run = search(tmp_path / "run", trials=3, budget="40ms")
+    assert run.record.objectives == ("accuracy", "latency_ms")
+    first, second, third, again = (macs for macs, _ in clock.taken)
+    assert first == again < second < third and clock.taken[3][1] == 5.0
+    assert run.front["macs"].tolist() == [second, third] and run.front["latency_ms"].tolist() == [12.0, 20.0]
+    assert run.front["latency_ms_predicted"].tolist() == pytest.approx([second / 1e6, third / 1e6])
+    assert len(run.trials["latency_ms"].dropna()) == 3
+    # What is resumed is of the same objectives, whatever its limits are then.
+    document = json.loads((run.path / "run.json").read_text())
+    assert document["objectives"] == ["accuracy", "latency_ms"]
+    clock.answers = [measurement(50.0)] * 2
+    more = resume(run.path, budget="1gflops", trials=5, quiet=True)
+    assert more.record.objectives == ("accuracy", "latency_ms") and len(more.trials) == 5
+
+
+def test_a_network_over_a_limit_of_memory_as_measured_leaves_the_front(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computed, all keep the limit; as measured the one that takes most does not."""
+    peaks = [replace(measurement(3.0), peak_memory_bytes=peak) for peak in (4e6, 5e6, 7e6)]
+    Clock(monkeypatch, *peaks)
+    run = search(tmp_path / "run", trials=3, budget="6mb-inference", objectives="accuracy,inference-memory,params")
+    assert run.front["peak_memory_bytes"].tolist() == [4e6, 5e6]
+    assert (run.trials["inference_memory_bytes"] < 6e6).all()
+    assert run.over["breaks"].tolist() == ["7.00 MB > 6 MB"]
+
+
+def test_objectives_that_are_none_are_refused_at_once(tmp_path: Path, trainings: Trainings) -> None:
+    with pytest.raises(nas.NasError, match=r"objective 'speed' is unknown; allowed: accuracy and one to three of macs"):
+        search(tmp_path / "run", trials=1, objectives="accuracy,speed")
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_was_measured_before_an_interruption_is_kept(

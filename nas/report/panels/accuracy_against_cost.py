@@ -36,7 +36,9 @@ _MEANINGS = {
 
 
 class AccuracyAgainstCost(Panel):
-    """A chart for each metric that the table of metrics wants drawn, the first across the page."""
+    """A chart for each cost that the run compared networks by, the first across the page, and for
+    each further metric that the table of metrics wants drawn.
+    """
 
     title = "Accuracy against cost"
     place = 20
@@ -83,24 +85,25 @@ def accuracy_charts(run: Run) -> list[Chart]:
         label=[", ".join(chosen.get(trial, ())) for trial in front["trial"]],
         hover=[hover_text(run, row) for row in rows],
     )
-    drawn = [metric for metric in metrics() if metric.in_plot]
+    costs = run.objectives.costs
+    drawn = [*costs, *(metric for metric in metrics() if metric.in_plot and metric not in costs)]
     return [_chart(run, metric, trials, front, tall=not number) for number, metric in enumerate(drawn)]
 
 
 def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, tall: bool) -> Chart:
-    predicted = f"{metric.name}_predicted" if metric.source == "measured" else metric.name
-    measured = metric.name if metric.name in front and front[metric.name].notna().any() else predicted
+    predicted, taken = metric.before, metric.after
+    measured = taken if taken in front and front[taken].notna().any() else predicted
     on = _drawn(front, measured, metric)
     # A network of the front is drawn once: a second dot at its prediction would look like another.
     others = trials[~trials["trial"].isin(on["trial"])]
-    known = _drawn(others, metric.name, metric)
+    known = _drawn(others, taken or predicted, metric)
     off = pd.concat([known, _drawn(others[~others["trial"].isin(known["trial"])], predicted, metric)])
     limits = budget_limits(run, metric.name)
     ends = [limit / metric.scale for limit in limits]
     axis = Axis.over(metric.label, [*off["x"], *on["x"], *ends])
     marks: list[Points | Steps] = [*points_by_state(off)]
     # What is only predicted is not compared with what was measured.
-    line = _line(pd.concat([on, known if measured == metric.name else off]), run.record.chance or 0.0)
+    line = _line(pd.concat([on, known if measured == taken else off]), run.record.chance or 0.0)
     if len(line) > 1:
         marks.append(Steps("", list(line["x"]), list(line["y"]), Colour.FRONT))
     if len(on):
@@ -120,8 +123,8 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
     rules = [Rule(end, f"budget {end:,g} {metric.unit}", Colour.LIMIT) for end in ends]
     plane = Plane(axis, Axis("Validation accuracy (%)"), marks, rules)
     notes = [_MEANINGS[metric.name]] if metric.name in _MEANINGS else []
-    if metric.source == "measured":
-        notes += _measured_notes(metric, measured == metric.name, front, trials)
+    if taken:
+        notes += _measured_notes(metric, measured == taken, front, trials)
     # Files are named after the quantity: pareto_macs, pareto_latency, pareto_memory.
     name = f"pareto_{metric.name.rsplit('_', 1)[0]}"
     return Chart(name, f"Accuracy against {metric.title}", [plane], notes, tall)
@@ -140,37 +143,42 @@ def _drawn(rows: pd.DataFrame, column: str, metric: Metric) -> pd.DataFrame:
 
 
 def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
-    """Which dots are measured, which are predicted, and which are not there."""
-    column, notes = f"{metric.name}_predicted", []
+    """Which dots are measured, which are predicted or computed, and which are not there."""
+    how, notes = ("predicted" if metric.source == "measured" else "computed"), []
+
+    def known(rows: pd.DataFrame, column: str) -> pd.Series:
+        return rows[column].notna() if column in rows else pd.Series(False, rows.index)
+
+    def at(rows: pd.DataFrame) -> str:
+        why = f", {prediction_text(rows)}" if how == "predicted" else ""
+        return f"drawn at {'its' if rows is trials else 'their'} {how} {metric.title}{why}."
+
     others = trials[~trials["trial"].isin(front["trial"])] if measured else trials
-    taken = others[metric.name].notna() if metric.name in others else pd.Series(False, others.index)
+    taken = known(others, metric.after)
     others = others[~taken]
-    predicted = others[column].notna() if column in others else pd.Series(False, others.index)
+    before = known(others, metric.before)
     if measured:
         and_others = f", and so {plural(int(taken.sum()), 'other trial')}" if taken.any() else ""
         notes.append(f"The front is drawn at its measured {metric.title}{and_others}.")
-        absent = int(front[metric.name].isna().sum())
+        absent = int(front[metric.after].isna().sum())
         if absent:
             notes.append(
                 f"Not drawn as front: {absent} of its {len(front)} trials, whose {metric.title} was not measured."
             )
-        if predicted.any():
-            notes.append(f"Other trials are drawn at their predicted {metric.title}, {prediction_text(others)}.")
+        if before.any():
+            notes.append(f"Other trials are {at(others)}")
     elif taken.any():
         notes.append(f"{plural(int(taken.sum()), 'trial')} of {len(trials)} drawn at a measured {metric.title}.")
-        if predicted.any():
-            notes.append(f"Others are drawn at their predicted {metric.title}, {prediction_text(others)}.")
-    elif predicted.any():
-        notes.append(
-            f"No {metric.title} was measured; everything is drawn at its predicted {metric.title}, "
-            f"{prediction_text(trials)}."
-        )
+        if before.any():
+            notes.append(f"Others are {at(others)}")
+    elif before.any():
+        notes.append(f"No {metric.title} was measured; everything is {at(trials)}")
     else:
         notes.append(f"No {metric.title} was measured.")
-    absent = int((~predicted).sum())
+    absent = int((~before).sum())
     if absent:
         kind = "other trained " if measured else "trained "
-        notes.append(f"{absent} of {len(others)} {kind}trials have no predicted {metric.title}, and are not drawn.")
+        notes.append(f"{absent} of {len(others)} {kind}trials have no {how} {metric.title}, and are not drawn.")
     return notes
 
 

@@ -8,6 +8,7 @@ from nas.report.blocks import Block, Charts, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Plane, Steps
 from nas.report.panel import Panel
 from nas.report.text import percent
+from nas.report.trials import costs_text
 from nas.runs.control import RANDOM, SEARCH, comparison
 from nas.runs.folder import Run
 
@@ -26,8 +27,8 @@ class Control(Panel):
 
     def blocks(self, run: Run) -> Sequence[Block]:
         explained = (
-            "Hypervolume of accuracy, as each training ended, and the logarithm of multiply-adds, bounded by chance "
-            "and by 1.1 times the costliest network of both. Random search drew from the same space behind the same "
+            f"Hypervolume of accuracy, as each training ended, and {costs_text(run)}, bounded by chance "
+            "and a tenth beyond the costliest network of both. Random search drew from the same space behind the same "
             "limits, with the same proxies and rungs; its networks are not on the front, and are in the folder "
             "control of the run."
         )

@@ -43,7 +43,7 @@ def best(run: Run) -> str:
     every = run.front if len(run.front) else every[~every["trial"].isin(run.over["trial"])]
     if every.empty:
         return "No network was trained, so there is no result."
-    row = run.row(choose(every, DEFAULT_PICK))
+    row = run.row(choose(every, DEFAULT_PICK, run.objectives))
     clear = clearly_above(pd.DataFrame([row]), record.chance, record.clips.get("val"))[0]
     luck = "" if clear or record.chance is None else " This is not clearly better than guessing."
     return f"{_name(run)}: trial {row['trial']}. {_accuracy(run, row)} {_cost(run, row)}{luck}"

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.limits.metrics import DEFAULT_PICK, metrics, pick_metrics
+from nas.limits.metrics import DEFAULT_PICK, pick_metrics
 from nas.report.blocks import Block, Card, Cards, Text
 from nas.report.front import disturbances, export_command
 from nas.report.panel import Panel
-from nas.report.trials import DISTURBED, accuracy_text, figure_text, operators_text, picks
+from nas.report.trials import (
+    DISTURBED,
+    accuracy_text,
+    figure_text,
+    objectives_text,
+    operators_text,
+    picks,
+    shown_metrics,
+)
 from nas.runs.folder import Run
 from nas.units import plural
 
@@ -31,9 +39,9 @@ def _card(run: Run, trial: int, names: list[str]) -> Card:
     row = run.row(trial)
     facts = [(name, accuracy_text(run, row, split)) for name, split in (("validation", "val"), ("test", "test"))]
     named = [f"{name} (default)" if name == DEFAULT_PICK else name for name in names]
-    for metric in metrics():
+    for metric in shown_metrics(run):
         # The spread of a latency and predictions are in the table of the front.
-        if metric.in_table and metric.name in row and (metric.source == "computed" or metric.pick):
+        if metric.name in row and (metric.source == "computed" or metric.pick):
             mark = f" {DISTURBED}" if metric.name == "latency_ms" and row["flags"] else ""
             facts.append((metric.title, figure_text(metric, float(row[metric.name])) + mark))
     operators = operators_text(row["operators"])
@@ -47,8 +55,8 @@ def _meaning(run: Run) -> str:
     meanings = [f"{DEFAULT_PICK}, the default, is the best of the front on validation"]
     if "knee" in chosen:
         meanings.append(
-            "knee is the nearest of the front to the best accuracy at the least cost, both scaled over the front, "
-            "cost as the logarithm of multiply-adds"
+            f"knee is the nearest of the front to the best in {objectives_text(run)} together, each scaled over the "
+            "front, costs that differ by factors as their logarithm"
         )
     for name, of in pick_metrics().items():
         # The first that there are figures of decides, as in `nas.runs.picks.choose`.

@@ -11,7 +11,7 @@ from nas.report.blocks import Block, Charts
 from nas.report.charts.chart import Axis, Chart, Colour, Plane, Rule, Steps
 from nas.report.panel import Panel
 from nas.report.text import percent
-from nas.report.trials import hover_text, points_by_state, trained
+from nas.report.trials import costs_text, hover_text, points_by_state, trained
 from nas.runs.folder import Run
 
 
@@ -36,11 +36,12 @@ def progress(run: Run) -> pd.DataFrame:
         of the trials so far, as `nas.limits.volume.VolumeScale` of all of them has it.
     """
     every = trained(run)
-    scale = VolumeScale.of(every["macs"], run.record.chance or 0.0)
+    points = run.objectives.points(every, measured=False)
+    scale = VolumeScale.of(points[:, 1:], run.record.chance or 0.0, run.objectives)
     return every[["trial", "accuracy", "state"]].assign(
         hover=[hover_text(run, row) for row in every.to_dict("records")],
         best=every["accuracy"].cummax(),
-        hypervolume=scale.shares(every["accuracy"], every["macs"]),
+        hypervolume=scale.shares(points),
     )
 
 
@@ -59,7 +60,7 @@ def progress_chart(run: Run) -> Chart:
         Plane(axis, Axis("Hypervolume (%)", from_zero=True), [volume]),
     ]
     note = (
-        "Hypervolume: what the trials so far dominate in accuracy above chance and in the logarithm of multiply-adds "
-        "below 1.1 times the costliest trial. 100 % would be a perfect network at the cost of the cheapest."
+        f"Hypervolume: what the trials so far dominate in accuracy above chance and in {costs_text(run)}, "
+        "bounded a tenth beyond the costliest trial. 100 % would be a perfect network at the cost of the cheapest."
     )
     return Chart("progress", "Accuracy and hypervolume over trials", planes, [note], tall=True)

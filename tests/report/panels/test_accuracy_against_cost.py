@@ -27,9 +27,24 @@ def dots(chart: Chart) -> int:
 
 def test_every_trial_is_drawn_once(run: Run) -> None:
     found = charts(run)
-    assert set(found) == {"pareto_macs", "pareto_memory", "pareto_latency"}
-    assert [dots(chart) for chart in found.values()] == [23, 23, 23]  # one of 24 failed
-    assert [len(front(chart).x) for chart in found.values()] == [9, 9, 9]
+    # What the run compared networks by comes first.
+    assert list(found) == ["pareto_macs", "pareto_activation", "pareto_memory", "pareto_latency"]
+    assert [dots(chart) for chart in found.values()] == [23] * 4  # one of 24 failed
+    assert [len(front(chart).x) for chart in found.values()] == [9] * 4
+
+
+def test_a_memory_that_was_measured_is_drawn_there(run: Run) -> None:
+    run.record = replace(run.record, objectives=("accuracy", "inference_memory_bytes"), budget="500mb-inference")
+    run.trials["inference_memory_bytes"] = 2e8
+    run.trials["peak_memory_bytes"] = np.nan
+    first = next(iter(accuracy_charts(run)))
+    assert first.name == "pareto_inference_memory" and first.tall
+    assert front(first).x == pytest.approx((run.front["peak_memory_bytes"] / 1e6).tolist())
+    assert [rule.text for rule in first.planes[0].rules] == ["budget 500 MB"]
+    assert first.notes == [
+        "The front is drawn at its measured inference memory.",
+        "Other trials are drawn at their computed inference memory.",
+    ]
 
 
 def test_units_and_limits(run: Run) -> None:
@@ -41,6 +56,7 @@ def test_units_and_limits(run: Run) -> None:
     rules = {name: chart.planes[0].rules for name, chart in found.items()}
     assert {name: [rule.at for rule in some] for name, some in rules.items()} == {
         "pareto_macs": [100.0],
+        "pareto_activation": [],
         "pareto_latency": [30.0],
         "pareto_memory": [4000.0],
     }

@@ -9,11 +9,19 @@ from nas.runs.folder import Run
 
 
 def test_progress(run: Run) -> None:
-    run.record = replace(run.record, chance=0.0)
+    run.record = replace(run.record, chance=0.0, objectives=("accuracy", "macs"))
     run.trials = run.trials.head(3).assign(accuracy=[0.5, 0.25, 1.0], macs=[10.0, 100.0, 10.0])
     rows = progress(run)
     assert rows["best"].tolist() == [0.5, 0.5, 1.0]
     assert rows["hypervolume"].tolist() == pytest.approx([0.5, 0.5, 1.0])
+
+
+def test_hypervolume_is_of_the_objectives_as_the_search_knew_them(run: Run) -> None:
+    run.record = replace(run.record, chance=0.0, objectives=("accuracy", "latency_ms"))
+    run.trials = run.trials.head(3).assign(accuracy=[0.5, 0.25, 1.0], latency_ms_predicted=[10.0, 100.0, 10.0])
+    run.trials["latency_ms"] = 50.0
+    assert progress(run)["hypervolume"].tolist() == pytest.approx([0.5, 0.5, 1.0])
+    assert "in accuracy above chance and in the logarithm of predicted latency, bounded" in progress_chart(run).notes[0]
 
 
 def test_chance_is_a_line_where_it_is_known(run: Run) -> None:
