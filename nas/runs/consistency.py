@@ -197,7 +197,7 @@ def _check_front(run: Run, findings: Findings) -> None:
     if front.empty:
         return
     findings.found(_repeated(front["trial"]), lambda trials: f"{FRONT} has two rows of trial {trials}")
-    kept = front_of(front)
+    kept = front_of(front, run.objectives)
     dominated = sorted(set(front["trial"]) - set(kept["trial"]))
     findings.found(dominated, lambda trials: f"{FRONT} has trial {trials}, which another one of it dominates")
     means: dict[Any, Mapping[Any, Any]] = {row["trial"]: row for row in run.confirmed().to_dict("records")}
