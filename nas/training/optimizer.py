@@ -43,8 +43,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe, new: Collection[str] = ()) 
     ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-    # Fused is one launch for all parameters of a group in place of tens.
-    fused = True if next(model.parameters()).is_cuda else None
+    # Fused is one pass over all parameters of a group in place of tens.
+    fused = all(parameter.is_cuda or parameter.is_cpu for group in options for parameter in group["params"])
     return torch.optim.AdamW(options, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2), fused=fused)
 
 
