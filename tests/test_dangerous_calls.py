@@ -40,6 +40,7 @@ EXCEPTIONS = {
     ("__init__.py", "import_module"): "lazy exports: names of a table in the file itself",
     ("report/panel.py", "import_module"): "the files of the folder nas/report/panels",
     ("data/arrays.py", "import zipfile"): "members of an .npz are mapped where they lie; nothing is extracted",
+    ("deployment/programs.py", "torch.export.load"): "bytes in memory that the same function has just made",
     ("documents.py", "yaml.load"): "the safe loader written in C, or that in Python",
     ("models/registry.py", "import_module"): "the module beside that of a registered config class",
     ("architecture/registry.py", "import_module"): "files of the package, and what the environment lists",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import ModuleType
@@ -90,7 +90,7 @@ class Assembly:
         places: The definitions, in the order in which they were found to be needed.
     """
 
-    def __init__(self, roots: Iterable[type]) -> None:
+    def __init__(self, roots: Iterable[Callable[..., object]]) -> None:
         """Finds what is needed.
 
         Args:

@@ -45,7 +45,7 @@ def standalone(
     used = [module_class(type(part.config)) for part in parts.values()]
     configs = [kind for part in parts.values() for kind in _types(part.config)]
     frames = [FromFrames] if preprocessing else []
-    assembly = Assembly([Shape, *configs, *used, Chain, load_weights, *frames])  # type: ignore[list-item]
+    assembly = Assembly([Shape, *configs, *used, Chain, load_weights, *frames])
     entry = architecture.input
     comments = "".join(f"# {''.join(c if c.isprintable() else '?' for c in note)}\n" for note in notes)
     constants = [f"INPUT = {(entry.channels, *entry.shape.extent)}  # channels, frames, height, width"]

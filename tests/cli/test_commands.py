@@ -291,6 +291,10 @@ def test_export_writes_over_nothing_that_it_was_not_told_to(tmp_path: Path) -> N
     assert out.read_text() == "years of work"
     assert nas("export", str(BEFORE), "--out", str(out), "--force").returncode == 0
     assert nas("export", str(BEFORE), "--out", str(tmp_path), "--force").returncode == 2
+    done = nas("export", str(BEFORE), "--out", str(tmp_path / "best.onnx"))
+    assert done.returncode == 2 and "needs weights, which a run keeps none of; allowed: .yaml and .py" in done.stderr
+    assert nas("export", str(BEFORE), "--out", str(tmp_path / "best.py")).returncode == 0
+    assert (tmp_path / "best.py").read_text().startswith("# trial 1 (pick accuracy) of the run")
     assert nas_package.load(out).num_classes == 12
 
 

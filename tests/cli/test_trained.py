@@ -199,3 +199,26 @@ def test_show(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
     assert all(file.is_file() for file in files)
     code, _, err = nas("show", model_folder, "--video", clip, "--class", "wave")
     assert code == 2 and "class 'wave' is not one to show; allowed" in err
+
+
+def test_export(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "a.safetensors", tmp_path / "a.md", tmp_path / "a.yaml"]
+    outs = [word for file in files for word in ("--out", file)]
+    code, out, err = nas("export", model_folder, *outs, "--data", clips_folder, "--no-measure")
+    assert (code, err) == (0, "")
+    lines = [line for line in out.splitlines() if line.startswith(str(tmp_path))]
+    assert [line.split(": ")[0] for line in lines] == list(map(str, files))
+    assert lines[0].endswith(
+        f"largest difference from PyTorch 0 of the largest logit, on 5 clips of val of {clips_folder.name}"
+    )
+    assert "It was not measured." in files[1].read_text()
+    for arguments, message in (
+        (("--out", tmp_path / "a.onn"), "has the suffix '.onn'; allowed"),
+        (("--out", files[0]), "exists; allowed: another file, or --force"),
+        (("--out", tmp_path / "b.yaml", "--pick", "knee"), "pick 'knee' is of a run"),
+        (("--out", tmp_path / "b.yaml", "--data", clips_folder, "--split", "all"), "split 'all'"),
+        (("--out", tmp_path / "b.py", "--with-preprocessing"), "stands beside none of .onnx, .pt2"),
+    ):
+        code, _, err = nas("export", model_folder, *arguments)
+        assert code == 2 and message in err and err.count("\n") == 1, err
+    assert not (tmp_path / "b.yaml").exists()

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from nas.architecture import Architecture
+from nas.data.preprocessing import Preprocessing
 from nas.models.network import Network, build
+from nas.trained.folder import Figure, ModelRecord, Provenance, TrainedModel
 
-SAMPLES = int(os.environ.get("NAS_TEST_SAMPLES", "4"))  # networks that tests export, up to twenty
+SAMPLES = int(os.environ.get("NAS_TEST_SAMPLES", "2"))  # networks that tests export, up to twenty
 CONV = {"op": "conv", "kernel": [3, 5, 5], "stride": [1, 4, 4]}
 PATCH = {"op": "patch", "size": [2, 8, 8]}
 TUBES = {
@@ -45,19 +47,8 @@ IN_LAYER: dict[str, Any] = {"op": "in_layer", "stride": [2, 2, 2]}
 MERGE: dict[str, Any] = {"op": "merge", "stride": [1, 2, 2]}
 JOINT = layer("factorized", variant="joint", heads=2)
 DOCUMENTS: dict[str, dict[str, Any]] = {
-    "hybrid": document(
-        CONV,
-        stage(16, layer("d2plus1d", modules=2), layer("tps", heads=2, window=[4, 4], shift="patch")),
-        stage(32, layer("sparse_tube", heads=2, tubes=LAYER_TUBES), layer("t2d", heads=2, window=[2, 2, 2]), **MERGE),
-    ),
     "tubes": document(
         TUBES, stage(16, JOINT, layer("factorized", variant="joint", heads=4, stem_gate=True)), op="attention"
-    ),
-    "vivit_2": document(
-        {**PATCH, "class_tokens": "frame", "position": "spatial"},
-        stage(16, layer("factorized", variant="space", heads=2)),
-        stage(16, JOINT, op="frame_pool", class_token=True),
-        op="class_token",
     ),
     "filters": document(
         {**CONV, "temporal_kernel": 3, "norm": "batch"},
@@ -66,6 +57,17 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         op="conv",
         inner_width=24,
         width=32,
+    ),
+    "hybrid": document(
+        CONV,
+        stage(16, layer("d2plus1d", modules=2), layer("tps", heads=2, window=[4, 4], shift="patch")),
+        stage(32, layer("sparse_tube", heads=2, tubes=LAYER_TUBES), layer("t2d", heads=2, window=[2, 2, 2]), **MERGE),
+    ),
+    "vivit_2": document(
+        {**PATCH, "class_tokens": "frame", "position": "spatial"},
+        stage(16, layer("factorized", variant="space", heads=2)),
+        stage(16, JOINT, op="frame_pool", class_token=True),
+        op="class_token",
     ),
     "t2d": document(
         CONV,
@@ -177,3 +179,14 @@ def network(name: str) -> Network:
             value.add_(0.05 * torch.randn_like(value))
         made.train()(torch.randn(4, 3, 4, 32, 32))
     return made.eval()
+
+
+def model(name: str) -> TrainedModel:
+    """The network with classes, preprocessing, figures and provenance."""
+    record = ModelRecord(
+        ("sit", "stand", "walk", "run", "fall"),
+        Preprocessing.of_input(4, (32, 32)),
+        {"validation accuracy": Figure(0.75, 48)},
+        Provenance(run="hybrid-1", trial=7, data="clips.csv", epochs=12),
+    )
+    return TrainedModel(network(name), record, name)

@@ -100,8 +100,12 @@ def write_onnx(
     kwargs: Mapping[str, torch.Tensor] | None = None,
     *,
     one_file: bool = True,
+    free: Mapping[int, str] | None = None,
+    names: tuple[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a module in eval mode as an ONNX file, without a word of the exporter about itself.
+    """Writes a module in eval mode as an ONNX file, without a word of the exporter about itself or
+    about this machine: it notes the lines of code behind every operator, with their whole paths.
 
     Args:
         module: What is exported.
@@ -109,17 +113,31 @@ def write_onnx(
         path: The file.
         kwargs: Of its forward.
         one_file: Whether the weights lie in the file, which ends at 2 GB, or may lie beside it.
+        free: Names of those axes of the one argument that may have any length, by their number.
+        names: Of its one input and its one output; the exporter's own unless given.
+        metadata: Texts by name that the file holds.
     """
+    inputs, outputs = ([names[0]], [names[1]]) if names else (None, None)
     with torch.inference_mode(), _quiet_exporter():
-        torch.onnx.export(
+        program = torch.onnx.export(
             module.eval(),
             args,
-            path,
             kwargs=dict(kwargs or {}),
             dynamo=True,
-            external_data=not one_file,
             verbose=False,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=({axis: torch.export.Dim(name) for axis, name in free.items()},) if free else None,
         )
+        assert program is not None
+        model = program.model
+        nodes = list(model.graph.all_nodes())
+        values = [*model.graph.inputs, *model.graph.initializers.values(), *(v for node in nodes for v in node.outputs)]
+        notes = [each.metadata_props for each in nodes] + [each.metadata_props for each in values]
+        for props in (model.metadata_props, model.graph.metadata_props, *notes):
+            props.clear()
+        model.metadata_props.update(metadata or {})
+        program.save(path, external_data=not one_file)
 
 
 @contextmanager
