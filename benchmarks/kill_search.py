@@ -1,27 +1,35 @@
-"""A search whose driver is killed at random moments, resumed, against the same search left alone.
+"""A search that is killed at random moments and resumed, against the same search left alone.
 
-    python benchmarks/kill_search.py [--kills 10] [--trials 24] [--seed 0]
+    python benchmarks/kill_search.py [--kills 100] [--trials 12] [--seed 0] [--work FOLDER]
 
-One trial at a time. Every run is killed (SIGKILL) once, after a random number of lines in its
-journal and up to 50 ms more: every other time the driver alone, else its whole process group. Then
-`nas search --resume RUN` finishes it. Checked: it finds the same candidates (hashes) with the same
-accuracies as the search left alone; every result that was known before the kill is there unchanged;
-no candidate has two results; the trial and Ray's servers end with the killed driver (two idle
-agents of Ray take a minute and a half to notice; the script ends them). Exit code 1 where one of
-these fails.
+One trial at a time, the front confirmed with one further seed. Every run is hit (SIGKILL) once. What
+is hit goes by turns: the driver, its process group, the trial's process, the raylet, or everything
+that was started at once. The moment is, four times in five, after a random number of lines in the
+journal and up to 0.3 s more; else a random moment of the time that the search takes, from its start
+to its end. A search that ends by itself with success, as with a killed trial, is not resumed; else
+`nas search --resume RUN`, or where nothing is written yet the same command, finishes it. Checked: the
+candidates (hashes), accuracies and front are those of the search left alone; every result that was
+known before the kill is there unchanged; no candidate has two results; `nas check` passes; nothing
+but Ray's agents outlives the kill for more than 20 s (two idle ones take a minute and a half to
+notice; the script ends them). Exit code 1 where one of these fails.
+
+With a folder to work in, what is done is kept there (`kills.jsonl`), and the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +51,13 @@ SPACE = {
 }
 OPTIONS = (
     *("--budget", "20mflops", "--workers", "1", "--epochs", "2", "--proxy", "4x16", "--train-clips", "32"),
-    *("--val-clips", "24", "--measure-seconds", "0.1", "--confirm-seeds", "0", "--quiet"),
+    *("--val-clips", "24", "--measure-seconds", "0.1", "--confirm-seeds", "1", "--quiet"),
 )
 MARK = "NAS_KILLED_RUN"  # in the environment of a run's processes, to find those that outlive it
 ORPHANS_SECONDS = 20.0
+HANG_SECONDS = 180.0  # in which a search that lost a trial or Ray ends
+DELAY = 0.3  # seconds, about a training
+KINDS = ("driver", "process group", "trial", "raylet", "everything")
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
@@ -97,21 +108,42 @@ def processes(folder: Path) -> dict[int, str]:
     return found
 
 
-def kill(process: subprocess.Popen[bytes], folder: Path, lines: int, delay: float, group: bool) -> bool:
-    """Kills a search once its journal has so many lines; returns whether it came to that."""
-    while len(entries(folder)) < lines:
+def victims(what: str, process: subprocess.Popen[bytes], folder: Path) -> list[int]:
+    """The processes that a kill of this kind hits; none where there is none at the moment."""
+    there = processes(folder)
+    if what == "trial":
+        workers = [pid for pid, command in there.items() if command.startswith("ray::")]
+        return [pid for pid in workers if not there[pid].startswith((*AGENTS, "ray::IDLE"))]
+    if what == "raylet":
+        return [pid for pid, command in there.items() if command.split(" ")[0].endswith("/raylet")]
+    if what == "driver":
+        return [process.pid]
+    if what == "process group":
+        return [pid for pid in there if group_of(pid) == process.pid]
+    return list(there)
+
+
+def group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def hit(what: str, process: subprocess.Popen[bytes], folder: Path, ready: Callable[[], bool], delay: float) -> bool:
+    """Kills once it is time to; returns whether it came to that before the search ended."""
+    while not ready():
         if process.poll() is not None:
             return False
         time.sleep(0.005)
     time.sleep(delay)
-    if process.poll() is not None:
-        return False
-    if group:
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
-    return True
+    while process.poll() is None:
+        if found := victims(what, process, folder):
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return True
+    return False
 
 
 def outlived(folder: Path) -> tuple[float, list[str]]:
@@ -127,66 +159,146 @@ def outlived(folder: Path) -> tuple[float, list[str]]:
             break
         time.sleep(0.1)
     for pid in left:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return seconds, working
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a search that was hit; one that hangs is killed and has -1000."""
+    try:
+        process.communicate(timeout=HANG_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return -1000
+    return process.returncode
+
+
+def figures(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What must be as in the search left alone: of the trials, and of the front with its means."""
+    front = pd.read_csv(folder / "front.csv")[["trial", "hash", "state", "accuracy", "seeds"]]
+    return pd.read_csv(folder / "trials.csv")[["trial", "hash", "state", "accuracy"]], front
+
+
+def one(number: int, root: Path, arguments: Sequence[str], whole: int, took: float, seed: int) -> dict[str, Any] | None:
+    """Hits one run and finishes it; None where it ended before."""
+    rng = random.Random(f"{seed} {number}")
+    what = KINDS[number % len(KINDS)]
+    folder = root / str(number)
+    by_time = rng.random() < 0.2
+    lines, moment, delay = rng.randint(1, whole - 1), rng.uniform(0, took), rng.uniform(0, DELAY)
+    began = time.monotonic()
+
+    def ready() -> bool:
+        return time.monotonic() - began > moment if by_time else len(entries(folder)) >= lines
+
+    process = start(folder, *arguments, "--out", str(folder))
+    if not hit(what, process, folder, ready, delay):
+        process.communicate()
+        outlived(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    if what not in ("trial", "raylet"):
+        process.communicate()
+    code = ended(process)
+    known, reached = results(folder), len(entries(folder))
+    seconds, orphans = outlived(folder)
+    wrong = ["it hung"] if code == -1000 else []
+    if code:
+        again = ("--resume", str(folder), "--quiet") if (folder / "run.json").exists() else arguments
+        finish(start(folder, *again, *(() if again[0] == "--resume" else ("--out", str(folder)))))
+    told = results(folder)
+    found, front = figures(folder)
+    expected, expected_front = figures(root / "alone")
+    check = subprocess.run([sys.executable, "-m", "nas.cli.app", "check", str(folder)], capture_output=True, text=True)
+    wrong += [
+        name
+        for name, fine in {
+            "other candidates": found["hash"].tolist() == expected["hash"].tolist(),
+            "other accuracies": found.equals(expected),
+            "another front": front.equals(expected_front),
+            "a lost result": told[: len(known)] == known,
+            "a candidate trained twice": len({trial for trial, _ in told}) == len(told) == len(expected),
+            f"nas check: {check.stderr.strip()}": check.returncode == 0,
+            f"orphaned processes ({', '.join(each[:40] for each in orphans)})": not orphans,
+        }.items()
+        if not fine
+    ]
+    shutil.rmtree(folder)
+    return {
+        "number": number,
+        "what": what,
+        "by": "time" if by_time else "journal",
+        "line": reached,
+        "known": len(known),
+        "code": code,
+        "seconds": round(seconds, 1),
+        "wrong": wrong,
+    }
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of all kills, by what was hit."""
+    lines = [
+        "| killed | kills | the same search | lost or repeated results | resumed | ended by itself | orphans |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for what in KINDS:
+        some = [row for row in rows if row["what"] == what]
+        words = [" ".join(row["wrong"]) for row in some]
+        cells = (
+            len(some),
+            sum(not row["wrong"] for row in some),
+            sum("lost" in text or "twice" in text for text in words),
+            sum(row["code"] != 0 for row in some),
+            sum(row["code"] == 0 for row in some),
+            sum("orphan" in text for text in words),
+        )
+        lines.append(f"| {what} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--work", type=Path, help="folder to work in, and to go on in")
     asked = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # a trial gets a thread per core, which is too many for it
-    rng = random.Random(asked.seed)
-    columns = ["trial", "hash", "state", "accuracy"]
-    failures = 0
-    with tempfile.TemporaryDirectory() as root:
-        space = Path(root) / "space.yaml"
+    with contextlib.nullcontext(asked.work) if asked.work else tempfile.TemporaryDirectory() as root_name:
+        root = Path(root_name).resolve()
+        root.mkdir(parents=True, exist_ok=True)
+        space, done = root / "space.yaml", root / "kills.jsonl"
         space.write_text(yaml.safe_dump(SPACE))
         arguments = (str(space), *OPTIONS, "--trials", str(asked.trials))
-        started = time.monotonic()
-        alone = Path(root) / "alone"
-        finish(start(alone, *arguments, "--out", str(alone)))
-        expected = pd.read_csv(alone / "trials.csv")[columns]
-        whole = len(entries(alone))
-        print(
-            f"left alone: {len(expected)} trials, {whole} lines of journal, {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
-        for number in range(asked.kills):
-            folder = Path(root) / str(number)
-            lines, delay, group = rng.randint(1, whole - 1), rng.uniform(0, 0.05), number % 2 == 1
-            process = start(folder, *arguments, "--out", str(folder))
-            if not kill(process, folder, lines, delay, group):
-                raise SystemExit(f"run {number} ended before it was killed: {process.communicate()[0].decode()}")
-            known = results(folder)
-            reached = len(entries(folder))
-            seconds, orphans = outlived(folder)
+        alone = root / "alone"
+        if not (root / "took").exists():
+            shutil.rmtree(alone, ignore_errors=True)
             started = time.monotonic()
-            finish(start(folder, "--resume", str(folder), "--quiet"))
-            took = time.monotonic() - started
-            told = results(folder)
-            found = pd.read_csv(folder / "trials.csv")[columns]
-            wrong = [
-                name
-                for name, fine in {
-                    "other candidates": found["hash"].tolist() == expected["hash"].tolist(),
-                    "other accuracies": found.equals(expected),
-                    "a lost result": told[: len(known)] == known,
-                    "a candidate trained twice": len({trial for trial, _ in told}) == len(told) == asked.trials,
-                    "orphaned processes": not orphans,
-                }.items()
-                if not fine
-            ]
-            failures += bool(wrong)
-            print(
-                f"kill {number}: {'process group' if group else 'driver'} at line {reached} of {whole}, "
-                f"{len(known)} results known; its processes ended within {seconds:.1f} s; resumed in {took:.0f} s: "
-                f"{', '.join(wrong) or 'the same search'}",
-                flush=True,
-            )
-    print(f"{asked.kills - failures} of {asked.kills} resumed as if nothing had happened")
+            finish(start(alone, *arguments, "--out", str(alone)))
+            (root / "took").write_text(str(time.monotonic() - started))
+        took, whole = float((root / "took").read_text()), len(entries(alone))
+        print(f"left alone: {asked.trials} trials, {whole} lines of journal, {took:.0f} s", flush=True)
+        rows = [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
+        number = rows[-1]["number"] + 1 if rows else 0
+        while len(rows) < asked.kills:
+            shutil.rmtree(root / str(number), ignore_errors=True)
+            if row := one(number, root, arguments, whole, took, asked.seed):
+                rows.append(row)
+                with done.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(
+                    f"kill {number}: {row['what']} at line {row['line']} of {whole}, {row['known']} results known; "
+                    f"ended with {row['code']}, its processes within {row['seconds']} s: "
+                    f"{', '.join(row['wrong']) or 'the same search'}",
+                    flush=True,
+                )
+            number += 1
+    print(summary(rows))
+    failures = sum(bool(row["wrong"]) for row in rows)
+    print(f"{len(rows) - failures} of {len(rows)} as if nothing had happened")
     sys.exit(failures > 0)
 
 

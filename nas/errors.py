@@ -49,11 +49,11 @@ def one_line(error: BaseException) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch says that memory ran out, told without importing torch.
+    """Whether an error says that memory ran out, told without importing torch.
 
     That of a CPU allocation is a plain RuntimeError.
     """
-    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__) or (
+    return any(kind.__name__ in ("OutOfMemoryError", "MemoryError") for kind in type(error).__mro__) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )
 

@@ -56,6 +56,10 @@ _TEXT_OPTIONS = {
         "--trials alone no limit.",
         lambda text: {"time": seconds(text)},
     ),
+    "trial_timeout": TextOption(
+        "Time after which a training is ended, as it may hang, and counts as failed, such as 20m; none by default.",
+        lambda text: {"trial_timeout": seconds(text)},
+    ),
     "gpus_per_trial": TextOption("Share of a GPU per trial, such as 0.25, or auto: by predicted memory.", _share),
     "rungs": TextOption(
         "When a proxy is judged: epochs, or the training time to the first time, such as 20s; epochs by default.",

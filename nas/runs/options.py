@@ -15,6 +15,7 @@ class ResumeOptions(TypedDict, total=False):
     budget: str | None
     trials: int | None
     time: float | str | None
+    trial_timeout: float | str | None
     measure_seconds: float | str | None
     confirm_seeds: int | None
     address: str | None
@@ -42,6 +43,7 @@ class SearchOptions(TypedDict, total=False):
     proxy_size: int | None
     trials: int | None
     time: float | str | None
+    trial_timeout: float | str | None
     measure_seconds: float | str
     confirm_seeds: int
     control: str | None

@@ -30,6 +30,7 @@ CHANGEABLE = (
     "budget",
     "trials",
     "time",
+    "trial_timeout",
     "measure_seconds",
     "confirm_seeds",
     "address",
@@ -156,6 +157,9 @@ class EffortSettings(_Group):
         "Seconds to train, confirmation and control included; without `trials` and `time` 390, with `trials` alone no "
         "limit.",
     )
+    trial_timeout: float | None = _seconds(
+        None, "Seconds after which a training is ended, as it may hang, and counts as failed; by default none is."
+    )
     measure_seconds: float = _seconds(5.0, "Time to measure each network of the front.")
     confirm_seeds: int = _count(
         2,
@@ -265,7 +269,7 @@ class Settings(PlacementSettings, ProposalSettings, EffortSettings, ProxySetting
             return given
         return {**given, "time": DEFAULT_SECONDS}
 
-    @field_validator("time", "rung_seconds", "measure_seconds", mode="before")
+    @field_validator("time", "trial_timeout", "rung_seconds", "measure_seconds", mode="before")
     @classmethod
     def _time(cls, value: Any) -> Any:
         """Times may be written as on the command line."""

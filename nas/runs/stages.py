@@ -199,7 +199,8 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
     with progress:
         parameters = {"proxy": plan.proxy, "data": run.data}
         scheduler = ParetoRungs(plan.lag, known=known)
-        outcome = run_trials(ProxyTrial, parameters, plan.place(run.folder), searcher, scheduler, left, seconds)
+        place, longest = plan.place(run.folder), plan.settings.trial_timeout
+        outcome = run_trials(ProxyTrial, parameters, place, searcher, scheduler, left, seconds, longest)
         if not outcome.interrupted:
             searcher.time_is_over()
     if outcome.slot_seconds:
@@ -274,7 +275,10 @@ def _confirm(run: Session, seconds: float | None) -> bool:
     proxy = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
     with progress:
         parameters = {"proxy": proxy, "data": run.data}
-        interrupted = searcher.fits() and run_trials(ProxyTrial, parameters, plan.place(folder), searcher).interrupted
+        place, longest = plan.place(folder), settings.trial_timeout
+        interrupted = (
+            searcher.fits() and run_trials(ProxyTrial, parameters, place, searcher, trial_seconds=longest).interrupted
+        )
     if queue and not interrupted:
         run.say(
             f"The time was too short for {len(queue)} of {total} confirmations; nas search --resume {folder} "

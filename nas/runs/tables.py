@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 MAX_TABLE = 50_000_000  # bytes of a file
 TRIALS, FRONT = "trials.csv", "front.csv"
-TRIAL_TEXTS = ("state", "operators", "hash", "flags", "error")
+TRIAL_TEXTS = ("state", "operators", "hash", "flags", "failure", "error")
 FRONT_TEXTS = ("pick",)  # what front.csv has beside the columns of trials.csv
 MEANS = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")
+_OF_RESULT = ("state", "accuracy", "test_accuracy", "epochs", "seconds", "failure", "error")
 _REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")
 
 
@@ -116,7 +117,9 @@ def trials_table(
         }
         for i in sorted(proposer.results)
     ]
-    return pd.DataFrame(rows, columns=["trial", "state", *trial_numbers(), "operators", "hash", "flags", "error"])
+    return pd.DataFrame(
+        rows, columns=["trial", "state", *trial_numbers(), "operators", "hash", "flags", "failure", "error"]
+    )
 
 
 def _measured(measurement: Measurement) -> dict[str, Any]:
@@ -133,9 +136,7 @@ def _measured(measurement: Measurement) -> dict[str, Any]:
 def _row(candidate: Candidate, result: TrialResult) -> dict[str, Any]:
     architecture = candidate.architecture
     return {
-        **{
-            name: getattr(result, name) for name in ("state", "accuracy", "test_accuracy", "epochs", "seconds", "error")
-        },
+        **{name: getattr(result, name) for name in _OF_RESULT},
         "trial": candidate.index,
         **computed_figures(candidate.cost),
         "operators": " ".join(f"{op}*{n}" for op, n in architecture.operators.items()),

@@ -42,6 +42,7 @@ MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
 PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
 LOST = 5  # trainings in a row whose process was lost, after which the device is taken to have failed
 LOST_REASON = "its process ended twice, for lack of memory or as the device failed"
+TIMEOUT_REASON = "it took longer than the trial timeout"
 
 
 @dataclass(frozen=True)
@@ -337,12 +338,12 @@ class ProposerSearcher(StatelessSearcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         report = Report.of(result)
-        self._lost_in_a_row = self._lost_in_a_row + 1 if error else 0
-        if error:
-            self._end(
-                trial_id,
-                TrialResult("failed", error=LOST_REASON),
-            )
+        lost = error and trial_id not in self.expired
+        self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
+        if lost:
+            self._end(trial_id, TrialResult("failed", error=LOST_REASON, failure="lost"))
+        elif error:
+            self._end(trial_id, TrialResult("failed", error=TIMEOUT_REASON, failure="timeout"))
         else:
             self._end(trial_id, report.result() if report else None)
 

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 State = Literal["finished", "stopped", "failed"]
+# Why a training failed: memory ran out, its loss was no number, an exception, it took longer than
+# a training may, or its process ended whenever it was tried.
+Failure = Literal["memory", "diverged", "error", "timeout", "lost"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Report:
         test_accuracy: After the last epoch; None without test clips.
         node: Where it was trained, by Ray's name.
         error: Why it cannot be trained, in one line.
+        failure: The kind of that.
         violation: Of the memory for a trial: what it needs more, as a share of what there is.
     """
 
@@ -64,6 +68,7 @@ class Report:
     test_accuracy: float | None = None
     node: str | None = None
     error: str | None = None
+    failure: Failure | None = None
     violation: float | None = None
 
     @property
@@ -85,7 +90,7 @@ class Report:
     def result(self) -> TrialResult:
         """What is kept of a trial whose last report this is."""
         if self.error is not None:
-            return TrialResult("failed", error=self.error, violation=self.violation)
+            return TrialResult("failed", error=self.error, failure=self.failure, violation=self.violation)
         return TrialResult(
             "finished" if self.last else "stopped",
             accuracy=self.accuracy,
@@ -104,7 +109,8 @@ class TrialResult:
     Attributes:
         state: `finished` at its last epoch, `stopped` at a rung, or `failed`.
         accuracy: On validation, after the last epoch trained; None if it failed.
-        test_accuracy, epochs, seconds, curve, node, error, violation: As of its last `Report`.
+        test_accuracy, epochs, seconds, curve, node, error, failure, violation: As of its last
+            `Report`.
     """
 
     state: State
@@ -115,6 +121,7 @@ class TrialResult:
     curve: tuple[float, ...] = ()
     node: str | None = None
     error: str | None = None
+    failure: Failure | None = None
     violation: float | None = None
 
     @property

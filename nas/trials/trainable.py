@@ -18,14 +18,14 @@ from nas.architecture import Architecture
 from nas.data.datasets import Clips, Split, VideoData, load_split
 from nas.data.preprocessing import Preprocessing
 from nas.data.unreadable import Unreadable
-from nas.errors import context_lost, message_of, out_of_memory
+from nas.errors import context_lost, message_of, one_line, out_of_memory
 from nas.limits.memory import fitting_micro_batch, training_step_memory, trial_memory
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import memory_bytes
 from nas.training.loop import Training, accuracy
 from nas.training.recipe import Recipe
-from nas.trials.results import Assignment, Report
+from nas.trials.results import Assignment, Failure, Report
 from nas.trials.scheduler import SPACING
 
 MESSAGE_CHARACTERS = 500  # of what went wrong, as it is kept
@@ -124,7 +124,7 @@ class ProxyTrial(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], proxy: Proxy, data: ProxyData) -> None:  # type: ignore[override]
-        """Builds the network of the first `Assignment`; Ray calls this once in each process.
+        """Takes the first `Assignment`; Ray calls this once in each process.
 
         Args:
             config: The assignment, as Ray passes it.
@@ -138,38 +138,35 @@ class ProxyTrial(tune.Trainable):
         # candidate brings new ones.
         torch.backends.cuda.enable_cudnn_sdp(False)
         self.memory_bytes = own_memory(self.torch_device, proxy)
-        self._begin(config)
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Builds the network of the next assignment in the same process."""
-        self._begin(new_config)
+        """Takes the next assignment in the same process."""
+        self._take(new_config)
         return True
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _take(self, config: dict[str, Any]) -> None:
+        """Nothing is built before the first step, from which on Ray watches over the trial."""
         self._forget()
-        proxy, assignment = self.proxy, Assignment.of(config)
+        self.begun, self.assignment = False, Assignment.of(config)
+
+    def _begin(self) -> Report | None:
+        """Builds the network; returns why it cannot be trained, if it cannot."""
+        proxy, assignment = self.proxy, self.assignment
         architecture = Architecture.parse(assignment.architecture).resized(proxy.frames, proxy.size)
         seed = proxy.recipe.seed + assignment.index if assignment.seed is None else assignment.seed
         self.seconds = 0.0
         self.curve: list[float] = []
-        self.failure: Report | None = None
-        self.lost: Exception | None = None
         priced, batch, memory = cost(architecture), proxy.recipe.batch_size, self.memory_bytes
         micro_batch = fitting_micro_batch(priced, batch, memory)
         if not micro_batch:
             needed = training_step_memory(priced, batch, 1)
             error = f"training on one clip takes {needed / 1e9:.3g} GB, and {memory / 1e9:.3g} GB are there for a trial"
-            self.failure = Report(error=error, violation=needed / memory - 1)
-            return
+            return Report(error=error, failure="memory", violation=needed / memory - 1)
         self.architecture, self.recipe = architecture, replace(proxy.recipe, seed=seed)
-        try:
-            self._build(micro_batch)
-        except (RuntimeError, ValueError) as error:
-            # Nothing but `step` can tell Ray; a failed device would swallow an error from here.
-            if context_lost(error):
-                self.lost = error
-            else:
-                self.failure = Report(error=message_of(error)[:MESSAGE_CHARACTERS])
+        self._build(micro_batch)
+        self.begun = True
+        return None
 
     def _build(self, micro_batch: int) -> None:
         torch.manual_seed(self.recipe.seed)
@@ -183,23 +180,24 @@ class ProxyTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Trains to the next rung and evaluates there; what goes wrong is a result too, so that its
-        reason is kept.
+        reason is kept: operators are anybody's and raise anything.
 
         Raises:
             RuntimeError: The device failed and not the candidate: Ray ends this process, in which
                 nothing would run any more, and trains the candidate once more in another.
         """
-        if self.lost is not None:
-            raise self.lost
-        while self.failure is None:
+        while True:
             try:
-                return self._train_to_rung().to_ray()
-            except (RuntimeError, ValueError) as error:
+                failure = None if self.begun else self._begin()
+                return (failure or self._train_to_rung()).to_ray()
+            except Exception as error:
                 if context_lost(error):
                     raise
-                if not out_of_memory(error) or not self._halve():
-                    self.failure = Report(error=message_of(error)[:MESSAGE_CHARACTERS])
-        return self.failure.to_ray()
+                memory = out_of_memory(error)
+                if not memory or not self.begun or not self._halve():
+                    message = message_of(error) if memory else one_line(error)
+                    kind: Failure = "memory" if memory else "error"
+                    return Report(error=message[:MESSAGE_CHARACTERS], failure=kind).to_ray()
 
     def _forget(self) -> None:
         """Gives back what a network holds, to the other trials of a GPU as well."""
@@ -223,7 +221,7 @@ class ProxyTrial(tune.Trainable):
         self.curve, self.seconds = [], 0.0
         try:
             self._build(smaller)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if context_lost(error) or not out_of_memory(error):
                 raise
             return False
@@ -242,7 +240,8 @@ class ProxyTrial(tune.Trainable):
             loss = training.epoch()
             self.seconds += time.perf_counter() - started
             if not math.isfinite(loss):
-                return Report(error=f"the training diverged: the mean loss of epoch {training.epochs_done} is {loss}")
+                error = f"the training diverged: the mean loss of epoch {training.epochs_done} is {loss}"
+                return Report(error=error, failure="diverged")
             last = training.epochs_done >= proxy.rungs[-1]
             spent = training.epochs_done if proxy.rung_seconds is None else self.seconds
         batch = 2 * training.micro_batch  # where nothing is kept for a backward pass, more fits

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
@@ -91,12 +92,48 @@ class _Steps(tune.Callback):
         return self.seconds + sum(now - since for since in self._since.values())
 
 
+class _Deadline(tune.Callback):
+    """Ends the process of a training that takes longer than one may: what hangs listens to nothing
+    else. It is not tried again.
+
+    Args:
+        seconds: That a training may take.
+        expired: Takes the names of the trials that were ended.
+    """
+
+    def __init__(self, seconds: float, expired: set[str]) -> None:
+        self._seconds, self._expired = seconds, expired
+        self._since: dict[str, float] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._since[trial.trial_id] = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        now = time.monotonic()
+        for trial in trials:
+            began = self._since.get(trial.trial_id, now)
+            if trial.is_finished():
+                self._since.pop(trial.trial_id, None)
+            elif now - began > self._seconds and trial.temporary_state.ray_actor is not None:
+                self._since.pop(trial.trial_id)
+                self._expired.add(trial.trial_id)
+                trial.max_failures = 0
+                ray.kill(trial.temporary_state.ray_actor)
+
+
 class StatelessSearcher(Searcher):
     """A searcher whose memory is a file that it writes itself; Ray keeps a copy of it beside the
     trials.
 
     It names no metric: Ray would refuse results without one, and a training that failed has none.
+
+    Attributes:
+        expired: Trials, by Ray's name, that were ended because they took longer than one may.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expired: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep."""
@@ -134,10 +171,11 @@ def run_trials(
     trainable: type[tune.Trainable],
     parameters: Mapping[str, Any],
     place: Place,
-    searcher: Searcher,
+    searcher: StatelessSearcher,
     scheduler: TrialScheduler | None = None,
     samples: int | None = None,
     seconds: float | None = None,
+    trial_seconds: float | None = None,
 ) -> Outcome:
     """Runs what a searcher suggests, one process per worker for all of it.
 
@@ -150,13 +188,16 @@ def run_trials(
         scheduler: Stops trials; without one all come to their end.
         samples: At most so many trials.
         seconds: At most so long.
+        trial_seconds: That each may take; one that takes longer, as it hangs, ends with an error
+            and its name in `searcher.expired`.
 
     Raises:
         NasError: The cluster cannot be joined, or the storage cannot be opened.
     """
     connect(place.address, int(place.workers * place.resources["CPU"]), place.gpus, place.gpu_type)
     check_placement(place.resources)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # What goes wrong in a trial is its result; Ray would print where in Ray it was noticed.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     steps = _Steps()
     interrupted = False
     with _storage(place) as storage:
@@ -176,7 +217,7 @@ def run_trials(
                 storage_path=storage,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                callbacks=[steps],
+                callbacks=[steps, *([_Deadline(trial_seconds, searcher.expired)] if trial_seconds else [])],
                 verbose=0,
             ),
         )

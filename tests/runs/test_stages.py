@@ -72,6 +72,7 @@ class Trainings:
         scheduler: Any = None,
         samples: int | None = None,
         seconds: float | None = None,
+        trial_seconds: float | None = None,
     ) -> Outcome:
         self.phases.append(Phase(searcher, parameters, seconds))
         for number in range(self.count if samples is None else samples):

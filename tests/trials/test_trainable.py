@@ -1,9 +1,13 @@
 """A trial in this process, without Ray."""
 
 import itertools
+import json
 import math
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,8 +60,8 @@ def trial(memory_bytes: float, proxy: Proxy = PROXY) -> ProxyTrial:
 @pytest.mark.parametrize("micro_batch", [8, 4, 1])
 def test_what_exceeds_the_memory_passes_in_smaller_batches(micro_batch: int) -> None:
     small = trial(needed(micro_batch))
-    assert small.training.micro_batch == micro_batch
     assert small.step()["loss"] == pytest.approx(trial(1e12).step()["loss"], rel=1e-5)
+    assert small.training.micro_batch == micro_batch
 
 
 def test_a_network_of_which_not_one_clip_fits_is_refused_with_its_violation() -> None:
@@ -67,12 +71,13 @@ def test_a_network_of_which_not_one_clip_fits_is_refused_with_its_violation() ->
 
 
 def test_a_network_that_cannot_be_built_is_a_result_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def out_of_memory(*_: object, **__: object) -> None:
-        raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel.\nFor this shape")
 
-    monkeypatch.setattr(trainable, "build", out_of_memory)
+    monkeypatch.setattr(trainable, "build", refused)
     assert trial(1e12).step() == {
-        "error": "CUDA out of memory. Tried to allocate 2 GiB",
+        "error": "RuntimeError: no kernel. For this shape",
+        "failure": "error",
         "last": True,
         "done": True,
     }
@@ -135,7 +140,7 @@ def test_memory_that_is_too_small_for_one_clip_is_a_result(monkeypatch: pytest.M
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(trainable.Training, "epoch", full)
-    assert trial(1e12).step() == {"error": "CUDA out of memory", "last": True, "done": True}
+    assert trial(1e12).step() == {"error": "CUDA out of memory", "failure": "memory", "last": True, "done": True}
 
 
 @pytest.mark.parametrize("where", ["building", "training"])
@@ -158,10 +163,44 @@ def test_diverged_training_ends_with_its_reason(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(trainable.Training, "epoch", lambda self: math.nan)
     result = trial(1e12).step()
     assert result["done"] and result["error"] == "the training diverged: the mean loss of epoch 0 is nan"
+    assert result["failure"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("raised", "failure", "error"),
+    [
+        (KeyError("tubes"), "error", "KeyError: 'tubes'"),
+        (ZeroDivisionError("division by zero"), "error", "ZeroDivisionError: division by zero"),
+        (AssertionError(), "error", "AssertionError"),
+        (MemoryError("of an array"), "memory", "of an array"),
+    ],
+)
+def test_whatever_an_operator_raises_is_a_result(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, failure: str, error: str
+) -> None:
+    def forward(*_: object, **__: object) -> float:
+        raise raised
+
+    monkeypatch.setattr(trainable.Training, "epoch", forward)
+    made = trial(1e12)
+    assert made.step() == {"error": error, "failure": failure, "last": True, "done": True}
+    monkeypatch.undo()  # and the next candidate in the same process is none the worse
+    made.reset_config(Assignment(1, ARCHITECTURE.document(), (1.0,)).config())
+    assert made.step()["curve"] == trial(1e12, replace(PROXY, recipe=replace(PROXY.recipe, seed=1))).step()["curve"]
+
+
+def test_memory_that_really_runs_out_is_a_result() -> None:
+    """A process that may grow by 300 MB trains a network that needs 1 GB for a clip."""
+    program = Path(__file__).with_name("out_of_memory.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["failure"], result["done"]) == ("memory", True) and "memory" in result["error"]
 
 
 def test_next_candidate_finds_nothing_of_the_one_before() -> None:
     made = trial(1e12)
+    made.step()
     before = weakref.ref(made.model)
     made.reset_config(Assignment(1, ARCHITECTURE.document(), (1.0,)).config())
     assert before() is None
