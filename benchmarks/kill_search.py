@@ -2,16 +2,16 @@
 
     python benchmarks/kill_search.py [--kills 100] [--trials 12] [--seed 0] [--work FOLDER]
 
-One trial at a time, the front confirmed with one further seed. Every run is hit (SIGKILL) once. What
-is hit goes by turns: the driver, its process group, the trial's process, the raylet, or everything
+One trial at a time, the front confirmed with one further seed. Every run is hit (SIGKILL) once.
+What is hit goes by turns: the driver, its process group, the trial's process, the raylet, or all
 that was started at once. The moment is, four times in five, after a random number of lines in the
 journal and up to 0.3 s more; else a random moment of the time that the search takes, from its start
 to its end. A search that ends by itself with success, as with a killed trial, is not resumed; else
-`nas search --resume RUN`, or where nothing is written yet the same command, finishes it. Checked: the
-candidates (hashes), accuracies and front are those of the search left alone; every result that was
-known before the kill is there unchanged; no candidate has two results; `nas check` passes; nothing
-but Ray's agents outlives the kill for more than 20 s (two idle ones take a minute and a half to
-notice; the script ends them). Exit code 1 where one of these fails.
+`nas search --resume RUN`, or where nothing is written yet the same command, finishes it. Checked:
+the candidates (hashes), accuracies and front are those of the search left alone; every result that
+was known before the kill is there unchanged; no candidate has two results; `nas check` passes;
+nothing but Ray's agents outlives the kill for more than 20 s (two idle ones take a minute and a
+half to notice; the script ends them). Exit code 1 where one of these fails.
 
 With a folder to work in, what is done is kept there (`kills.jsonl`), and the same command goes on.
 """

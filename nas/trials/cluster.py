@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # its stub lacks them
 from ray.exceptions import RayError
 
@@ -134,6 +134,15 @@ def session() -> Iterator[None]:
             ray.shutdown()
             # The next session may join a cluster, which has another token.
             _set(variables)
+
+
+def is_whole() -> bool:
+    """Whether all servers of the Ray that this process started, if it did, are there: trials that
+    one of them takes along when it dies tell nothing of their candidates. Ray then ends this
+    process too, but not at once.
+    """
+    node = worker._global_node
+    return node is None or not node.dead_processes()
 
 
 def connect(address: str | None, cpus: int | None = None, gpus: int | None = None, gpu_type: str | None = None) -> None:

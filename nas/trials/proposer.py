@@ -32,6 +32,7 @@ from nas.architecture import Architecture, ArchitectureError
 from nas.errors import NasError, one_line
 from nas.limits.gate import Gate, Priced
 from nas.profiler.computed.cost import Cost
+from nas.trials.cluster import is_whole
 from nas.trials.results import Assignment, Report, TrialResult
 from nas.trials.samplers import find_sampler
 from nas.trials.tuning import StatelessSearcher
@@ -340,7 +341,9 @@ class ProposerSearcher(StatelessSearcher):
         report = Report.of(result)
         lost = error and trial_id not in self.expired
         self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
-        if lost:
+        if lost and not is_whole():
+            self._end(trial_id, None)
+        elif lost:
             self._end(trial_id, TrialResult("failed", error=LOST_REASON, failure="lost"))
         elif error:
             self._end(trial_id, TrialResult("failed", error=TIMEOUT_REASON, failure="timeout"))

@@ -208,6 +208,30 @@ def test_trainings_that_lose_their_process_in_a_row_end_the_search(tmp_path: Pat
     assert [result.state for _, result in sorted(search.results.items())] == ["failed", "finished", *["failed"] * 5]
 
 
+def test_a_trial_that_a_server_of_ray_took_along_says_nothing_of_its_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = proposer(tmp_path)
+    searcher = ProposerSearcher(search, lambda: None)
+    searcher.suggest("a")
+    monkeypatch.setattr("nas.trials.proposer.is_whole", lambda: False)
+    searcher.on_trial_complete("a", None, error=True)
+    assert not search.results and proposer(tmp_path).propose().index == 0  # type: ignore[union-attr]
+
+
+def test_a_trial_that_takes_too_long_is_told_as_failed_and_no_device_is_blamed(tmp_path: Path) -> None:
+    search = proposer(tmp_path, lag=None)
+    searcher = ProposerSearcher(search, lambda: None)
+    for trial in "abcdef":
+        searcher.suggest(trial)
+        searcher.expired.add(trial)
+        searcher.on_trial_complete(trial, None, error=True)
+    assert not searcher.device_failed
+    assert {result.failure for result in search.results.values()} == {"timeout"} and len(search.results) == 6
+    search.learn()
+    assert {trial.state for trial in search.study.get_trials()} == {optuna.trial.TrialState.FAIL}
+
+
 def test_with_a_lag_no_more_is_told_than_the_next_proposal_goes_by(tmp_path: Path) -> None:
     """Else an interruption would change what is proposed after it."""
     search = proposer(tmp_path, lag=2)
