@@ -53,8 +53,8 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
         figures = survey(space, samples, seed, lambda done, total: progress.update(task, completed=done))
     target = space.sample(seed).input
     inside = sum(budget.violation({str(k): v for k, v in row.items()}) == 0 for row in figures.to_dict("records"))
-    unknown = [metric.title for metric in metrics() if metric.name in budget.metrics() and not metric.compute]
-    beside = f"; {' and '.join(unknown)} is measured, so no limit of it counts here" if unknown else ""
+    unknown = [metric for metric in metrics() if metric.name in budget.metrics() and not metric.compute]
+    beside = "".join(f"; {metric.title} is {metric.source}, so no limit of it counts here" for metric in unknown)
     shape = f"{target.frames}x{target.size[0]}x{target.size[1]}"
     table = Table(
         "cost",

@@ -3,6 +3,9 @@ comma-separated. Spaces and capitals make no difference, and multiply-adds may b
 
 A limit may name the type of GPU that it is for, as Ray names them, such as `30ms@H100`: trials run
 on those only. `nas.limits.metrics` has the units, and what each of them limits.
+
+An outcome of training is limited from below, as in `accuracy>=.8` or `accuracy>=80%`. It is known
+when a network is trained and not before, so it decides nothing of what is proposed.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.errors import NasError, brief
-from nas.limits.metrics import METRICS, budget_units, computed_figures
+from nas.limits.metrics import METRICS, budget_units, computed_figures, metrics
 from nas.units import number
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ GPU_TYPES = (
 )
 # The end of a range may touch its dots: `.5..1gflops`.
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+_OUTCOME = re.compile(rf"(?P<metric>[a-z_]+)\s*>=\s*(?P<low>{_NUMBER})\s*(?P<percent>%)?", re.IGNORECASE)
 _LIMIT = re.compile(
     rf"(?:(?P<low>{_NUMBER})\s*\.\.\s*)?(?P<high>{_NUMBER})\s*"
     r"(?P<unit>[a-z]+(?:-[a-z]+)?|m params)\s*(?:@\s*(?P<gpu>.+))?",
@@ -89,9 +93,10 @@ class Limit:
         metric, end = METRICS[self.metric], self.high if value > self.high else self.low
         limit = _plain(end / metric.scale, ",")
         texts = (number(value / metric.scale, digits) for digits in range(3, 12))
+        outcome = f"{metric.title} " if metric.source == "trained" else ""
         # As many digits as it takes for the figure to read as another than the limit.
-        shown = next((text for text in texts if float(text.replace(",", "")) != end / metric.scale), limit)
-        return f"{shown} {metric.unit} {'>' if value > self.high else '<'} {limit} {metric.unit}"
+        shown = next((text for text in texts if float(text.replace(",", "")) != float(limit.replace(",", ""))), limit)
+        return f"{outcome}{shown} {metric.unit} {'>' if value > self.high else '<'} {limit} {metric.unit}"
 
     def reaching(self, value: float) -> Limit:
         """The limit with the end that a figure breaks moved to it, outwards to two significant
@@ -99,6 +104,8 @@ class Limit:
         """
         if not self.violation(value) or not math.isfinite(value) or value <= 0:
             return self
+        if METRICS[self.metric].source == "trained":
+            return _parse_limit(f"{self.metric}>={_plain(_rounded(value, 1.0, up=False))}")
         written = str(_LIMIT.fullmatch(self.text)["unit"])  # type: ignore[index]
         scale = budget_units()[written.lower()][1]
         low, high = self.low / scale, self.high / scale
@@ -193,7 +200,12 @@ def _plain(value: float, separator: str = "") -> str:
 
 def _parse_limit(text: str) -> Limit:
     units = budget_units()
-    allowed = f"a number or range with a unit of {', '.join(units)}, such as 100gflops, 80..100gflops, 30ms or 4gb"
+    allowed = (
+        f"a number or range with a unit of {', '.join(units)}, such as 100gflops, 80..100gflops, 30ms or 4gb, or "
+        "accuracy>=0.8"
+    )
+    if outcome := _OUTCOME.fullmatch(text):
+        return _parse_outcome(outcome, text, allowed)
     match = _LIMIT.fullmatch(text)
     written = match["unit"].lower() if match else ""
     unit = _SPELLINGS.get(written, written)
@@ -210,6 +222,15 @@ def _parse_limit(text: str) -> Limit:
     # A number that begins with its point gets a zero before it.
     ends = (end if end[0] != "." else f"0{end}" for end in (match["low"], match["high"]) if end)
     return Limit(f"{'..'.join(ends)}{unit}{f'@{gpu}' if gpu else ''}", metric.name, low, high, gpu)
+
+
+def _parse_outcome(match: re.Match[str], text: str, allowed: str) -> Limit:
+    name, share = match["metric"].lower(), float(match["low"]) / (100 if match["percent"] else 1)
+    if name not in {metric.name for metric in metrics("trained")}:
+        raise NasError(f"budget {brief(text)} is not a limit; allowed: {allowed}")
+    if not 0 < share <= 1:
+        raise NasError(f"budget {brief(text)} is not a share; allowed: {name}>=0.8 or {name}>=80%, above 0, up to 1")
+    return Limit(f"{name}>={_plain(share)}", name, share, math.inf)
 
 
 def _gpu_type(name: str, text: str) -> str:

@@ -11,8 +11,8 @@ from optuna.distributions import CategoricalDistribution
 
 from nas.architecture import LAYERS, Architecture, ArchitectureError, load
 from nas.limits.budget import Budget
-from nas.limits.metrics import computed_figures
-from nas.limits.objectives import ACCURACY, DEFAULT_COST, Objectives
+from nas.limits.metrics import ACCURACY, computed_figures
+from nas.limits.objectives import DEFAULT_COST, Objectives
 from nas.pareto.parameters import Params
 from nas.profiler.computed.cost import Cost, cost
 from nas.resources import resource_names

@@ -21,9 +21,10 @@ from nas.units import number
 if TYPE_CHECKING:
     from nas.profiler.computed.cost import Cost
 
-DEFAULT_PICK = "accuracy"  # of a run, wherever none is named: the most accurate network that keeps the limits
+ACCURACY = "accuracy"  # on validation, a share
+DEFAULT_PICK = ACCURACY  # of a run, wherever none is named: the most accurate network that keeps the limits
 PREDICTED = "_predicted"  # behind the name of a measured metric: the metric that predicts it
-Source = Literal["computed", "predicted", "measured"]
+Source = Literal["computed", "predicted", "measured", "trained"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Metric:
         title: What it is in words, such as `training memory`.
         unit: The unit in which it is shown, such as `MB`.
         scale: How many of the unit in which it is stored make one of `unit`.
-        source: How it is known: computed from a cost, predicted from other networks, or measured.
+        source: How it is known: computed from a cost, predicted from other networks, measured, or
+            the outcome of a training, which a budget limits from below, as in `accuracy>=.8`.
         compute: The figure of a cost, where it is computed; else None.
         budget_units: The units in which a budget may limit it, in lower case, each with how many of
             the stored unit it is; empty where a budget cannot.
@@ -222,6 +224,7 @@ for _metric in (
     Metric("latency_ms_predicted", "predicted latency", "ms", source="predicted", label="Latency, predicted (ms)"),
     Metric("latency_ms_low", "low end of the predicted latency", "ms", source="predicted", in_table=False),
     Metric("latency_ms_high", "high end of the predicted latency", "ms", source="predicted", in_table=False),
+    Metric(ACCURACY, "accuracy", "%", 0.01, source="trained", less_is_better=False, logarithmic=False, in_table=False),
     Metric("peak_memory_bytes", "peak memory", "MB", 1e6, source="measured", noun="at the peak", pick="memory"),
 ):
     register(_metric)

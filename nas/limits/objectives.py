@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas.errors import NasError, brief
-from nas.limits.metrics import METRICS, Metric, metrics
+from nas.limits.metrics import ACCURACY, METRICS, Metric, metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nas.limits.budget import Budget
 
-ACCURACY = "accuracy"
 DEFAULT_COST = "macs"
 MOST = 4  # objectives: the expected gain of hypervolume in more takes too long
 
@@ -173,7 +172,8 @@ class Objectives:
 
 def _allowed() -> dict[str, Metric]:
     """The metrics that are known before training, by name."""
-    return {metric.name: metric for metric in metrics() if metric.before and metric.source != "predicted"}
+    known = (*metrics("computed"), *metrics("measured"))
+    return {metric.name: metric for metric in known if metric.before}
 
 
 def _column(trials: pd.DataFrame, name: str) -> NDArray[np.float64]:

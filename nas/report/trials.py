@@ -76,7 +76,7 @@ def clip_text(shape: ClipShape) -> str:
 def budget_limits(run: Run, metric: str) -> list[float]:
     """The limits that the run's budget sets on a metric, in its stored unit, low ends too."""
     found = [limit for limit in run.budget.limits if limit.metric == metric] if run.budget else []
-    return [end for limit in found for end in (limit.low, limit.high) if end > 0]
+    return [end for limit in found for end in (limit.low, limit.high) if 0 < end < math.inf]
 
 
 def prediction_text(trials: pd.DataFrame) -> str:

@@ -22,7 +22,8 @@ from pydantic.dataclasses import dataclass
 
 from nas.documents import read_json
 from nas.errors import NasError, brief
-from nas.limits.objectives import ACCURACY, DEFAULT_COST
+from nas.limits.metrics import ACCURACY
+from nas.limits.objectives import DEFAULT_COST
 from nas.resources import replacing
 from nas.runs.settings import Settings
 

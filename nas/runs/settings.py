@@ -83,7 +83,8 @@ class SpaceSettings(_Group):
     budget: str = Field(
         default="100gflops",
         description="Hard limits at the space's input, separated by commas: 100gflops, 80..100gflops, 30ms, 4gb, "
-        "30mparams.",
+        "30mparams. accuracy>=.8 is a condition of the front and the picks, judged on what was trained: the proxy, or "
+        "its mean over seeds.",
     )
     objectives: str | None = Field(
         default=None,

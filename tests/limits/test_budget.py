@@ -29,6 +29,9 @@ from nas.space import SearchSpace
         ("4 GB", "memory_bytes", 0, 4e9),
         ("30 M params", "params", 0, 30e6),
         ("3 mparameters", "params", 0, 3e6),
+        ("accuracy>=.8", "accuracy", 0.8, math.inf),
+        ("Accuracy >= 62.5 %", "accuracy", 0.625, math.inf),
+        ("accuracy>=1", "accuracy", 1, math.inf),
     ],
 )
 def test_units(text: str, metric: str, low: float, high: float) -> None:
@@ -67,7 +70,21 @@ def test_bad_budgets_are_named(text: str) -> None:
         Budget.parse(text)
 
 
-@pytest.mark.parametrize("text", ["10gflops,20gflops", "80..100 GFLOPs, 500 mmacs", "1gb,2mb"])
+@pytest.mark.parametrize("text", ["accuracy<=.8", "macs>=.5", "accuracy>=", "accuracy", ".8>=accuracy", "accuracy>=-1"])
+def test_what_is_no_limit_of_an_outcome_is_named(text: str) -> None:
+    with pytest.raises(NasError, match=r"budget '.*' is not a limit; allowed: .*100gflops.* or accuracy>=0\.8"):
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize("text", ["accuracy>=80", "accuracy>=0", "accuracy>=101%"])
+def test_an_outcome_that_is_no_share_is_named(text: str) -> None:
+    with pytest.raises(NasError, match=r"is not a share; allowed: accuracy>=0\.8 or accuracy>=80%, above 0, up to 1"):
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["accuracy>=.5,accuracy>=.6", "10gflops,20gflops", "80..100 GFLOPs, 500 mmacs", "1gb,2mb"]
+)
 def test_two_limits_of_one_thing_are_refused(text: str) -> None:
     with pytest.raises(NasError, match=r"budget '.*' limits .* twice, by .* and .*; allowed: one limit of each"):
         Budget.parse(text)
@@ -107,6 +124,9 @@ def test_nan_is_inside_no_budget() -> None:
             "4.2gb,31ms@H100",
         ),
         ("1mflops", {"macs": 1.5e3}, [], "1mflops"),
+        ("1ms,accuracy>=.8", {"accuracy": 0.6549}, ["accuracy 65.5 % < 80 %"], "1ms,accuracy>=0.65"),
+        ("accuracy>=.29", {"accuracy": 0.2899}, ["accuracy 28.99 % < 29 %"], "accuracy>=0.28"),
+        ("accuracy>=.8", {"accuracy": 0.8}, [], "accuracy>=0.8"),
         ("0.001mflops", {"macs": 1.51e3}, ["0.00000151 GFLOPs > 0.000001 GFLOPs"], "0.0016mflops"),
     ],
 )

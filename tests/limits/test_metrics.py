@@ -93,7 +93,7 @@ def test_the_table_of_every_version_keeps_its_columns() -> None:
     measured = ["latency_ms", "latency_iqr_ms", "latency_p95_ms", "peak_memory_bytes"]
     names: dict[Any, list[str]] = {"computed": computed, "predicted": predicted, "measured": measured}
     assert {source: [metric.name for metric in metrics(source)] for source in names} == names
-    assert len(metrics()) == 12
+    assert len(metrics()) == 13 and [metric.name for metric in metrics("trained")] == ["accuracy"]
 
 
 def test_reading_a_budget_of_a_gpu_type_imports_neither_ray_nor_torch() -> None:

@@ -469,12 +469,29 @@ def test_a_network_over_a_limit_of_memory_as_measured_leaves_the_front(
     tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Computed, all keep the limit; as measured the one that takes most does not."""
-    peaks = [replace(measurement(3.0), peak_memory_bytes=peak) for peak in (4e6, 5e6, 7e6)]
+    peaks = [replace(measurement(3.0), peak_memory_bytes=peak) for peak in (4_000_000, 5_000_000, 7_000_000)]
     Clock(monkeypatch, *peaks)
     run = search(tmp_path / "run", trials=3, budget="6mb-inference", objectives="accuracy,inference-memory,params")
     assert run.front["peak_memory_bytes"].tolist() == [4e6, 5e6]
     assert (run.trials["inference_memory_bytes"] < 6e6).all()
     assert run.over["breaks"].tolist() == ["7.00 MB > 6 MB"]
+
+
+def test_an_accuracy_that_is_asked_for_is_judged_on_what_was_trained(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is proposed and trained as without it; front and picks are of what reaches it."""
+    Clock(monkeypatch, *[measurement(3.0)] * 3)
+    free = search(tmp_path / "free", trials=3)
+    accuracies = sorted(free.front["accuracy"])
+    least = (accuracies[0] + accuracies[1]) / 2
+    Clock(monkeypatch, *[measurement(3.0)] * 2)
+    run = search(tmp_path / "run", trials=3, budget=f"20mflops,accuracy>={least:.6f}")
+    assert run.record.objectives == ("accuracy", "macs")
+    assert run.trials["hash"].tolist() == free.trials["hash"].tolist()
+    assert sorted(run.front["accuracy"]) == accuracies[1:] and len(run.trials["latency_ms"].dropna()) == 2
+    assert len(run.over) == 1 and run.over["breaks"].iloc[0].startswith("accuracy ")
+    assert run.pick_trial() == free.pick_trial() and run.pick_trial("knee") in run.front["trial"].tolist()
 
 
 def test_objectives_that_are_none_are_refused_at_once(tmp_path: Path, trainings: Trainings) -> None:

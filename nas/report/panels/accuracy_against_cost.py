@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nas.limits.metrics import Metric, metrics
+from nas.limits.metrics import ACCURACY, Metric, metrics
 from nas.pareto.front import non_dominated
 from nas.report.blocks import Block, Charts, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Place, Plane, Points, Rule, Steps
@@ -121,6 +121,10 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
             )
         )
     rules = [Rule(end, f"budget {end:,g} {metric.unit}", Colour.LIMIT) for end in ends]
+    rules += [
+        Rule(100 * least, f"budget {100 * least:,g} %", Colour.LIMIT, upright=False)
+        for least in budget_limits(run, ACCURACY)
+    ]
     plane = Plane(axis, Axis("Validation accuracy (%)"), marks, rules)
     notes = [_MEANINGS[metric.name]] if metric.name in _MEANINGS else []
     if taken:

@@ -22,7 +22,7 @@ class Over(Panel):
     def blocks(self, run: Run) -> Sequence[Block]:
         said = (
             "These networks were trained and are not on the front: predicted inside the limits, they are outside as "
-            "measured, or the limits were changed after they were trained."
+            "measured or trained, or the limits were changed after they were trained."
         )
         table = Table(over_table(run), "Table of networks over the limits", ["Over the limit"], ["Operators", "Export"])
         return [Text(said, "note"), table, *(Text(text, "note") for text in disturbances(run.over))]
