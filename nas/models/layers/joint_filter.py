@@ -177,12 +177,18 @@ class JointFilterConv(nn.Module):
 
 @implements(JointFilter)
 class JointFilterBlock(ResidualBlock):
-    """Basic residual block whose convolutions are decomposed, each with atoms of its own."""
+    """Basic residual block whose convolutions are decomposed, each with atoms of its own.
+
+    The last normalisation starts at zero, so that the block starts as its shortcut (arXiv
+    1706.02677, section 5.1): a random branch as strong as the shortcut hides what the layers before
+    it see, and short trainings do not get past that.
+    """
 
     def __init__(self, config: JointFilter, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
         c_in, c_out = shape_in.channels, shape_out.channels
         first = JointFilterConv(c_in, c_out, stride, config)
         super().__init__(first, JointFilterConv(c_out, c_out, UNIT_STRIDE, config), c_in, c_out, stride)
+        nn.init.zeros_(self.norm2.weight)
 
 
 def swap_temporal_atoms(model: nn.Module, atoms: Tensor | None = None, dilation: int = 1) -> None:

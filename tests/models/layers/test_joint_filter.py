@@ -15,6 +15,7 @@ import nas
 from nas.architecture import Architecture, JointFilter, LayerConfig
 from nas.errors import NasError
 from nas.models.layers.joint_filter import (
+    JointFilterBlock,
     JointFilterConv,
     dct_atoms,
     fourier_bessel_atoms,
@@ -53,6 +54,18 @@ COPIES: tuple[tuple[LayerConfig, list[float]], ...] = ((JointFilter(), []), (Joi
 EXPORTED = (Case(JointFilter(execution="factored")),)
 
 
+def without_zeros(module: nn.Module) -> None:
+    """Moves what starts at zero and would hide the filters."""
+    for block in module.modules():
+        if isinstance(block, JointFilterBlock):
+            nn.init.normal_(block.norm2.weight)
+
+
+def test_it_starts_as_its_shortcut(make_layer: Make, x: Tensor) -> None:
+    """The last normalisation starts at zero."""
+    assert torch.equal(make_layer(JointFilter())(x), F.relu(x))
+
+
 def test_the_kernel_is_a_sum_over_atoms(make_layer: Make) -> None:
     layer = make_layer(JointFilter(temporal_atoms=2, spatial_atoms=4)).conv1
     weight = layer.weight()
@@ -76,6 +89,7 @@ def test_factored_equals_composed(
         )
         for execution in ("composed", "factored")
     )
+    without_zeros(composed)
     factored.load_state_dict(composed.state_dict())
     assert torch.allclose(factored(x), composed(x), atol=1e-10)
 
@@ -182,6 +196,7 @@ def test_a_network_of_joint_filters_is_invariant_to_tempo() -> None:
     architecture = Architecture.parse(data)
     torch.manual_seed(0)
     model, slow = build(architecture).double().eval(), build(architecture, frames=10).double().eval()
+    without_zeros(model)
     slow.load_state_dict(model.state_dict())
     swap_temporal_atoms(slow, dilation=2)
     clip = torch.randn(2, 3, 5, 16, 16, dtype=torch.float64)
@@ -205,6 +220,7 @@ def test_atoms_that_fit_some_layers_only_replace_none() -> None:
 @pytest.mark.parametrize("assign", [False, True])
 def test_swapped_atoms_are_loaded_with_their_size(assign: bool) -> None:
     swapped, fresh = networks_of(3, 3)
+    without_zeros(swapped)
     swap_temporal_atoms(swapped, dilation=2)
     swap_spatial_atoms(swapped, fourier_bessel_atoms(6, 5))
     freeze_atoms(fresh, "temporal")
@@ -253,6 +269,7 @@ def test_one_kind_of_atoms_is_frozen(make_layer: Make, x: Tensor) -> None:
 def test_tuning_keeps_the_faster_execution(make_layer: Make, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that says so, either; the output is the same."""
     layer = make_layer(JointFilter())
+    without_zeros(layer)
     expected = layer(x)
     for faster in (True, False):
 
