@@ -11,7 +11,7 @@ import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +26,27 @@ MAX_JSON = 20_000_000  # bytes of a file
 SHOWN = 200  # characters of a path in a message
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
+
+
+def of_schema(document: Any, newest: int, where: str) -> Any:
+    """A document without its key `schema`, the number of its form; without one it is of the first.
+
+    Args:
+        document: Any; what is no mapping is returned as it is.
+        newest: The number that this version writes.
+        where: The document, for messages.
+
+    Raises:
+        NasError: The number is none, or that of a newer version.
+    """
+    if not isinstance(document, Mapping) or "schema" not in document:
+        return document
+    schema = document["schema"]
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise NasError(f"{where} has the schema {brief(schema)}; allowed: whole numbers from 1")
+    if schema > newest:
+        raise NasError(f"{where} has the schema {schema}, of a newer nas; allowed: up to {newest}, or that nas")
+    return {key: value for key, value in document.items() if key != "schema"}
 
 
 def read_text(what: str, path: str | Path, most: int) -> str:

@@ -25,9 +25,11 @@ from nas.architecture.layers import LAYERS, Layer, LayerConfig
 from nas.architecture.messages import ArchitectureError, as_sentence
 from nas.architecture.shape import UNIT_STRIDE, Shape
 from nas.architecture.stems import Stem
-from nas.documents import read_yaml
+from nas.documents import of_schema, read_yaml
 from nas.errors import NasError, brief
 from nas.resources import find_resource, replacing
+
+SCHEMA = 1  # of the form of an architecture, and of a space, as a file says it
 
 
 class Input(Config):
@@ -111,11 +113,13 @@ class Architecture(Config):
         """Returns the architecture that a plain document (mappings, lists, numbers) describes.
 
         Raises:
+            NasError: It is of a newer version.
             ArchitectureError: The first thing that is wrong, with its path, value and what is
                 allowed.
         """
+        document = of_schema(data, SCHEMA, "architecture")
         try:
-            return cls.model_validate(data)
+            return cls.model_validate(document)
         except ValidationError as error:
             raise as_sentence(error, cls) from None
 
@@ -263,7 +267,9 @@ class Architecture(Config):
             NasError: The file cannot be written.
         """
         comments = "".join(f"# {''.join(c if c.isprintable() else '?' for c in note)}\n" for note in notes)
-        text = yaml.safe_dump(self.document(), sort_keys=False, default_flow_style=None, width=120)
+        text = yaml.safe_dump(
+            {"schema": SCHEMA, **self.document()}, sort_keys=False, default_flow_style=None, width=120
+        )
         try:
             with replacing(Path(path)) as draft:
                 draft.write_text(comments + text, encoding="utf-8")

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from nas.documents import read_json
+from nas.documents import of_schema, read_json
 from nas.errors import NasError, brief
 from nas.limits.metrics import ACCURACY
 from nas.limits.objectives import DEFAULT_COST
@@ -28,6 +28,7 @@ from nas.resources import replacing
 from nas.runs.settings import Settings
 
 RECORD = "run.json"
+SCHEMA = 1  # of the form of a run folder
 _KEEP_WHAT_IS_KNOWN = ConfigDict(extra="ignore")
 
 
@@ -80,6 +81,7 @@ class RunRecord:
     None or empty.
 
     Attributes:
+        schema: The number of the form of the run folder; a newer one is refused.
         space: Name of the search space.
         budget: Its limits, as text.
         data: Name of the data: the last part of its path.
@@ -105,6 +107,7 @@ class RunRecord:
             not know.
     """
 
+    schema: int = SCHEMA
     space: str | None = None
     budget: str | None = None
     data: str | None = None
@@ -167,7 +170,7 @@ def read_record(folder: Path) -> RunRecord:
     """Reads the record of a run folder, also one that an earlier version wrote.
 
     Raises:
-        NasError: No such file, or it is not the record of a run.
+        NasError: No such file, or it is not the record of a run, or one of a newer version.
     """
     path = folder / RECORD
     if not path.is_file():
@@ -175,6 +178,7 @@ def read_record(folder: Path) -> RunRecord:
     document = read_json("record", path)
     if not isinstance(document, dict):
         raise NasError(f"{str(path)!r} holds a {type(document).__name__}; allowed: an object of settings")
+    of_schema(document, SCHEMA, f"record {str(path)!r}")
     try:
         return _ADAPTER.validate_python(document)
     except ValidationError as error:

@@ -26,7 +26,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.architecture import LAYERS
-from nas.documents import read_yaml
+from nas.architecture.document import SCHEMA
+from nas.documents import of_schema, read_yaml
 from nas.errors import brief
 from nas.resources import find_resource
 from nas.space.holes import error, join
@@ -112,7 +113,8 @@ def extended(document: Any, depth: int = 0) -> Any:
     source = document["extends"]
     if depth == MAX_EXTENSIONS:
         raise error("extends", f"{brief(source)} is the {MAX_EXTENSIONS + 1}th space; allowed: no circle of spaces")
-    base = extended(read_yaml("search space", find_resource("search space", source, "search_spaces")), depth + 1)
+    found = read_yaml("search space", find_resource("search space", source, "search_spaces"))
+    base = extended(of_schema(found, SCHEMA, f"search space {brief(source)}"), depth + 1)
     own = {key: value for key, value in document.items() if key != "extends"}
     if not isinstance(base, Mapping) or ("operators" in own and "operators" not in base):
         raise error("extends", f"{brief(source)} names no operators; allowed: a space with a mapping 'operators'")

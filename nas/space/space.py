@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from nas.architecture import Architecture, ArchitectureError
-from nas.documents import read_yaml
+from nas.architecture.document import SCHEMA
+from nas.documents import of_schema, read_yaml
 from nas.resources import find_resource
 from nas.space.compile import compile_document
 from nas.space.holes import Hole, Label, Params, SpaceError, error, listed
@@ -59,8 +60,8 @@ class SearchSpace:
 
     Attributes:
         name: What the space is called in reports.
-        document: The plain document, with what it extends written out: all that `save` and a run
-            need to make the same space again.
+        document: The plain document, with what it extends written out and without the number of
+            its form: all that `save` and a run need to make the same space again.
         holes: Every hole that any assignment can have, in document order, with repeats at their
             longest.
         size: Exact number of assignments, refused combinations included.
@@ -68,7 +69,7 @@ class SearchSpace:
 
     def __init__(self, document: Any, name: str) -> None:
         self.name = name
-        self.document: Any = extended(copy.deepcopy(document))
+        self.document: Any = extended(of_schema(copy.deepcopy(document), SCHEMA, f"search space {name!r}"))
         self._root = compile_document(self.document)
         self.holes: tuple[Hole, ...] = tuple(self._root.holes())
         self.size: int = self._root.size()
@@ -126,7 +127,8 @@ class SearchSpace:
     def save(self, path: str | Path) -> None:
         """Writes the document as YAML."""
         Path(path).write_text(
-            yaml.safe_dump(self.document, sort_keys=False, default_flow_style=None, width=120), encoding="utf-8"
+            yaml.safe_dump({"schema": SCHEMA, **self.document}, sort_keys=False, default_flow_style=None, width=120),
+            encoding="utf-8",
         )
 
     def __repr__(self) -> str:

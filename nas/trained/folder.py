@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nas.architecture import Architecture, load
 from nas.data.preprocessing import Preprocessing
-from nas.documents import read_json
+from nas.documents import of_schema, read_json
 from nas.errors import NasError, brief
 from nas.models.network import Network, build
 from nas.profiler.measured.device import resolve_device
@@ -266,9 +266,7 @@ def load_model(path: str | Path, device: str = "auto") -> TrainedModel:
 def _read_record(path: Path) -> ModelRecord:
     where = f"model file {str(path)!r}"
     data = read_json("model file", path)
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise NasError(f"{where} has the schema {schema}, of a newer nas; allowed: up to {SCHEMA}, or that nas")
+    of_schema(data, SCHEMA, where)
     try:
         return _RECORD_TYPE.validate_python(data)
     except ValidationError as error:

@@ -27,6 +27,7 @@ from nas.data.clips import Clips, load_split
 from nas.data.sampling import Sampling
 from nas.data.source import Split
 from nas.data.unreadable import write_unreadable
+from nas.documents import of_schema, read_json
 from nas.errors import Interrupted, NasError, out_of_memory
 from nas.locks import locked
 from nas.models.network import Network, build
@@ -41,6 +42,7 @@ from nas.units import number, plural
 from nas.weights.fill import fill_from
 
 INSIDE, LAST, CURVES, EVENTS = "training", "last", "curves.csv", "tensorboard"
+SCHEMA = 1  # of the form of what a resume needs
 SETTINGS, ARCHITECTURE, STATE = "settings.json", "architecture.yaml", "state.safetensors"
 SAVE_SECONDS = 60.0  # between two states of one epoch
 SHOW_SECONDS = 0.5  # between two moments of one epoch that are shown: to see a loss waits for the device
@@ -117,7 +119,7 @@ def train(plan: Plan, show: Show = lambda moment: None, say: Callable[[str], Non
         plan.architecture.save(inside / ARCHITECTURE)
         settings = replace(plan.settings, micro_batch=plan.micro_batch)
         with replacing(inside / SETTINGS) as draft:
-            draft.write_text(json.dumps(asdict(settings), indent=2) + "\n")
+            draft.write_text(json.dumps({"schema": SCHEMA, **asdict(settings)}, indent=2) + "\n", encoding="utf-8")
         try:
             session = _Session(plan, folder, say)
         except NasError:  # nothing was begun that could be gone on with
@@ -133,10 +135,13 @@ def planned(folder: str | Path) -> Plan:
         NasError: There is none, or its data has changed.
     """
     inside = Path(folder) / INSIDE
+    if (inside / SETTINGS).is_file():
+        document = of_schema(read_json("settings", inside / SETTINGS), SCHEMA, f"training {str(folder)!r}")
+    else:
+        document = None
     try:
-        text = (inside / SETTINGS).read_text(encoding="utf-8")
-        settings = TypeAdapter(TrainSettings).validate_json(text)
-    except (OSError, UnicodeDecodeError, ValidationError):
+        settings = TypeAdapter(TrainSettings).validate_json(json.dumps(document))
+    except ValidationError:
         raise NasError(f"folder {str(folder)!r} has no training; allowed: one that `nas train` wrote") from None
     return Plan.of(settings, load(inside / ARCHITECTURE))
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from nas.documents import parse_json
+from nas.documents import of_schema, parse_json
 from nas.errors import NasError
 from nas.profiler.measured.device import Conditions, environment
 from nas.profiler.tables.rows import NETWORK, Row, read_lines, read_rows, write_rows
 from nas.resources import replacing, resource_folder
 
+SCHEMA = 1  # of the form of a table
 # What must agree before numbers of two sessions may stand in one table; the device's name says the
 # rest.
 IDENTITY = ("cpu", "cpu_capability", "gpu", "torch", "cuda", "cudnn", "tf32", "threads")
@@ -88,6 +89,8 @@ class Table:
         comments = [line[1:].strip() for line in lines if line.startswith("#")]
         header = dict(line.split(": ", 1) for line in comments if ": " in line)
         where = f"latency table {str(path)!r}"
+        number = header.get("schema", "1")
+        of_schema({"schema": int(number) if number.isdecimal() else number}, SCHEMA, where)
         try:
             found = parse_json(f"{where}, environment", header.get("environment", "{}"))
             reference = float(header["reference_ms"]) if "reference_ms" in header else None
@@ -112,7 +115,8 @@ class Table:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
-        text.write(f"# device: {self.device}\n# environment: {json.dumps(self.environment, sort_keys=True)}\n")
+        text.write(f"# schema: {SCHEMA}\n# device: {self.device}\n")
+        text.write(f"# environment: {json.dumps(self.environment, sort_keys=True)}\n")
         if self.reference_ms is not None:
             text.write(f"# reference_ms: {self.reference_ms:.6g}\n")
         write_rows(text, ((row.workload, f"{row.ms:.6g}", f"{row.error:.3g}", row.runs) for row in self.rows.values()))

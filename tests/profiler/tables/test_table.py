@@ -39,8 +39,8 @@ def test_file_is_sorted_whatever_the_order_and_one_line_each(tmp_path: Path) -> 
         texts.append((tmp_path / "box.csv").read_text())
     assert len(set(texts)) == 1
     lines = texts[0].splitlines()
-    assert lines[:2] == ["# device: box", "# environment: {}"]
-    assert [line.split(",")[1] for line in lines[3:]] == ["a", "b", "c", "d"]
+    assert lines[:3] == ["# schema: 1", "# device: box", "# environment: {}"]
+    assert [line.split(",")[1] for line in lines[4:]] == ["a", "b", "c", "d"]
 
 
 def test_merging_keeps_the_smaller_error() -> None:
