@@ -56,6 +56,7 @@ def preset(clips: int, start: Start, epochs: int | None = None, batch: int | Non
         epochs=epochs,
         batch_size=batch,
         lr=lr * batch / 32,
+        lr_channels=0,
         decay_positions=False,
         new_lr=1.0 if start == Start.SCRATCH else 10.0,
         head_lr=1.0 if start == Start.SCRATCH else 10.0,

@@ -30,11 +30,13 @@ def make_optimizer(model: nn.Module, recipe: Recipe, new: Collection[str] = ()) 
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        kept = not recipe.decay_positions and not set(POSITIONS).isdisjoint(name.split("."))
-        decay = recipe.weight_decay if parameter.ndim > 1 and not kept else 0.0
+        position = not set(POSITIONS).isdisjoint(name.split("."))
+        decay = recipe.weight_decay if parameter.ndim > 1 and (recipe.decay_positions or not position) else 0.0
         factor = recipe.new_lr if name in new else 1.0
         if name.startswith("parts.head"):
             factor = max(factor, recipe.head_lr) if recipe.head_lr >= 1 else factor * recipe.head_lr
+        if recipe.optimizer == "adamw" and recipe.lr_channels and parameter.ndim > 1 and not position:
+            factor *= min(1.0, recipe.lr_channels / parameter.shape[1])
         groups.setdefault((decay, factor), []).append(parameter)
     options: list[dict[str, Any]] = [
         {"params": members, "weight_decay": decay, "lr": recipe.lr * factor, "factor": factor}

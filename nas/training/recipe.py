@@ -66,6 +66,10 @@ class Recipe:
         new_lr: Factor on the learning rate of parameters that no checkpoint filled, where one
             filled others.
         head_lr: Factor on the learning rate of the head.
+        lr_channels: Channels that a matrix or kernel reads up to which AdamW's learning rate is the
+            full one; above, it falls in proportion to them (muP, arXiv 2203.03466): a step changes
+            an output by as much whatever the width, and one rate suits small and large networks. 0
+            gives all the full rate. It is for trainings from scratch.
         warm_up: Share of the steps.
         ema: Decay of an exponential moving average of the weights, which is then what is evaluated
             and kept; lower during the first steps, (1 + n) / (10 + n) after n of them. 0 is none.
@@ -89,6 +93,7 @@ class Recipe:
     decay_positions: Flag = True
     new_lr: Positive = 1.0
     head_lr: Positive = 1.0
+    lr_channels: Annotated[int, Field(ge=0, strict=True)] = 128
     warm_up: BelowOne = 0.1
     ema: BelowOne = 0.0
     label_smoothing: BelowOne = 0.0

@@ -49,6 +49,21 @@ def test_new_parameters_and_the_head_have_rates_of_their_own() -> None:
     )
 
 
+def test_wide_matrices_have_lower_rates() -> None:
+    """With AdamW, in proportion to the channels that they read; positions and biases read none."""
+    recipe = Recipe(1, lr=1.0, lr_channels=1, new_lr=10.0)
+    found = {name: value for name, (_, value) in groups(recipe, ("parts.head.weight",)).items()}
+    assert found == {
+        "parts.layer.weight": 0.5,
+        "parts.layer.bias": 1.0,
+        "position": 1.0,
+        "parts.head.weight": 5.0,
+        "parts.head.bias": 1.0,
+    }
+    for other in (Recipe(1, lr=1.0, lr_channels=0), Recipe(1, lr=1.0, lr_channels=1, optimizer="sgd")):
+        assert {lr for _, lr in groups(other).values()} == {1.0}
+
+
 def test_frozen_parameters_are_in_no_group() -> None:
     model = Video()
     model.position.requires_grad_(False)
