@@ -83,6 +83,11 @@ class Objectives:
         costs = tuple(known[name] for name in names if name in known)
         return cls(costs or (METRICS[DEFAULT_COST],))
 
+    def __str__(self) -> str:
+        """Them in words, such as `accuracy and latency`."""
+        *first, last = (METRICS[ACCURACY].title, *(metric.title for metric in self.costs))
+        return f"{', '.join(first)} and {last}"
+
     @property
     def names(self) -> tuple[str, ...]:
         """Their names in the table of metrics, accuracy first."""

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.table import Table
 
 from nas.limits.metrics import METRICS, Metric
+from nas.limits.objectives import DEFAULT_COST
 from nas.report.text import with_error
 from nas.report.trials import DISTURBED, operators_text, picks, shown_metrics
 from nas.runs.folder import Run
@@ -71,11 +72,14 @@ def front_table(run: Run) -> pd.DataFrame:
 def over_table(run: Run) -> pd.DataFrame:
     """The networks that break a limit as text, one row per trial in order of the first cost."""
     over = run.over
+    before = [metric.before for metric in run.objectives.costs if metric.name != DEFAULT_COST and metric.before in over]
     table = {
         "Trial": [str(trial) for trial in over["trial"]],
         VALIDATION: _accuracies(over, "accuracy"),
         TEST: _accuracies(over, "test_accuracy"),
         "GFLOPs": [number(value / 1e9) for value in over["macs"]],
+        # What it was taken for, beside what it is.
+        **{METRICS[name].label: _figures(over, METRICS[name]) for name in before},
         "Over the limit": [
             f"{breaks} {DISTURBED}" if flags else breaks
             for breaks, flags in zip(over["breaks"], over["flags"], strict=True)

@@ -79,6 +79,11 @@ def budget_limits(run: Run, metric: str) -> list[float]:
     return [end for limit in found for end in (limit.low, limit.high) if 0 < end < math.inf]
 
 
+def judged_as_measured(run: Run) -> bool:
+    """Whether a limit is of a figure that is measured: until it is, nobody knows what keeps it."""
+    return any(METRICS[limit.metric].after for limit in run.budget.limits) if run.budget else False
+
+
 def prediction_text(trials: pd.DataFrame) -> str:
     """Where predicted latencies are from: a table of layers gives intervals, a fit does not."""
     if trials["latency_ms_low"].notna().any():

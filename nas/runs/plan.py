@@ -140,8 +140,9 @@ class Plan:
         proxy, height, width = self.proxy, *self.proxy.size
         clips = min(proxy.train_clips, len(self.data.train))
         return (
-            f"Searching space {self.space.name} (at most {magnitude(self.space.size)} networks) under {self.budget} at "
-            f"{self.target.frames}x{self.target.size[0]}x{self.target.size[1]} on {self.data.describe()}; proxies of "
+            f"Searching space {self.space.name} (at most {magnitude(self.space.size)} networks) under "
+            f"{self.budget} for {self.objectives} at {self.target.frames}x{self.target.size[0]}x{self.target.size[1]} "
+            f"on {self.data.describe()}; proxies of "
             f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')} of {plural(clips, 'clip')}, "
             f"{self.workers} at a time"
             f"{self._kept()}"

@@ -94,6 +94,7 @@ def test_what_another_program_registered_is_left_out_of_a_record() -> None:
 def test_costs_are_compared_by_their_logarithm_and_less_is_better(layers: Metric) -> None:
     objectives = Objectives.of(["accuracy", "macs", "layers"])
     assert objectives.compared([(1000.0, 5.0), (10.0, 7.0)]).tolist() == [[3.0, -5.0], [1.0, -7.0]]
+    assert str(objectives) == "accuracy, multiply-adds and layers"
     assert objectives.labels == ("accuracy", "log10_macs", "-layers")
     assert objectives.maximise == (True, False, False)
     with pytest.raises(NasError, match="objective 'macs' of a network is 0; allowed: figures above 0"):

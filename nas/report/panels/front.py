@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas.limits.metrics import Metric
 from nas.report.blocks import Block, Table, Text
 from nas.report.front import disturbances, front_table
 from nas.report.panel import Panel
+from nas.report.text import listed
 from nas.report.trials import objectives_text, prediction_text, trained
 from nas.runs.folder import Run
 from nas.units import plural
@@ -33,6 +35,10 @@ class Front(Panel):
         return [Text(_meaning(run), "note"), table, *(Text(text, "note") for text in disturbances(run.front))]
 
 
+def _is_measured(run: Run, metric: Metric) -> bool:
+    return bool(run.front[metric.after].notna().any())
+
+
 def _meaning(run: Run) -> str:
     """What being on the front means here."""
     count, among = len(run.front), plural(len(trained(run)), "trained network")
@@ -50,6 +56,9 @@ def _meaning(run: Run) -> str:
         said += " None is better than guessing. Networks over a limit as measured are left out."
     else:
         said += " Networks no better than guessing, or over a limit as measured, are left out."
+    as_measured = [metric.title for metric in run.objectives.costs if metric.after and _is_measured(run, metric)]
+    if as_measured:
+        said += f" The {listed(as_measured)} of a network counts as measured, where it was measured."
     if run.front["latency_ms_predicted"].notna().any():
         said += f" Predicted latency is {prediction_text(run.front)}."
     return said

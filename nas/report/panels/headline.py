@@ -12,13 +12,14 @@ from nas.report.blocks import Block, Text
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
-from nas.report.trials import Row, accuracy_text, budget_limits, clip_text, figure_text, known, trained
+from nas.report.trials import Row, accuracy_text, clip_text, figure_text, judged_as_measured, known, trained
 from nas.runs.folder import Run
 from nas.runs.picks import choose
 from nas.runs.ranking import clearly_above
 from nas.runs.record import workers_busy
 from nas.units import duration, plural
 
+_MEASURED = ("latency_ms", "peak_memory_bytes")
 _USES = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -53,13 +54,13 @@ def _none_is_known_to_keep(run: Run) -> bool:
     """Whether there are networks over a limit, and none of which it is known that it keeps them."""
     if len(run.front) or run.over.empty:
         return False
-    return bool(budget_limits(run, "latency_ms")) or len(run.over) == len(trained(run))
+    return judged_as_measured(run) or len(run.over) == len(trained(run))
 
 
 def _name(run: Run) -> str:
     """What the network of the headline is."""
     limits = run.budget and run.record.budget  # limits that are not known here are not judged
-    if run.front.empty and budget_limits(run, "latency_ms"):
+    if run.front.empty and judged_as_measured(run):
         return f"No network is known to keep {limits} as measured; the most accurate so far"
     if run.front.empty:
         return "The most accurate network so far"
@@ -91,9 +92,9 @@ def _cost(run: Run, row: Row) -> str:
     """The cost in a sentence that says what it is of, as measured where it was."""
     record = run.record
     figures = [figure_text(METRICS["macs"], row["macs"])]
-    measured = [
-        METRICS[name] for name in ("latency_ms", "peak_memory_bytes") if not math.isnan(row.get(name, math.nan))
-    ]
+    measured = [METRICS[name] for name in _MEASURED if not math.isnan(row.get(name, math.nan))]
+    others = [metric for metric in run.objectives.costs if metric.name not in ("macs", *_MEASURED)]
+    figures += [f"{metric.title} {figure_text(metric, row[metric.name])}" for metric in others if metric.name in row]
     figures += [f"{metric.title} {figure_text(metric, row[metric.name])}" for metric in measured]
     said = f"{'The network itself' if record.proxy else 'It'} costs {listed(figures)}"
     said += f" at {clip_text(record.target)}" if record.target else ""
@@ -148,7 +149,7 @@ def missing(run: Run) -> list[str]:
         were = "further network was" if unmeasured == 1 else "further networks were"
         return [f"{unmeasured} {were} not measured yet. nas search --resume goes on."]
     if front.empty:
-        unknown = len(trained(run)) and budget_limits(run, "latency_ms")
+        unknown = len(trained(run)) and judged_as_measured(run)
         limits = " Whether a network keeps the limits as measured is not known." if unknown else ""
         return [f"There is no front: {_no_front(run)}.{limits} The run may be continued by nas search --resume."]
     absent = []

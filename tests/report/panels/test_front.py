@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nas.report.panels.front import Front
+from nas.report.panels.headline import best
 from nas.report.panels.picks import Picks
 from nas.runs.folder import Run
 
@@ -12,6 +15,14 @@ def test_what_the_front_is_of(run: Run) -> None:
     assert "Predicted latency is a fit of computed costs to the latencies that this run measured." in text
     run.front["latency_ms_predicted"] = float("nan")
     assert "redicted" not in Front().blocks(run)[0].markdown()
+
+
+def test_a_front_is_said_to_be_of_what_was_measured(run: Run) -> None:
+    run.record = replace(run.record, objectives=("accuracy", "latency_ms", "params"))
+    said = Front().blocks(run)[0].markdown()
+    assert "at least as good as one of these in accuracy, latency and parameters and better in" in said
+    assert "The latency of a network counts as measured, where it was measured." in said
+    assert "GFLOPs, parameters " in best(run)
 
 
 def test_a_front_of_one_is_no_choice(run: Run) -> None:

@@ -48,6 +48,14 @@ def test_each_says_by_how_much_and_what_disturbed_it(over: Run) -> None:
     assert columns["val %"] == ["25.0", "50.0", "75.0"]
 
 
+def test_what_a_network_was_taken_for_stands_beside_what_it_is(over: Run) -> None:
+    over.record = replace(over.record, objectives=("accuracy", "latency_ms"))
+    over.over["latency_ms_predicted"] = [20.0, 25.0, 29.0]
+    head, _, *rows = Over().blocks(over)[1].markdown().splitlines()
+    assert "| GFLOPs | Latency, predicted (ms) | Over the limit |" in head
+    assert ["| 20.0 | 41.0 ms > 30 ms |" in row for row in rows] == [True, False, False]
+
+
 def test_the_advice_is_what_works(over: Run) -> None:
     wider, again, further = how_to_go_on(over)
     assert wider == "nas search --resume run --budget 100gflops,41ms makes a front of what is trained."
