@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,13 @@ from nas.architecture import LAYERS, Architecture, ArchitectureError, load
 from nas.limits.budget import Budget
 from nas.limits.metrics import ACCURACY, computed_figures
 from nas.limits.objectives import DEFAULT_COST, Objectives
+from nas.limits.spread import Reach, Spread
 from nas.pareto.parameters import Params
 from nas.profiler.computed.cost import Cost, cost
 from nas.resources import resource_names
 from nas.space import SearchSpace, SpaceError
 
+EVERYWHERE = Reach()
 REMEMBERED = 5000  # candidates, which take some 30 kB each
 
 
@@ -52,6 +55,7 @@ class Gate:
         figures: From a candidate to further metrics that the budget may limit or that networks are
             compared by, by name, such as a predicted latency; called once for each.
         objectives: What networks are compared by; accuracy and multiply-adds by default.
+        reach: Which part of the space is searched; all of it by default.
     """
 
     def __init__(
@@ -60,9 +64,12 @@ class Gate:
         budget: Budget,
         figures: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
         objectives: Objectives | None = None,
+        reach: Reach = EVERYWHERE,
     ) -> None:
         self.objectives = objectives or Objectives.of((ACCURACY, DEFAULT_COST))
-        self.space, self.budget, self._figures = space, budget, figures
+        first = self.objectives.costs[0]
+        self._over = first.name if first.logarithmic and first.less_is_better else DEFAULT_COST
+        self.space, self.budget, self.reach, self._figures = space, budget, reach, figures
         self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
         self._keys: dict[Hashable, str] = {}
         self._candidates: dict[str, Priced] = {}
@@ -123,9 +130,21 @@ class Gate:
         except (SpaceError, ArchitectureError):
             return False
 
+    @cached_property
+    def spread(self) -> Spread:
+        """Where random networks are drawn from."""
+        return Spread(self.space, self._known, self._over, self.budget, self.reach)
+
+    def _known(self, params: Params) -> dict[str, float]:
+        """The figures of a network that limits and reach are about."""
+        priced = self.candidate(params)
+        return {"macs": priced.cost.macs, **priced.figures}
+
     def sample(self, rng: np.random.Generator) -> Params:
-        """A random network of the space, inside the budget or not."""
-        return self.space.sample_params(rng)
+        """A random network of the space, inside the budget or not; over the first cost that is
+        compared, such networks are spread evenly.
+        """
+        return self.spread.draw(rng)
 
     def mutate(self, params: Params, rng: np.random.Generator) -> Params:
         """The network with one hole changed."""
@@ -157,8 +176,15 @@ class Gate:
         return np.array(values, float).reshape(-1, len(self.objectives.costs))
 
     def violations(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
-        """By how much each is outside the budget, (candidates,); 0 inside."""
-        return np.array([self.candidate(params).violation for params in candidates])
+        """By how much each is outside the budget or the reach, (candidates,); 0 inside."""
+        return np.array([self.candidate(params).violation + self.unreached(params) for params in candidates])
+
+    def unreached(self, params: Params) -> float:
+        """By how much a network is outside the reach; 0 inside."""
+        if self.reach == EVERYWHERE:
+            return 0.0
+        figures = self._known(params)
+        return self.reach.violation(figures["macs"], figures[self._over], self.spread.floor)
 
     def key(self, params: Params) -> str:
         """The network's hash."""

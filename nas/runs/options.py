@@ -30,6 +30,7 @@ class SearchOptions(TypedDict, total=False):
 
     around: str | Path | None
     edits: int
+    floor: str | None
     objectives: str | None
     allow_outside: bool
     strict: bool

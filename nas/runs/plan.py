@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -14,17 +14,20 @@ from nas.architecture import Architecture, ArchitectureError, Input, load
 from nas.data.cache import cached
 from nas.data.datasets import VideoData, open_data
 from nas.data.doubts import doubts
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
 from nas.limits.memory import gpu_share, training_step_memory, trial_memory
 from nas.limits.objectives import Objectives
-from nas.limits.survey import check_budget
+from nas.limits.spread import Reach
+from nas.limits.survey import check_budget, nearest
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, device_name, memory_bytes, resolve_device
 from nas.runs.confirm import TIME_SHARE
+from nas.runs.effort import CEILING_SHARE, EPOCHS, NETWORKS, Effort, Pace, Time, duration, gflops, planned
+from nas.runs.pace import MOST_SECONDS, PACE_SHARE, measured_pace
 from nas.runs.record import ClipShape, ProxyRecord, RunRecord
-from nas.runs.settings import Settings, split
+from nas.runs.settings import MOST, Settings, split
 from nas.space import SearchSpace
 from nas.training.recipe import Recipe
 from nas.trials.cluster import Node, cpus_per_trial, is_of_type, joined_nodes, resources, slots
@@ -34,8 +37,8 @@ from nas.trials.trainable import Proxy
 from nas.trials.tuning import Place, checked_storage
 from nas.units import magnitude, plural
 
-SURVEYED = 16  # candidates that say what proxies of the space cost
-PROXY_MACS = (300e9, 15000e9)  # multiply-adds to train the median candidate, on a CPU and on a GPU
+BATCH = Recipe(epochs=1).batch_size
+SMALLEST = "tiny"  # the space for a machine that is too slow for another
 PROXY_SIDES = (28, 32, 48, 64, 112)  # 28 is 224 / 8, so that maps stay whole windows
 PROXY_CELLS = 4  # fewer cells along a side leave nothing to see motion in
 
@@ -56,11 +59,23 @@ class Plan:
     gpus_per_trial: float
     gpu_type: str | None
     limited: bool
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[str, ...]
+    effort: Effort
+    pace: Pace
+    reach: Reach
+    range: tuple[float, float]
 
     @classmethod
-    def of(cls, settings: Settings, console: Console, stored: Path | None = None) -> Plan:
+    def of(
+        cls, settings: Settings, console: Console, stored: Path | None = None, before: RunRecord | None = None
+    ) -> Plan:
         """Reads space, budget and data, and decides what is left to decide.
+
+        Args:
+            settings: What was asked for.
+            console: Where to tell of it.
+            stored: The space of a run that is resumed.
+            before: The record of that run.
 
         Raises:
             NasError: Something is not allowed, or nothing in the space meets the budget.
@@ -88,9 +103,12 @@ class Plan:
             )
         data = cached(data, settings.cache, settings.cache_gb)
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
-        check_budget(Gate(space, budget))
+        gate = Gate(space, budget)
+        check_budget(gate)
         on_gpu = device.type == "cuda"
-        sample = [space.sample(settings.seed + i) for i in range(SURVEYED)]
+        drawn = [gate.candidate(params) for params in gate.spread.drawn]
+        inside = [priced for priced in drawn if not priced.violation] or [nearest(gate)]
+        sample = [priced.architecture for priced in inside]
         frames, size = _proxy_input(sample, settings)
         gpus = _gpus_per_trial(settings, [each.resized(frames, size) for each in sample], device)
         nodes = _nodes(settings.address, budget.gpu_type, device)
@@ -115,16 +133,27 @@ class Plan:
                 f"train_clips {settings.train_clips} are fewer than the {len(data.classes)} classes; allowed: from "
                 f"{len(data.classes)}"
             )
-        clips = min(settings.train_clips, len(data.train))
-        epochs = settings.epochs or _proxy_epochs(sample, frames * size[0] * size[1], clips, on_gpu)
+        efforts = _efforts(settings, data, sample[0].input, frames, size)
+        time = _time(settings, workers)
+        if before is not None:
+            pace = before.pace or Pace.nominal(threads, on_gpu)
+        elif time is None or settings.reproducible:
+            pace = Pace.nominal(threads, on_gpu)
+        else:
+            some = [(efforts[0].share * each.cost.macs, each.architecture.resized(frames, size)) for each in inside]
+            seconds = min(MOST_SECONDS, PACE_SHARE * time.seconds)
+            pace = measured_pace(some[:: 1 + len(some) // 5], _recipe(efforts[0], settings), device, threads, seconds)
+        low, high = gate.spread.macs
+        effort = planned(efforts, pace, time, low, high)
+        reach = _reach(settings, budget, time.ceiling(effort, pace, low) if time else math.inf, before)
         proxy = Proxy(
-            frames=frames,
-            size=size,
-            rungs=rungs(epochs),
+            frames=effort.frames,
+            size=effort.size,
+            rungs=effort.rungs,
             rung_seconds=settings.rung_seconds,
             train_clips=settings.train_clips,
             val_clips=settings.val_clips,
-            recipe=Recipe(epochs=epochs, seed=settings.seed),
+            recipe=_recipe(effort, settings),
             threads=threads,
             device=device.type,
             memory_bytes=memory,
@@ -132,7 +161,8 @@ class Plan:
         )
         limited = settings.address is not None and slots(nodes, threads, *place) > workers
         return cls(
-            settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited, found
+            *(settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited, found),
+            *(effort, pace, reach, (low, high)),
         )
 
     def describe(self) -> str:
@@ -145,7 +175,7 @@ class Plan:
             f"on {self.data.describe()}; proxies of "
             f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')} of {plural(clips, 'clip')}, "
             f"{self.workers} at a time"
-            f"{self._kept()}"
+            f"{self._kept()}{self._expected()}"
         )
 
     def _kept(self) -> str:
@@ -155,15 +185,32 @@ class Plan:
         parts = [f"{seconds / 60:.1f} min {use}" for seconds, use in uses if seconds]
         return f"; of {(self.settings.time or 0) / 60:.1f} min {' and '.join(parts)}" if parts else ""
 
+    def _expected(self) -> str:
+        """How many networks a limited time trains, up to which size, and what would change that."""
+        time, (low, high) = _time(self.settings, self.workers), self.range
+        if time is None:
+            return ""
+        ceiling, whole = self.reach.ceiling, self.settings.time or 0.0
+        expected = min(time.networks(self.effort, self.pace, low, min(high, ceiling)), self.settings.trials or MOST)
+        text = f"; about {plural(expected, 'network')} are expected to be trained"
+        if ceiling < high:
+            needed = whole * self.effort.seconds(self.pace, high) / (CEILING_SHARE * time.seconds)
+            gpu = "" if self.device.type == "cuda" else " or a GPU"
+            text += (
+                f"; networks over {gflops(ceiling)} would take more than a twentieth of the time each here; "
+                f"`--time {duration(needed)}`{gpu} reaches {gflops(high)}"
+            )
+        if expected < time.wanted:
+            smaller = "" if self.space.name == SMALLEST else f"`nas search {SMALLEST}` or "
+            more = duration(whole * time.wanted / max(1, expected))
+            text += f"; {smaller}`--time {more}` trains {time.wanted} and more"
+        return text
+
     def seconds(self) -> tuple[float | None, float | None, float | None]:
         """The time of the search, of its control and of the confirmation of its front; None where
         it is not limited.
         """
-        time, share = self.settings.time, self.settings.control_share
-        if time is None:
-            return None, None, None
-        confirmation = TIME_SHARE * time if self.settings.confirm_seeds else 0.0
-        return (1 - share) * (time - confirmation), share * (time - confirmation), confirmation
+        return _seconds(self.settings)
 
     def trainings(self) -> tuple[int | None, int | None]:
         """How many networks the search trains, and its control; None where it is not limited."""
@@ -195,6 +242,8 @@ class Plan:
             target=ClipShape(self.target.frames, self.target.size),
             workers=self.workers,
             device=self.device_name,
+            pace=self.pace,
+            ceiling=None if math.isinf(self.reach.ceiling) else self.reach.ceiling,
             objectives=self.objectives.names,
             versions={name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
             settings=settings,
@@ -282,11 +331,61 @@ def _gpus_per_trial(settings: Settings, proxies: list[Architecture], device: tor
     return gpu_share([training_step_memory(cost(proxy), batch, batch) for proxy in proxies], memory_bytes(device))
 
 
-def _proxy_epochs(sample: list[Architecture], pixels: int, clips: int, on_gpu: bool) -> int:
-    """Epochs that spend the proxies' share of computing on the median candidate; backward costs
-    twice forward.
+def _seconds(settings: Settings) -> tuple[float | None, float | None, float | None]:
+    """As `Plan.seconds`."""
+    time, share = settings.time, settings.control_share
+    if time is None:
+        return None, None, None
+    confirmation = TIME_SHARE * time if settings.confirm_seeds else 0.0
+    return (1 - share) * (time - confirmation), share * (time - confirmation), confirmation
+
+
+def _time(settings: Settings, workers: int) -> Time | None:
+    """The time of the search, where it is limited."""
+    seconds = _seconds(settings)[0]
+    if seconds is None:
+        return None
+    trials = NETWORKS if settings.trials is None else split(settings.trials, settings.control_share)[0]
+    return Time(seconds, workers, min(NETWORKS, trials))
+
+
+def _efforts(settings: Settings, data: VideoData, target: Input, frames: int, size: tuple[int, int]) -> list[Effort]:
+    """What proxies may be, the least first: more epochs of the smallest input, then larger inputs;
+    what was asked for stays.
     """
-    target = sample[0].input
-    median = float(np.median([cost(architecture).macs for architecture in sample]))
-    per_epoch = 3 * median * pixels / (target.frames * target.size[0] * target.size[1]) * clips
-    return int(np.clip(round(PROXY_MACS[on_gpu] / per_epoch), 3, 30))
+    clips = min(settings.train_clips, len(data.train))
+    evaluated = min(settings.val_clips, len(data.val)) + min(settings.val_clips, len(data.test) if data.test else 0)
+    pixels = target.frames * target.size[0] * target.size[1]
+    epochs = [settings.epochs] if settings.epochs else range(EPOCHS[0], EPOCHS[1] + 1)
+    asked = settings.proxy_size is not None
+    sizes = [size, *((n, n) for n in PROXY_SIDES if max(size) < n <= min(target.size) and not asked)]
+    return [
+        Effort(frames, each, rungs(count), clips, BATCH, evaluated, frames * each[0] * each[1] / pixels)
+        for each in sizes
+        for count in (epochs if each == size else epochs[-1:])
+    ]
+
+
+def _recipe(effort: Effort, settings: Settings) -> Recipe:
+    return Recipe(epochs=effort.rungs[-1], batch_size=effort.batch, seed=settings.seed)
+
+
+def _reach(settings: Settings, budget: Budget, ceiling: float, before: RunRecord | None) -> Reach:
+    """Which part of the space is searched; with more time it only grows.
+
+    Raises:
+        NasError: The floor is no figure of what networks are compared by, or not below its limit.
+    """
+    if before is not None and before.pace is None:  # a run from before there was one
+        return Reach()
+    if before is not None:
+        ceiling = max(ceiling, math.inf if before.ceiling is None else before.ceiling)
+    if settings.floor is None:
+        return Reach(None, ceiling)
+    metric = Objectives.asked(settings.objectives, budget).costs[0]
+    (floor, *others), text = Budget.parse(settings.floor).limits, brief(settings.floor)
+    most = next((limit.high for limit in budget.limits if limit.metric == metric.name), math.inf)
+    if others or floor.low or floor.metric != metric.name or floor.high >= most:
+        units = ", ".join(metric.budget_units)
+        raise NasError(f"floor {text} begins nothing; allowed: one number of {units}, below the limit of {budget}")
+    return Reach(floor.high, ceiling)

@@ -25,6 +25,7 @@ from nas.errors import NasError, brief
 from nas.limits.metrics import ACCURACY
 from nas.limits.objectives import DEFAULT_COST
 from nas.resources import replacing
+from nas.runs.effort import Pace
 from nas.runs.settings import Settings
 
 RECORD = "run.json"
@@ -65,7 +66,9 @@ class ProxyRecord(ClipShape):
 
 @dataclass(frozen=True, config=_KEEP_WHAT_IS_KNOWN)
 class Counts:
-    """How many candidates were proposed, and what became of them."""
+    """How many candidates were proposed, and what became of them. Those that were `unreached` are
+    inside the budget and below the floor, or would take too long to train.
+    """
 
     proposed: int
     rejected: int
@@ -73,6 +76,7 @@ class Counts:
     trained: int
     stopped_early: int
     failed: int
+    unreached: int = 0
 
 
 @dataclass(frozen=True, config=_KEEP_WHAT_IS_KNOWN)
@@ -91,6 +95,8 @@ class RunRecord:
         chance: Accuracy of guessing.
         clips: How many clips a proxy has of `train`, `val` and `test`.
         proxy: How candidates were trained.
+        pace: How fast a trial trained when the run was planned.
+        ceiling: Multiply-adds beyond which a training would have taken too long; None for none.
         target: The clip that costs, latency and memory are of.
         workers: Trainings at a time.
         device: The machine, by name.
@@ -117,6 +123,8 @@ class RunRecord:
     chance: float | None = None
     clips: Mapping[str, int] = field(default_factory=dict)
     proxy: Annotated[ProxyRecord | None, WrapValidator(_none_if_unreadable)] = None
+    pace: Annotated[Pace | None, WrapValidator(_none_if_unreadable)] = None
+    ceiling: float | None = None
     target: Annotated[ClipShape | None, WrapValidator(_none_if_unreadable)] = None
     workers: int | None = None
     device: str | None = None

@@ -133,7 +133,7 @@ def resume(
     settings = _with_data(record.settings.changed(**proxy, **given).absolute(), folder)
     console = _console(quiet, on_event)
     with busy(console, "planning"):
-        plan = Plan.of(settings, console, folder / "space.yaml")
+        plan = Plan.of(settings, console, folder / "space.yaml", record)
     if plan.data.classes != record.classes:
         raise NasError(
             f"data {settings.data!r} has other classes than run {str(path)!r} began with "

@@ -86,6 +86,11 @@ class SpaceSettings(_Group):
         "30mparams. accuracy>=.8 is a condition of the front and the picks, judged on what was trained: the proxy, or "
         "its mean over seeds.",
     )
+    floor: str | None = Field(
+        default=None,
+        description="Nothing below it is proposed: one number of what the first objective beside accuracy is of, such "
+        "as 2gflops; by default a twentieth of what can be reached here, in the limit and in the time.",
+    )
     objectives: str | None = Field(
         default=None,
         description="What networks are compared by, separated by commas: accuracy and one to three of macs, params, "

@@ -125,7 +125,7 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
             (folder / name).unlink(missing_ok=True)
     write_record(record, folder)
     predictor = latency_predictor(plan, folder)
-    gate = Gate(plan.space, plan.budget, predicted_latency(predictor), plan.objectives)
+    gate = Gate(plan.space, plan.budget, predicted_latency(predictor), plan.objectives, plan.reach)
     if predictor:
         check_budget(gate)
     settings = plan.settings
@@ -236,6 +236,7 @@ def _counts(proposer: Proposer) -> Counts:
     return Counts(
         proposed=proposer.proposed,
         rejected=proposer.rejected,
+        unreached=proposer.unreached,
         duplicates=proposer.duplicates,
         trained=len(states) - failed,
         stopped_early=stopped,

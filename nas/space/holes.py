@@ -39,6 +39,11 @@ class Hole:
         """Whether the labels are numbers, and so have an order."""
         return all(is_number(label) for label in self.values)
 
+    @property
+    def is_extent(self) -> bool:
+        """Whether it is a width or a depth, which decide most of what a network costs."""
+        return self.numeric and self.name.rpartition(".")[2] in ("width", "repeat")
+
     def index(self, label: Any) -> int:
         """Position of a value.
 

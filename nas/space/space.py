@@ -214,13 +214,26 @@ class SearchSpace:
             f"because of {reason}; allowed: choices of which some fit each other"
         )
 
-    def sample_params(self, rng: np.random.Generator) -> Params:
-        """Draws a value for every hole, all equally likely; a refused combination is drawn again.
+    def sample_params(self, rng: np.random.Generator, size: float = 0.0) -> Params:
+        """Draws a value for every hole; a refused combination is drawn again.
+
+        Args:
+            rng: Of all random numbers.
+            size: At 0 all values are equally likely. Above it larger widths and depths are, the
+                largest exp(size) times as likely as the smallest; below it smaller ones.
 
         Raises:
             SpaceError: None of 1000 combinations can be built.
         """
-        return self._drawn(lambda: lambda hole: _drawn_from(hole.values, rng))[0]
+
+        def choose(hole: Hole) -> Label:
+            if not size or not hole.is_extent:
+                return _drawn_from(hole.values, rng)
+            ranks = np.argsort(np.argsort(np.array(hole.values, float))) / max(1, len(hole.values) - 1)
+            likely = np.exp(size * (ranks - (size > 0)))
+            return hole.values[int(rng.choice(len(ranks), p=likely / likely.sum()))]
+
+        return self._drawn(lambda: choose)[0]
 
     def sample(self, seed: int) -> Architecture:
         """Returns the architecture of `sample_params` for a seed: the same one in every process.

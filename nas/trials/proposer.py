@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
@@ -33,6 +33,7 @@ from nas.errors import NasError, one_line
 from nas.limits.gate import Gate, Priced
 from nas.profiler.computed.cost import Cost
 from nas.trials.cluster import is_whole
+from nas.trials.draws import RandomDraws
 from nas.trials.results import Assignment, Report, TrialResult
 from nas.trials.samplers import find_sampler
 from nas.trials.tuning import StatelessSearcher
@@ -40,6 +41,7 @@ from nas.trials.tuning import StatelessSearcher
 STUDY = "study.log"
 GRACE = 3  # seconds after which a lock that a killed search has left is taken over; a run has one writer
 MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
+OUT_OF_REACH = "out of reach"  # why a candidate is not trained that the budget would allow
 PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
 LOST = 5  # trainings in a row whose process was lost, after which the device is taken to have failed
 LOST_REASON = "its process ended twice, for lack of memory or as the device failed"
@@ -110,7 +112,7 @@ class Proposer:
                 load_if_exists=True,
             )
             self.study.set_metric_names(list(gate.objectives.labels))
-        self.rejected = self.duplicates = 0
+        self.rejected = self.unreached = self.duplicates = 0
         self._seen: set[str] = set()
         self._trials: list[Trial] = []
         self._candidates: list[Candidate] = []
@@ -130,7 +132,9 @@ class Proposer:
                 if frozen.state == TrialState.RUNNING:  # cut off between asking and deciding
                     self._undecided = frozen
                     continue
-                self.rejected += "rejected" in attributes
+                out_of_reach = attributes.get("rejected") == OUT_OF_REACH
+                self.unreached += out_of_reach
+                self.rejected += "rejected" in attributes and not out_of_reach
                 self.duplicates += "duplicate" in attributes
                 continue
             trial = Trial(self.study, frozen._trial_id)
@@ -162,8 +166,8 @@ class Proposer:
 
     @property
     def proposed(self) -> int:
-        """Proposals in all: trained, rejected and repeated ones."""
-        return len(self._candidates) + self.rejected + self.duplicates
+        """Proposals in all: trained, rejected, out of reach and repeated ones."""
+        return len(self._candidates) + self.rejected + self.unreached + self.duplicates
 
     def propose(self) -> Candidate | None:
         """Returns the next candidate, or None while results that it depends on are still to come.
@@ -206,6 +210,9 @@ class Proposer:
         if priced.violation > 0:
             self._reject(trial, priced.violation, priced.costs, "over budget")
             return None
+        if unreached := self.gate.unreached(params):
+            self._reject(trial, unreached, priced.costs, OUT_OF_REACH)
+            return None
         candidate = Candidate(len(self._candidates), priced)
         if not (cut and cut.constraints):
             trial.set_constraint("budget", 0.0)
@@ -224,14 +231,17 @@ class Proposer:
         # shown by chance.
         without_candidate = number - self._proposed_at_candidate
         return (
-            RandomSampler(seed)
+            RandomDraws(self.gate, seed)
             if without_candidate > PATIENCE and without_candidate % 2
             else self._entry.make(self.gate, seed)
         )
 
     def _reject(self, trial: Trial, violation: float, costs: tuple[float, ...], reason: str) -> None:
         """Tells it as completed and infeasible: samplers learn from that, and ignore a failure."""
-        self.rejected += 1
+        if reason == OUT_OF_REACH:
+            self.unreached += 1
+        else:
+            self.rejected += 1
         trial.set_constraint("budget", violation)
         trial.set_user_attr("rejected", reason)
         self.study.tell(trial, [0.0, *costs])

@@ -111,6 +111,12 @@ def _pareto(gate: Gate, seed: int) -> BaseSampler:
     )
 
 
+def _random(gate: Gate, seed: int) -> BaseSampler:
+    from nas.trials.draws import RandomDraws
+
+    return RandomDraws(gate, seed)
+
+
 def _of_optuna(name: str, **options: Any) -> SamplerFactory:
     """One of Optuna's, which is loaded when the sampler is made; a cost is something to be learnt
     for it.
@@ -129,4 +135,4 @@ register("pareto", _pareto, once=True)
 register("tpe", _of_optuna("TPESampler", multivariate=True, group=True, constant_liar=True))
 register("nsga2", _of_optuna("NSGAIISampler", population_size=20))
 register("gp", _of_optuna("GPSampler"), needs="scipy", extra="gp")
-register("random", _of_optuna("RandomSampler"))
+register("random", _random)

@@ -37,7 +37,10 @@ from nas.runs.settings import CHANGEABLE, Settings, control_share, split
         ({"budget": 100}, "budget 100 is not allowed; allowed: text"),
         ({"control": "tpe"}, "control 'tpe' is not allowed; allowed: random or random:SHARE with a share between"),
         ({"control": "random", "trials": 1}, "trials 1 are too few beside a control; allowed: 2 and more"),
-        ({"colour": "blue"}, "setting 'colour' is unknown; allowed: space, around, edits, budget, objectives, data,"),
+        (
+            {"colour": "blue"},
+            "setting 'colour' is unknown; allowed: space, around, edits, budget, floor, objectives, data,",
+        ),
     ],
 )
 def test_what_is_not_allowed_is_refused_in_a_sentence(given: dict[str, Any], message: str) -> None:

@@ -29,6 +29,7 @@ from nas.profiler.measured.measure import Measurement
 from nas.resources import drafts
 from nas.runs import measuring, plan, stages
 from nas.runs.confirm import ConfirmSearcher
+from nas.runs.effort import Pace
 from nas.runs.measurements import append_measurement, read_measurements
 from nas.runs.search import resume
 from nas.trials.results import Report
@@ -89,6 +90,7 @@ class Trainings:
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    monkeypatch.setattr(plan, "measured_pace", lambda *_: Pace(0.0, 1e-10))
     return Trainings(monkeypatch)
 
 
@@ -171,7 +173,7 @@ def test_another_machine_goes_on_with_the_same_proxies(
     tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search(tmp_path / "run", trials=2)
-    monkeypatch.setattr(plan, "PROXY_MACS", (1e6, 1e6))
+    monkeypatch.setattr(plan, "EPOCHS", (1, 2))
     monkeypatch.setattr(plan, "PROXY_SIDES", (24, 32))
     resume(tmp_path / "run", trials=4, quiet=True)
     first, second = (phase.parameters["proxy"] for phase in trainings.phases)

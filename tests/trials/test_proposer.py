@@ -11,6 +11,7 @@ import pytest
 
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
+from nas.limits.spread import Reach
 from nas.limits.survey import nearest, survey
 from nas.pareto.front import hypervolume
 from nas.space import SearchSpace
@@ -264,3 +265,19 @@ def test_nearest_finds_the_cheapest_and_a_range() -> None:
     assert found.cost.macs <= cheapest and found.violation == pytest.approx(found.cost.macs / 1e3 - 1)
     found = nearest(Gate(space, Budget.parse("5..6mflops")))
     assert found.violation == 0 and 5e6 <= found.cost.macs <= 6e6
+
+
+def test_what_is_out_of_reach_is_not_over_the_budget(tmp_path: Path) -> None:
+    """Optuna's samplers do not know the reach; what they propose outside of it is counted apart, in
+    a second session too.
+    """
+    gate = Gate(SearchSpace.from_document(DOCUMENT, "small"), Budget.parse("1gflops"), reach=Reach(0.3e6, 1e6))
+    search = Proposer(gate, tmp_path, seed=3, sampler="tpe")
+    for _ in range(12):
+        candidate = search.propose()
+        assert candidate is not None and 0.3e6 <= candidate.cost.macs <= 1e6
+        search.record(candidate.index, accuracy(candidate))
+    assert search.unreached and not search.rejected
+    assert search.proposed == 12 + search.unreached + search.duplicates
+    again = Proposer(gate, tmp_path, seed=3, sampler="tpe")
+    assert (again.unreached, again.rejected) == (search.unreached, 0)

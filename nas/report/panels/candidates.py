@@ -12,6 +12,7 @@ from nas.runs.folder import Run
 _MEANINGS = {
     "proposed": "proposed",
     "rejected": "rejected before training: over the budget, or impossible to build",
+    "unreached": "out of reach: below the floor, or too large to train in this time",
     "duplicates": "skipped: the same network as an earlier one",
     "trained": "trained",
     "stopped_early": "of these stopped early",

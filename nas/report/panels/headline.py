@@ -190,7 +190,8 @@ def _no_front(run: Run) -> str:
         first = f"; the first: {errors[0].rstrip('.')}" if errors else ""
         return f"{'the training' if count == 1 else f'all {count} trainings'} failed{first}"
     counts = run.record.counts
-    if counts and counts.proposed and counts.rejected + counts.duplicates == counts.proposed:
+    lost = counts.rejected + counts.unreached + counts.duplicates if counts else 0
+    if counts and counts.proposed and lost == counts.proposed:
         return f"none of {plural(counts.proposed, 'proposed network')} was inside the budget and could be built"
     return "nothing was trained"
 

@@ -18,5 +18,5 @@ def test_every_candidate_is_accounted_for(run: Run) -> None:
     rows = block.markdown().splitlines()[2:]
     assert rows[0] == "| 40 | proposed |"
     counts = [int(row.split("|")[1]) for row in rows]
-    proposed, rejected, duplicates, trained, _, failed = counts
-    assert proposed == rejected + duplicates + trained + failed
+    proposed, rejected, unreached, duplicates, trained, _, failed = counts
+    assert proposed == rejected + unreached + duplicates + trained + failed

@@ -1,0 +1,167 @@
+"""What of a proxy the time allows: how many epochs, how many networks, and up to which size.
+
+Everything here follows from a device's pace, in plain numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.units import number
+
+NETWORKS = 40  # that a search trains at least, where the time allows it
+CEILING_SHARE = 1 / 20  # of the time, that no single training takes
+USEFUL = 0.7  # of workers' time, that is in training and evaluation; the rest is Ray's start, and the driver's share
+EPOCHS = (3, 30)  # of a proxy
+TRAINING_SECONDS = 30.0  # of a training of mean cost at a nominal pace, where no time is given
+PLACES = 16  # of a range of costs, for a mean over it
+NARROWEST = 2.0  # a range of costs ends at least so many times above its begin
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a trial trains on its device.
+
+    Attributes:
+        step_s: Seconds of a training step of any network.
+        mac_s: Further seconds for every multiply-add of its forward and backward passes.
+    """
+
+    step_s: float
+    mac_s: float
+
+    @classmethod
+    def nominal(cls, threads: int, on_gpu: bool) -> Pace:
+        """That of no device, where the clock must decide nothing: 10 giga multiply-adds a second
+        and thread of a CPU, 500 a second on a GPU.
+        """
+        return cls(0.0, 1 / 500e9 if on_gpu else 1 / (10e9 * threads))
+
+    @classmethod
+    def fitted(cls, macs: Sequence[float], seconds: Sequence[float]) -> Pace:
+        """The pace of some steps, by least squares of relative errors; neither number is below 0.
+
+        Args:
+            macs: Multiply-adds of each step, above 0.
+            seconds: How long it took.
+        """
+        m, t = np.asarray(macs, float), np.asarray(seconds, float)
+        (step, per_mac), *_ = np.linalg.lstsq(np.column_stack([1 / t, m / t]), np.ones(len(t)), rcond=None)
+        if len(m) < 2 or step < 0 or per_mac <= 0:
+            return cls(0.0, float(np.exp(np.log(t / m).mean())))
+        return cls(float(step), float(per_mac))
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What one training is.
+
+    Attributes:
+        frames, size: Of its input.
+        rungs: Epochs after which it is evaluated; at the last one it ends, at each other one half
+            of them are stopped.
+        clips: Of an epoch.
+        batch: Clips of a step.
+        evaluated: Clips that are evaluated at every rung.
+        share: Multiply-adds of a proxy, of those at the target input.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    rungs: tuple[int, ...]
+    clips: int
+    batch: int
+    evaluated: int
+    share: float
+
+    def seconds(self, pace: Pace, macs: float) -> float:
+        """Of a whole training of a network of so many multiply-adds at the target input."""
+        return self.rungs[-1] * self._epoch(pace, macs) + len(self.rungs) * self._evaluation(pace, macs)
+
+    def expected_seconds(self, pace: Pace, macs: float) -> float:
+        """Of a training that the rungs may stop: at each, half of those that got there."""
+        epoch, evaluation = self._epoch(pace, macs), self._evaluation(pace, macs)
+        total, reached, before = 0.0, 1.0, 0
+        for rung in self.rungs:
+            total += reached * ((rung - before) * epoch + evaluation)
+            reached, before = reached / 2, rung
+        return total
+
+    def largest(self, pace: Pace, seconds: float) -> float:
+        """Multiply-adds of the network whose whole training takes so long; 0 where none does."""
+        least, one = self.seconds(pace, 0.0), self.seconds(pace, 1e9)
+        return max(0.0, 1e9 * (seconds - least) / (one - least))
+
+    def _epoch(self, pace: Pace, macs: float) -> float:
+        steps = max(1, self.clips // self.batch)
+        return steps * (pace.step_s + 3 * macs * self.share * self.batch * pace.mac_s)
+
+    def _evaluation(self, pace: Pace, macs: float) -> float:
+        return self.evaluated * macs * self.share * pace.mac_s
+
+
+@dataclass(frozen=True)
+class Time:
+    """The time of a search.
+
+    Attributes:
+        seconds: To train candidates.
+        workers: Trainings at a time.
+        wanted: Networks that are to be trained in it.
+    """
+
+    seconds: float
+    workers: int
+    wanted: int = NETWORKS
+
+    def ceiling(self, effort: Effort, pace: Pace, low: float) -> float:
+        """Multiply-adds beyond which a training takes too much of it, at least twice the lowest."""
+        return max(effort.largest(pace, CEILING_SHARE * self.seconds), NARROWEST * low)
+
+    def networks(self, effort: Effort, pace: Pace, low: float, high: float) -> int:
+        """How many networks are expected to be trained of those between two costs, as many of each
+        size.
+        """
+        macs = np.geomspace(low, max(low, high), PLACES)
+        mean = np.mean([effort.expected_seconds(pace, float(each)) for each in macs])
+        return int(USEFUL * self.workers * self.seconds / mean)
+
+    def reached(self, effort: Effort, pace: Pace, low: float, high: float) -> bool:
+        """Whether all sizes are trained, and enough networks of them."""
+        return (
+            effort.largest(pace, CEILING_SHARE * self.seconds) >= high
+            and self.networks(effort, pace, low, high) >= self.wanted
+        )
+
+
+def planned(efforts: Sequence[Effort], pace: Pace, time: Time | None, low: float, high: float) -> Effort:
+    """The most of some efforts that the time allows, or the least where it allows none.
+
+    Args:
+        efforts: In order, the least first.
+        pace: Of the device.
+        time: Of the search; None for one that is not limited, of which a training of mean cost
+            takes half a minute at most.
+        low, high: Multiply-adds of the cheapest and of the costliest networks that are searched.
+    """
+    if time is not None:
+        allowed = [effort for effort in efforts if time.reached(effort, pace, low, high)]
+    else:
+        macs = (high - low) / math.log(high / low) if high > low else low
+        allowed = [effort for effort in efforts if effort.seconds(pace, macs) <= TRAINING_SECONDS]
+    return allowed[-1] if allowed else efforts[0]
+
+
+def duration(seconds: float) -> str:
+    """A time as `--time` takes it, rounded up: `8m`, `2h`."""
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes}m" if minutes <= 90 else f"{math.ceil(minutes / 60)}h"
+
+
+def gflops(macs: float) -> str:
+    """Multiply-adds in a sentence."""
+    return f"{number(macs / 1e9, 2)} GFLOPs"

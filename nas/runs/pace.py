@@ -1,0 +1,72 @@
+"""How fast this device trains candidates: some seconds of real training steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from nas.architecture import Architecture
+from nas.data.clips import Clips
+from nas.models.network import build
+from nas.runs.effort import Pace
+from nas.training.loop import Training
+from nas.training.recipe import Recipe
+
+STEPS = 3  # of each candidate that are timed behind the first, which is slower
+MOST_SECONDS = 6.0  # of all
+PACE_SHARE = 1 / 50  # of the time that is given, at most
+
+
+def measured_pace(
+    proxies: Sequence[tuple[float, Architecture]],
+    recipe: Recipe,
+    device: torch.device,
+    threads: int,
+    seconds: float = MOST_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Pace:
+    """Times training steps of some candidates, the cheapest first, for as long as there is time:
+    one at least.
+
+    Args:
+        proxies: Multiply-adds of a clip and the network as it is trained, of several sizes.
+        recipe: How they are trained.
+        device: Where.
+        threads: CPU threads of a trial.
+        seconds: How long it may take.
+        clock: In seconds.
+    """
+    before, started = torch.get_num_threads(), clock()
+    torch.set_num_threads(threads)
+    macs: list[float] = []
+    best: list[float] = []
+    try:
+        for clip_macs, proxy in sorted(proxies, key=lambda each: each[0]):
+            of_a_step = 3 * clip_macs * recipe.batch_size
+            # The next one takes as long as its size says, or there is no time for it.
+            if best and clock() - started + (1 + STEPS) * best[-1] * of_a_step / macs[-1] > seconds:
+                break
+            macs.append(of_a_step)
+            best.append(_best_step(proxy, recipe, device, clock))
+    finally:
+        torch.set_num_threads(before)
+    return Pace.fitted(macs, best)
+
+
+def _best_step(proxy: Architecture, recipe: Recipe, device: torch.device, clock: Callable[[], float]) -> float:
+    """Seconds of the fastest step of a network's training loop: what else runs here only adds."""
+    rng, (height, width) = np.random.default_rng(0), proxy.input.size
+    shape = (recipe.batch_size, proxy.input.frames, height, width, 3)
+    labels = np.arange(recipe.batch_size) % proxy.num_classes
+    clips = Clips(rng.integers(0, 256, shape, np.uint8), labels.astype(np.int64))
+    network = build(proxy).to(device)
+    training = Training(network, clips, proxy.input.size, recipe, False, device)
+    taken = []
+    for _ in range(1 + STEPS):
+        begin = clock()
+        training.step()  # an epoch of one step, whose loss is read, so that a GPU is waited for
+        taken.append(clock() - begin)
+    return max(min(taken[1:]), 1e-6)
