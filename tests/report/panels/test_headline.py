@@ -18,8 +18,8 @@ def test_the_headline_says_what_is_of_the_proxy_and_what_of_the_network(run: Run
         "The most accurate network found that keeps 100gflops: trial 23. Trained as a proxy of itself (8 frames of "
         f"32{TIMES}32 pixels, 6 epochs, 1,024 training clips), it reached 78.9 {PM} 2.5 % of 256 validation clips and "
         f"77.3 {PM} 2.6 % of 256 test clips; chance is 8.3 %. The network itself costs 24.4 GFLOPs, activations kept "
-        f"for backward 157 MB, latency 41.0 ms and peak memory 54.0 MB at 16 frames of 224{TIMES}224 pixels, latency and "
-        "memory as measured on cpu-epyc9654.torch2.13.fp32.b1; its accuracy there was not measured."
+        f"for backward 157 MB, latency 41.0 ms and peak memory 54.0 MB at 16 frames of 224{TIMES}224 pixels, latency "
+        "and memory as measured on cpu-epyc9654.torch2.13.fp32.b1; its accuracy there was not measured."
     )
 
 
