@@ -101,6 +101,18 @@ class Conv(nn.Module):
         return convolve(x_BTHWC, self.weight, self.bias, self.stride, self.padding, self.groups)
 
 
+def lay_out_channels_last(model: nn.Module) -> None:
+    """Lays kernels of five dimensions out as maps are, `channels_last_3d`, in place: cuDNN would copy
+    each into that layout at every call.
+
+    `Module.to(memory_format=...)` refuses networks with a parameter of four dimensions, as the
+    coefficients of joint filters.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+
+
 def tube_conv(in_channels: int, out_channels: int, kernel: Triple, stride: Sequence[int]) -> Conv:
     """A tokenizer's convolution: no padding, a bias, truncated normal of fan_in^-0.5."""
     conv = Conv(in_channels, out_channels, kernel, stride, bias=True, padding=(0, 0, 0))

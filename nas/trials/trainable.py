@@ -20,6 +20,7 @@ from nas.data.preprocessing import Preprocessing
 from nas.data.unreadable import Unreadable
 from nas.errors import context_lost, message_of, one_line, out_of_memory
 from nas.limits.memory import fitting_micro_batch, training_step_memory, trial_memory
+from nas.models.convolution import lay_out_channels_last
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import memory_bytes
@@ -172,8 +173,7 @@ class ProxyTrial(tune.Trainable):
         torch.manual_seed(self.recipe.seed)
         self.model = build(self.architecture).to(self.torch_device)
         if self.torch_device.type == "cuda":
-            # As the maps are laid out: cuDNN would copy every weight into that layout at each call.
-            self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            lay_out_channels_last(self.model)
         self.training = Training(
             self.model, self.data.train, self.proxy.size, self.recipe, self.data.flip, self.torch_device, micro_batch
         )

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from nas.errors import NasError
+from nas.models.convolution import lay_out_channels_last
 from nas.profiler.measured.device import Conditions
 from nas.profiler.target import Input, Target
 
@@ -41,7 +42,7 @@ def prepare(target: Target, conditions: Conditions, graph: Path | None = None) -
     model = model.to(stored)
     args, kwargs = target.example(device, stored, conditions.batch)
     if conditions.channels_last_3d:
-        model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        lay_out_channels_last(model)
         args = tuple(_channels_last(tensor) for tensor in args)
         kwargs = {name: _channels_last(tensor) for name, tensor in kwargs.items()}
     call: Callable[..., Any] = torch.compile(model) if conditions.compile else model

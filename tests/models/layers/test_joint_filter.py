@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import nas
 from nas.architecture import Architecture, JointFilter, LayerConfig
 from nas.errors import NasError
+from nas.models.convolution import lay_out_channels_last
 from nas.models.layers.joint_filter import (
     JointFilterBlock,
     JointFilterConv,
@@ -284,6 +285,17 @@ def test_tuning_keeps_the_faster_execution(make_layer: Make, x: Tensor, monkeypa
         layer.conv1.tune(x)
         assert layer.conv1.factored is faster
         assert torch.allclose(layer(x), expected, atol=1e-10)
+
+
+def test_a_network_is_laid_out_channels_last() -> None:
+    """The kernels of five dimensions; the coefficients have four, which torch refuses."""
+    model, _ = networks_of(3)
+    clip = torch.randn(1, 3, 4, 16, 16)
+    before = model(clip)
+    lay_out_channels_last(model)
+    assert model.parts["stem"].conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert model.parts["stages_0_layers_0"].conv1.coefficients.is_contiguous()
+    assert torch.allclose(model(clip), before, atol=1e-5)
 
 
 def test_a_network_is_tuned_as_it_is_built() -> None:
