@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json as json_text
 import re
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
@@ -17,7 +18,7 @@ from nas.cli.space import SAMPLES, survey_table
 from nas.errors import NasError
 from nas.runs.checks import check_settings
 from nas.runs.news import EventConsole, announce, busy
-from nas.runs.record import read_record
+from nas.runs.record import REPORTING, read_record, write_record
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
 from nas.units import seconds
 
@@ -168,7 +169,9 @@ def search_command(
             console.print(survey_table(plan.space, plan.budget, SAMPLES, console))
             return
         run = search(**settings, out=out, quiet=quiet, on_event=on_event)
+    started = time.monotonic()
     page, found = write(run)[0], not run.front.empty
+    write_record(run.record.spending(REPORTING, time.monotonic() - started), run.path)
     console.print(front_summary(run) if found else over_summary(run))
     if len(run.control) and found:
         announce(console, comparison(run.control))

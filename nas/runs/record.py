@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +29,11 @@ from nas.runs.effort import Pace
 from nas.runs.settings import Settings
 
 RECORD = "run.json"
+# In the order in which a run goes through them.
+PLANNING, READING, GROWING = "planning", "reading clips", "measuring layers"
+TRAINING, CONTROL, CONFIRMING = "training", "random control", "confirming"
+MEASURING, REPORTING = "measuring", "reporting"
+PHASES = (PLANNING, READING, GROWING, TRAINING, CONTROL, CONFIRMING, MEASURING, REPORTING)
 SCHEMA = 1  # of the form of a run folder
 _KEEP_WHAT_IS_KNOWN = ConfigDict(extra="ignore")
 
@@ -108,6 +113,7 @@ class RunRecord:
         step_s: Seconds of all trainings in training steps and evaluation.
         slot_s: Seconds that there were for them: workers times time.
         wall_s: Seconds of the whole run, all its sessions together.
+        phases_s: Seconds of each phase in all sessions, by the names in `PHASES`.
         front_of: How many trials were known when the front was measured.
         settings: What was asked for; None where another version wrote settings that this one does
             not know.
@@ -136,6 +142,7 @@ class RunRecord:
     step_s: float = 0.0
     slot_s: float = 0.0
     wall_s: float = 0.0
+    phases_s: Mapping[str, float] = field(default_factory=dict)
     front_of: int | None = None
     settings: Annotated[Settings | None, WrapValidator(_none_if_unreadable)] = None
 
@@ -156,6 +163,10 @@ class RunRecord:
     def seed(self) -> int | None:
         """Of proposals, data and training."""
         return self.settings.seed if self.settings else None
+
+    def spending(self, phase: str, seconds: float) -> RunRecord:
+        """The record with the seconds of a phase that has ended, or was cut off, added to it."""
+        return replace(self, phases_s={**self.phases_s, phase: self.phases_s.get(phase, 0.0) + seconds})
 
     def document(self) -> dict[str, Any]:
         """The record as JSON holds it."""

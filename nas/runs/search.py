@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Unpack
 
@@ -66,11 +67,13 @@ def search(
     checked = Settings.of(space=space, budget=budget, data=data, **settings)
     check_settings(checked)
     console = _console(quiet, on_event)
+    started = time.monotonic()
     with busy(console, "planning"):
         plan = Plan.of(checked.absolute(), console)
+    planning = time.monotonic() - started
     folder = Path(out) if out else _free_folder(plan)
     _check_new(folder)
-    return _run(plan, folder)
+    return _run(plan, folder, planning)
 
 
 @with_settings(*CHANGEABLE, unchanged=True)
@@ -132,14 +135,16 @@ def resume(
     }
     settings = _with_data(record.settings.changed(**proxy, **given).absolute(), folder)
     console = _console(quiet, on_event)
+    started = time.monotonic()
     with busy(console, "planning"):
         plan = Plan.of(settings, console, folder / "space.yaml", record)
+    planning = time.monotonic() - started
     if plan.data.classes != record.classes:
         raise NasError(
             f"data {settings.data!r} has other classes than run {str(path)!r} began with "
             f"({len(plan.data.classes)}, and {len(record.classes)} before); allowed: the same classes, or a new run"
         )
-    return _run(plan, folder, more)
+    return _run(plan, folder, planning, more)
 
 
 def _with_data(settings: Settings, folder: Path) -> Settings:
@@ -188,7 +193,7 @@ def _check_new(folder: Path) -> None:
         )
 
 
-def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
+def _run(plan: Plan, folder: Path, planning: float, more: bool = False) -> Run:
     """Makes the run folder and goes through the stages; see `nas.runs.stages.run_stages`.
 
     Raises:
@@ -205,7 +210,7 @@ def _run(plan: Plan, folder: Path, more: bool = False) -> Run:
         with locked(folder):
             for draft in drafts(folder):  # of a process that was killed
                 draft.unlink(missing_ok=True)
-            return run_stages(plan, folder, more)
+            return run_stages(plan, folder, more, planning)
     except Exception as error:
         if not (reason := _no_room(error)):
             raise

@@ -8,6 +8,8 @@ finds out it writes with `Session.note` before the next one begins.
 from __future__ import annotations
 
 import time as clock
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,21 @@ from nas.runs.news import announce, busy
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
 from nas.runs.ranking import eligible, front_of, keeping
-from nas.runs.record import RECORD, Counts, RunRecord, read_record, workers_busy, write_record
+from nas.runs.record import (
+    CONFIRMING,
+    GROWING,
+    MEASURING,
+    PLANNING,
+    READING,
+    RECORD,
+    TRAINING,
+    Counts,
+    RunRecord,
+    read_record,
+    workers_busy,
+    write_record,
+)
+from nas.runs.record import CONTROL as RANDOM_CONTROL
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.cluster import session
 from nas.trials.proposer import LOST, Proposer, ProposerSearcher
@@ -83,18 +99,28 @@ class Session:
         taken = read_measurements(self.folder, self.plan.device_name) if measured else {}
         return trials_table(proposer or self.proposer, predicted(self.predictor), taken)
 
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Counts the time of its context as that of a phase, which the next note writes."""
+        started = clock.monotonic()
+        try:
+            yield
+        finally:
+            self.record = self.record.spending(name, clock.monotonic() - started)
+
     def say(self, text: str) -> None:
         """Tells something, unless the run is quiet."""
         announce(self.plan.console, text)
 
 
-def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
+def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> Run:
     """Goes through the stages of a run, from where its folder says that it stands.
 
     Args:
         plan: What to do.
         folder: The run folder.
         more: Whether a search that came to its end before goes on.
+        planning: Seconds that the plan took.
 
     Raises:
         NasError: Nothing was trained.
@@ -107,6 +133,7 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
         announce(plan.console, f"warning: {doubt}", "warning")
     with busy(plan.console, "reading clips"):
         data = ProxyData.read(plan.data, plan.proxy, plan.settings.seed, available_cores())
+    reading = clock.monotonic() - started
     write_unreadable(folder, data.unreadable)
     if plan.settings.strict and data.unreadable:
         raise NasError(
@@ -116,7 +143,7 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
     with replacing(folder / "space.yaml") as draft:
         plan.space.save(draft)
     before = read_record(folder) if (folder / RECORD).exists() else RunRecord()
-    record = plan.record(before)
+    record = plan.record(before).spending(PLANNING, planning).spending(READING, reading)
     if more:
         record = replace(record, searched=False, spent_s={})
     # Until the front is made again there is none under this budget or of this machine.
@@ -124,7 +151,10 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
         for name in (FRONT, BEST):
             (folder / name).unlink(missing_ok=True)
     write_record(record, folder)
+    growing = clock.monotonic()
     predictor = latency_predictor(plan, folder)
+    if predictor:
+        record = record.spending(GROWING, clock.monotonic() - growing)
     gate = Gate(plan.space, plan.budget, predicted_latency(predictor), plan.objectives, plan.reach)
     if predictor:
         check_budget(gate)
@@ -139,7 +169,8 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
         trials = run.trials(measured=True)
         write_table(folder / TRIALS, trials)
         run.note(counts=_counts(proposer), clips=data.sizes())
-        interrupted = interrupted or _confirm(run, seconds)
+        with run.phase(CONFIRMING):
+            interrupted = interrupted or _confirm(run, seconds)
     run.note()
     if interrupted:
         raise Interrupted(
@@ -148,7 +179,8 @@ def run_stages(plan: Plan, folder: Path, more: bool) -> Run:
     if (trials["state"] == "failed").all():
         reason = trials["error"].iloc[0] if len(trials) else "the time was too short for the first one"
         raise NasError(f"no candidate was trained: {reason}; allowed: nas search --resume {folder} --time 10m")
-    measure_front(plan, folder, proposer, predictor)
+    with run.phase(MEASURING):
+        measure_front(plan, folder, proposer, predictor)
     run.note(front_of=len(trials))
     return write_picks(folder)
 
@@ -157,7 +189,7 @@ def _search(run: Session) -> bool:
     """Trains candidates, and then those of the control; returns whether the user interrupted it."""
     plan, folder, proposer, searched = run.plan, run.folder, run.proposer, run.record.searched
     (trials, control_trials), (seconds, control_seconds, _) = plan.trainings(), plan.seconds()
-    interrupted = not searched and _train(run, proposer, trials, seconds, "training")
+    interrupted = not searched and _train(run, proposer, trials, seconds, TRAINING)
     _keep(proposer, folder)
     if plan.settings.control is not None and proposer.results:
         control_folder = folder / CONTROL
@@ -165,7 +197,7 @@ def _search(run: Session) -> bool:
         seed = plan.settings.seed + SEED_OFFSET
         control = Proposer(run.gate, control_folder, seed=seed, sampler="random", lag=plan.lag)
         if not (interrupted or searched):
-            interrupted = _train(run, control, control_trials, control_seconds, "random control")
+            interrupted = _train(run, control, control_trials, control_seconds, RANDOM_CONTROL)
         _keep(control, control_folder)
         both = curves(run.trials(), run.trials(control), plan.data.chance, plan.objectives)
         write_table(folder / CURVES, both)
@@ -205,8 +237,10 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
             searcher.time_is_over()
     if outcome.slot_seconds:
         run.say(workers_busy(outcome.step_seconds, outcome.slot_seconds))
+    took = clock.monotonic() - started
+    run.record = run.record.spending(what, took)
     run.note(
-        spent_s={**run.record.spent_s, what: before + clock.monotonic() - started},
+        spent_s={**run.record.spent_s, what: before + took},
         step_s=run.record.step_s + outcome.step_seconds,
         slot_s=run.record.slot_s + outcome.slot_seconds,
     )

@@ -31,6 +31,7 @@ from nas.runs import measuring, plan, stages
 from nas.runs.confirm import ConfirmSearcher
 from nas.runs.effort import Pace
 from nas.runs.measurements import append_measurement, read_measurements
+from nas.runs.record import PHASES
 from nas.runs.search import resume
 from nas.trials.results import Report
 from nas.trials.tuning import Outcome, Place
@@ -152,6 +153,21 @@ def test_time_that_was_spent_before_an_interruption_is_not_given_again(
     assert len(trainings.phases) == 3  # it has come to its end
     resume(tmp_path / "run", time=50, quiet=True)
     assert [phase.seconds for phase in trainings.phases[3:]] == [30, 20]
+
+
+def test_every_phase_says_what_it_took_in_all_sessions(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    trainings.interrupts = lambda phase: phase == 1
+    with pytest.raises(Interrupted):
+        search(tmp_path / "run", trials=4, control="random:0.5", confirm_seeds=1)
+    first = nas.Run(tmp_path / "run").record.phases_s
+    assert first["training"] == 20 and first["planning"] > 0 and "random control" not in first
+    record = resume(tmp_path / "run", quiet=True).record
+    assert {name: record.phases_s[name] for name in ("training", "random control", "confirming")} == {
+        "training": 20.0,
+        "random control": 20.0,
+        "confirming": 20.0,
+    }
+    assert record.phases_s["planning"] > first["planning"] and set(record.phases_s) <= set(PHASES)
 
 
 def test_an_interrupted_control_does_not_search_again(tmp_path: Path, trainings: Trainings, measured: None) -> None:
