@@ -109,18 +109,20 @@ class Time:
     """The time of a search.
 
     Attributes:
-        seconds: To train candidates.
+        whole: Seconds that were given.
+        seconds: Of them, to train candidates.
         workers: Trainings at a time.
         wanted: Networks that are to be trained in it.
     """
 
+    whole: float
     seconds: float
     workers: int
     wanted: int = NETWORKS
 
     def ceiling(self, effort: Effort, pace: Pace, low: float) -> float:
         """Multiply-adds beyond which a training takes too much of it, at least twice the lowest."""
-        return max(effort.largest(pace, CEILING_SHARE * self.seconds), NARROWEST * low)
+        return max(effort.largest(pace, CEILING_SHARE * self.whole), NARROWEST * low)
 
     def networks(self, effort: Effort, pace: Pace, low: float, high: float) -> int:
         """How many networks are expected to be trained of those between two costs, as many of each
@@ -133,7 +135,7 @@ class Time:
     def reached(self, effort: Effort, pace: Pace, low: float, high: float) -> bool:
         """Whether all sizes are trained, and enough networks of them."""
         return (
-            effort.largest(pace, CEILING_SHARE * self.seconds) >= high
+            effort.largest(pace, CEILING_SHARE * self.whole) >= high
             and self.networks(effort, pace, low, high) >= self.wanted
         )
 

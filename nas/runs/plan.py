@@ -190,11 +190,11 @@ class Plan:
         time, (low, high) = _time(self.settings, self.workers), self.range
         if time is None:
             return ""
-        ceiling, whole = self.reach.ceiling, self.settings.time or 0.0
+        ceiling = self.reach.ceiling
         expected = min(time.networks(self.effort, self.pace, low, min(high, ceiling)), self.settings.trials or MOST)
         text = f"; about {plural(expected, 'network')} are expected to be trained"
         if ceiling < high:
-            needed = whole * self.effort.seconds(self.pace, high) / (CEILING_SHARE * time.seconds)
+            needed = self.effort.seconds(self.pace, high) / CEILING_SHARE
             gpu = "" if self.device.type == "cuda" else " or a GPU"
             text += (
                 f"; networks over {gflops(ceiling)} would take more than a twentieth of the time each here; "
@@ -202,7 +202,7 @@ class Plan:
             )
         if expected < time.wanted:
             smaller = "" if self.space.name == SMALLEST else f"`nas search {SMALLEST}` or "
-            more = duration(whole * time.wanted / max(1, expected))
+            more = duration(time.whole * time.wanted / max(1, expected))
             text += f"; {smaller}`--time {more}` trains {time.wanted} and more"
         return text
 
@@ -346,7 +346,7 @@ def _time(settings: Settings, workers: int) -> Time | None:
     if seconds is None:
         return None
     trials = NETWORKS if settings.trials is None else split(settings.trials, settings.control_share)[0]
-    return Time(seconds, workers, min(NETWORKS, trials))
+    return Time(settings.time or seconds, seconds, workers, min(NETWORKS, trials))
 
 
 def _efforts(settings: Settings, data: VideoData, target: Input, frames: int, size: tuple[int, int]) -> list[Effort]:

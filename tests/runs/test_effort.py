@@ -35,13 +35,13 @@ def test_the_pace_of_some_steps() -> None:
 
 
 def test_no_training_takes_more_than_a_twentieth_and_the_range_stays_a_range() -> None:
-    time = Time(20 * EFFORT.seconds(PACE, 7 * G), 2)
+    time = Time(20 * EFFORT.seconds(PACE, 7 * G), 100.0, 2)
     assert time.ceiling(EFFORT, PACE, 1 * G) == pytest.approx(7 * G)
     assert time.ceiling(EFFORT, PACE, 5 * G) == pytest.approx(10 * G)
 
 
 def test_networks_that_are_expected() -> None:
-    time = Time(1000.0, 2)
+    time = Time(1000.0, 1000.0, 2)
     each = EFFORT.expected_seconds(PACE, 2 * G)
     assert time.networks(EFFORT, PACE, 2 * G, 2 * G) == int(0.7 * 2000 / each)
     assert time.networks(EFFORT, PACE, 2 * G, 20 * G) < time.networks(EFFORT, PACE, 2 * G, 10 * G)
@@ -51,14 +51,14 @@ def test_the_most_that_the_time_allows() -> None:
     efforts = [replace(EFFORT, rungs=(n,)) for n in range(3, 31)]
 
     def epochs(seconds: float | None) -> int:
-        time = None if seconds is None else Time(seconds, 2)
+        time = None if seconds is None else Time(seconds, seconds, 2)
         return planned(efforts, PACE, time, 1 * G, 10 * G).rungs[-1]
 
     assert epochs(10.0) == 3  # whatever it allows, three
     assert epochs(1e6) == 30
     some = epochs(1000.0)
     assert 3 < some < 30
-    time = Time(1000.0, 2)
+    time = Time(1000.0, 1000.0, 2)
     assert time.reached(efforts[some - 3], PACE, 1 * G, 10 * G) and not time.reached(efforts[some - 2], PACE, G, 10 * G)
     assert epochs(None) == 10  # a training of 9 / ln 10 = 3.9 GFLOPs takes half a minute at most
     assert time.networks(efforts[some - 3], PACE, 1 * G, 10 * G) >= 40
