@@ -38,12 +38,26 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        with _naming(path, draft):
+            yield draft
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path, draft: Path | None = None) -> Iterator[None]:
+    """Gives errors of the operating system the name of the file that is written within: that of a
+    full disk has none, and a draft's is not what a user knows.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in (None, draft, str(draft)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def drafts(folder: Path) -> list[Path]:
@@ -64,7 +78,7 @@ def append_line(path: Path, line: str, header: str | None = None) -> None:
     written = path.read_bytes() if path.exists() else b""
     whole = written.rfind(b"\n") + 1
     lines = [line] if whole or header is None else [header, line]
-    with path.open("r+b" if written else "wb") as file:
+    with _naming(path), path.open("r+b" if written else "wb") as file:
         file.seek(whole)
         file.truncate()
         file.write("".join(f"{each}\n" for each in lines).encode())

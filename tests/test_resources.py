@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,24 @@ def test_drafts_of_killed_processes_are_found(tmp_path: Path) -> None:
     for name in (".run.json.123", "architectures/.0.yaml.7", ".DS_Store", "run.json.123", "..5"):
         (tmp_path / name).touch()
     assert drafts(tmp_path) == [tmp_path / ".run.json.123", tmp_path / "architectures" / ".0.yaml.7"]
+
+
+def test_a_disk_that_is_full_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    """`/dev/full` takes nothing, and its error has no name."""
+    path = tmp_path / "run.json"
+    path.write_text("before")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/run\.json'$"), replacing(path) as draft:
+        draft.write_text("half")
+        Path("/dev/full").write_text("anything")
+    assert path.read_text() == "before" and drafts(tmp_path) == []
+
+
+def test_a_folder_that_may_only_be_read_is_told_with_the_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path / f".run.json.{os.getpid()}"))
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OSError, match=r"Read-only file system: '.*/run\.json'$"), replacing(tmp_path / "run.json") as d:
+        d.touch()
