@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import nas
-from nas.cli import check, evaluate, export, listing, predict, profile, report, search, show, space, train
+from nas.cli import benchmark, check, evaluate, export, listing, predict, profile, report, search, show, space, train
 from nas.cli.data import data
 from nas.cli.latency import latency
 from nas.errors import Interrupted, NasError, message_of
@@ -37,6 +37,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report_command,
     "check": check.check_command,
     "export": export.export_command,
+    "benchmark": benchmark.benchmark_command,
     "list": listing.list_command,
 }
 for name, command in _COMMANDS.items():

@@ -8,6 +8,9 @@
     sources     definitions cut out of this package's sources, with all that they use
     shipped     what standalone files hold beside the layers
     card        the model card
+    runtimes    what runs a network: torch, compiled, ONNX Runtime, OpenVINO
+    benchmark   a network in all of them, side by side
+    timing      what the process does that times them in turn
 
 What reads such files is the user's; nothing here loads one that it did not write itself.
 """

@@ -192,7 +192,7 @@ def evaluate(
             cannot be read.
     """
     part = chosen_split(data, split)
-    labels = _labels(model, data, part)
+    labels = labels_of(model, data, part)
     preprocessing = model.record.preprocessing
     sampling = preprocessing.evaluation
     ways = {way: preprocessing.views(*way) for way in ((1, 1), views)}
@@ -245,8 +245,12 @@ def chosen_split(data: VideoData, name: str) -> Split:
     return found[name]
 
 
-def _labels(model: TrainedModel, data: VideoData, split: Split) -> Ints:
-    """The labels of a split as the network numbers the classes, (N,)."""
+def labels_of(model: TrainedModel, data: VideoData, split: Split) -> Ints:
+    """The labels of a split as the network numbers the classes, (N,).
+
+    Raises:
+        NasError: The data has other classes.
+    """
     other, lacking = set(data.classes) - set(model.classes), set(model.classes) - set(data.classes)
     if other or lacking:
         parts = [f"has {listed(other)}"] * bool(other) + [f"lacks {listed(lacking)}"] * bool(lacking)

@@ -235,6 +235,11 @@ def _file(folder: Path, name: str) -> Path:
     return written if written.is_file() else folder / name
 
 
+def weights_file(folder: str | Path) -> Path:
+    """The file of the weights in the folder of a trained network."""
+    return _file(Path(folder), WEIGHTS)
+
+
 def load_model(path: str | Path, device: str = "auto") -> TrainedModel:
     """Reads a trained network; nothing in its folder is executed.
 
@@ -259,7 +264,7 @@ def load_model(path: str | Path, device: str = "auto") -> TrainedModel:
     record = _read_record(_file(folder, RECORD))
     architecture = load(_file(folder, ARCHITECTURE))
     network = build(architecture, device="cpu")
-    _fill(network, load_state(_file(folder, WEIGHTS)), name)
+    _fill(network, load_state(weights_file(folder)), name)
     return TrainedModel(network.to(resolve_device(device)), record, folder.resolve().name)
 
 

@@ -137,7 +137,7 @@ class TPSBlock(Derived):
         index = window_partition(place.view(1, frames, height, breadth, 1), self.window).flatten()
         rows = _bias_rows(shifts, frames, self.config.bias_index)
         if not moved and self.config.bias_index == "shifted":
-            rows = rows[:1]  # unshifted patches of one frame are 0 frames apart, whatever the frame
+            rows = rows[:1].clone()  # unshifted patches of one frame are 0 frames apart, whatever the frame
         mask = _roll_mask((height, breadth), (wh, ww), self.roll) if any(self.roll) else None
         return {"index": index, "inverse": index.argsort(), "bias_rows": rows, "mask": mask}
 
