@@ -199,10 +199,8 @@ def one(number: int, root: Path, arguments: Sequence[str], whole: int, took: flo
         outlived(folder)
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    if what not in ("trial", "raylet"):
-        process.communicate()
-    code = ended(process)
     known, reached = results(folder), len(entries(folder))
+    code = ended(process)
     seconds, orphans = outlived(folder)
     wrong = ["it hung"] if code == -1000 else []
     if code:

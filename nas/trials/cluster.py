@@ -27,7 +27,7 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 from ray.exceptions import RayError
 
 from nas.architecture.registry import ENVIRONMENT
-from nas.errors import NasError
+from nas.errors import NasError, one_line
 
 # Read when Ray starts: no usage report, no handler that swallows an interrupt, no log files beside
 # the run.
@@ -157,7 +157,8 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
     Ray asks for a token unless `RAY_AUTH_MODE` is `disabled` in the environment.
 
     Raises:
-        NasError: There is no cluster to join, or no token for it.
+        NasError: There is no cluster to join, or no token for it, or Ray does not start here, tried
+            twice.
     """
     if ray.is_initialized():
         return
@@ -166,16 +167,28 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
     if address is None:
         with _loopback(), _importing_nothing_here():
             _require_token(secrets.token_hex(32))
-            ray.init(
-                "local",
-                num_cpus=cpus,
-                num_gpus=gpus,
-                resources={_TYPE + gpu_type: 1.0} if gpu_type else None,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=session_folder(),
-            )
+            for last in (False, True):
+                try:
+                    ray.init(
+                        "local",
+                        num_cpus=cpus,
+                        num_gpus=gpus,
+                        resources={_TYPE + gpu_type: 1.0} if gpu_type else None,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        _temp_dir=session_folder(),
+                    )
+                    break
+                except NasError:
+                    raise
+                except Exception as error:  # Ray's own, of no type: its servers did not come up in half a minute
+                    ray.shutdown()
+                    if last:
+                        raise NasError(
+                            f"Ray cannot be started on this machine ({one_line(error)}); allowed: a machine with "
+                            "memory, room in its temporary folder, and time for it"
+                        ) from error
         return
     # The driver keeps the journal, so it runs here and not, as with Ray's client, on the head of
     # the cluster.

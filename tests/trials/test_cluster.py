@@ -229,6 +229,26 @@ def test_ray_is_started_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch) 
     assert ray_constants.ENABLE_RAY_CLUSTER  # as it was
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_ray_that_does_not_start_is_tried_again_and_told(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    tried: list[str] = []
+
+    def init(address: str, **_: Any) -> None:
+        tried.append(address)
+        if len(tried) <= failures:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    if failures == 1:
+        connect(None, 1)
+    else:
+        message = r"Ray cannot be started on this machine \(Exception: The current node timed out .*; allowed: a mach"
+        with pytest.raises(nas.NasError, match=message):
+            connect(None, 1)
+    assert tried == ["local", "local"]
+
+
 def test_trials_import_nothing_from_a_folder_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray adds the current folder to what its processes import from, before all else."""
     folders: list[str] = []
