@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from nas.architecture import Architecture
-from nas.limits.metrics import metrics
 from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.measured.measure import Measurement, measure
 from nas.profiler.tables.growth import grow
@@ -150,9 +149,9 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
         table = trials_table(proposer, predicted(predictor), measured)
         front = _front(plan, table, confirmations)
         doubtful = [i for i, taken in measured.items() if taken.flags and i not in again]
-        # As if those had not been measured.
+        # As if those had not been timed; what disturbs a measurement does not change its memory.
         hopeful = table.copy()
-        hopeful.loc[hopeful["trial"].isin(doubtful), [metric.name for metric in metrics("measured")]] = np.nan
+        hopeful.loc[hopeful["trial"].isin(doubtful), LATENCY] = np.nan
         on, hoped = set(front["trial"]), _front(plan, hopeful, confirmations)["trial"].tolist()
         missing = [i for i in dict.fromkeys([*front["trial"].tolist(), *hoped]) if i not in measured]
         for i in missing:
