@@ -4,6 +4,7 @@ loaded: a user who misspelt a word waits for none of them.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 
@@ -25,6 +26,7 @@ def check_settings(settings: Settings) -> None:
         NasError: The first that is wrong.
     """
     Objectives.asked(settings.objectives, Budget.parse(settings.budget))
+    floor_of(settings)
     find_sampler(settings.sampler)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", settings.device):
         raise NasError(f"device {brief(settings.device)} is unknown; allowed: auto, cpu, cuda or cuda:0")
@@ -44,3 +46,24 @@ def check_settings(settings: Settings) -> None:
         if value is not None and not 2 <= value <= most:
             why = "shows no motion" if value < 2 else "is more than the search space has"
             raise NasError(f"{name} {value} {why}; allowed: 2 to {most}")
+
+
+def floor_of(settings: Settings) -> float | None:
+    """Below which cost nothing is proposed, in the unit in which it is stored; None where that
+    follows from what can be reached.
+
+    Raises:
+        NasError: It is no number of what networks are compared by first, or not below its limit.
+    """
+    if settings.floor is None:
+        return None
+    budget = Budget.parse(settings.budget)
+    metric = Objectives.asked(settings.objectives, budget).costs[0]
+    (floor, *others) = Budget.parse(settings.floor).limits
+    most = next((limit.high for limit in budget.limits if limit.metric == metric.name), math.inf)
+    if others or floor.low or floor.metric != metric.name or floor.high >= most:
+        units = ", ".join(metric.budget_units)
+        raise NasError(
+            f"floor {brief(settings.floor)} begins nothing; allowed: one number of {units}, below the limit of {budget}"
+        )
+    return floor.high

@@ -42,22 +42,24 @@ def measured_pace(
     before, started = torch.get_num_threads(), clock()
     torch.set_num_threads(threads)
     macs: list[float] = []
-    best: list[float] = []
+    taken: list[float] = []
     try:
         for clip_macs, proxy in sorted(proxies, key=lambda each: each[0]):
             of_a_step = 3 * clip_macs * recipe.batch_size
             # The next one takes as long as its size says, or there is no time for it.
-            if best and clock() - started + (1 + STEPS) * best[-1] * of_a_step / macs[-1] > seconds:
+            if taken and clock() - started + (1 + STEPS) * taken[-1] * of_a_step / macs[-1] > seconds:
                 break
             macs.append(of_a_step)
-            best.append(_best_step(proxy, recipe, device, clock))
+            taken.append(_usual_step(proxy, recipe, device, clock))
     finally:
         torch.set_num_threads(before)
-    return Pace.fitted(macs, best)
+    return Pace.fitted(macs, taken)
 
 
-def _best_step(proxy: Architecture, recipe: Recipe, device: torch.device, clock: Callable[[], float]) -> float:
-    """Seconds of the fastest step of a network's training loop: what else runs here only adds."""
+def _usual_step(proxy: Architecture, recipe: Recipe, device: torch.device, clock: Callable[[], float]) -> float:
+    """Seconds of the median step of a network's training loop: what else runs here will run beside
+    the search as well.
+    """
     rng, (height, width) = np.random.default_rng(0), proxy.input.size
     shape = (recipe.batch_size, proxy.input.frames, height, width, 3)
     labels = np.arange(recipe.batch_size) % proxy.num_classes
@@ -69,4 +71,4 @@ def _best_step(proxy: Architecture, recipe: Recipe, device: torch.device, clock:
         begin = clock()
         training.step()  # an epoch of one step, whose loss is read, so that a GPU is waited for
         taken.append(clock() - begin)
-    return max(min(taken[1:]), 1e-6)
+    return max(float(np.median(taken[1:])), 1e-6)

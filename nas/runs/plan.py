@@ -14,7 +14,7 @@ from nas.architecture import Architecture, ArchitectureError, Input, load
 from nas.data.cache import cached
 from nas.data.datasets import VideoData, open_data
 from nas.data.doubts import doubts
-from nas.errors import NasError, brief
+from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
 from nas.limits.memory import gpu_share, training_step_memory, trial_memory
@@ -23,6 +23,7 @@ from nas.limits.spread import Reach
 from nas.limits.survey import check_budget, nearest
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, device_name, memory_bytes, resolve_device
+from nas.runs.checks import floor_of
 from nas.runs.confirm import TIME_SHARE
 from nas.runs.effort import CEILING_SHARE, EPOCHS, NETWORKS, Effort, Pace, Time, duration, gflops, planned
 from nas.runs.pace import MOST_SECONDS, PACE_SHARE, measured_pace
@@ -145,7 +146,7 @@ class Plan:
             pace = measured_pace(some[:: 1 + len(some) // 5], _recipe(efforts[0], settings), device, threads, seconds)
         low, high = gate.spread.macs
         effort = planned(efforts, pace, time, low, high)
-        reach = _reach(settings, budget, time.ceiling(effort, pace, low) if time else math.inf, before)
+        reach = _reach(settings, time.ceiling(effort, pace, low) if time else math.inf, before)
         proxy = Proxy(
             frames=effort.frames,
             size=effort.size,
@@ -370,22 +371,10 @@ def _recipe(effort: Effort, settings: Settings) -> Recipe:
     return Recipe(epochs=effort.rungs[-1], batch_size=effort.batch, seed=settings.seed)
 
 
-def _reach(settings: Settings, budget: Budget, ceiling: float, before: RunRecord | None) -> Reach:
-    """Which part of the space is searched; with more time it only grows.
-
-    Raises:
-        NasError: The floor is no figure of what networks are compared by, or not below its limit.
-    """
+def _reach(settings: Settings, ceiling: float, before: RunRecord | None) -> Reach:
+    """Which part of the space is searched; with more time it only grows."""
     if before is not None and before.pace is None:  # a run from before there was one
         return Reach()
     if before is not None:
         ceiling = max(ceiling, math.inf if before.ceiling is None else before.ceiling)
-    if settings.floor is None:
-        return Reach(None, ceiling)
-    metric = Objectives.asked(settings.objectives, budget).costs[0]
-    (floor, *others), text = Budget.parse(settings.floor).limits, brief(settings.floor)
-    most = next((limit.high for limit in budget.limits if limit.metric == metric.name), math.inf)
-    if others or floor.low or floor.metric != metric.name or floor.high >= most:
-        units = ", ".join(metric.budget_units)
-        raise NasError(f"floor {text} begins nothing; allowed: one number of {units}, below the limit of {budget}")
-    return Reach(floor.high, ceiling)
+    return Reach(floor_of(settings), ceiling)

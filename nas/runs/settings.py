@@ -139,8 +139,9 @@ class ProxySettings(_Group):
 
     epochs: int | None = _count(
         None,
-        "Epochs of a proxy that is never stopped; by default 3 to 30, the fewer the costlier the space: as many as "
-        "train its median candidate for 300 giga multiply-adds (15000 on a GPU).",
+        "Epochs of a proxy that is never stopped; by default 3 to 30, as many as leave `time` for 40 networks of all "
+        "sizes, by the clock; without a time, as many as train one in half a minute at 10 giga multiply-adds a second "
+        "and core (500 on a GPU).",
     )
     rung_seconds: float | None = _seconds(
         None, "Judge proxies after so many seconds of training and every doubling; by default after epochs."
@@ -148,7 +149,8 @@ class ProxySettings(_Group):
     proxy_frames: int | None = _count(None, "Frames of a proxy's clips; by default at most 8.")
     proxy_size: int | None = _count(
         None,
-        "Height and width of a proxy's clips; by default the smallest that leaves every stem a map of 4x4 cells.",
+        "Height and width of a proxy's clips; by default the smallest that leaves every stem a map of 4x4 cells, "
+        "larger where the time allows more than 30 epochs of it.",
     )
 
 

@@ -31,7 +31,7 @@ def test_every_step_takes_a_second_of_a_clock_that_goes_a_second_at_a_time() -> 
 
 def test_a_step_that_grows_with_the_network_is_told_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = {id(proxy): 0.25 + 12 * macs * 1e-9 for macs, proxy in PROXIES}
-    monkeypatch.setattr(pace, "_best_step", lambda proxy, *_: taken[id(proxy)])
+    monkeypatch.setattr(pace, "_usual_step", lambda proxy, *_: taken[id(proxy)])
     found = measured_pace(PROXIES, RECIPE, CPU, 1, 1e6, lambda: 0.0)
     assert (found.step_s, found.mac_s) == (pytest.approx(0.25), pytest.approx(1e-9))
 
@@ -39,11 +39,11 @@ def test_a_step_that_grows_with_the_network_is_told_from_its_beginning(monkeypat
 def test_what_there_is_no_time_for_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
-    def best_step(proxy: object, *_: object) -> float:
+    def usual_step(proxy: object, *_: object) -> float:
         seen.append(proxy)
         return 1.0
 
-    monkeypatch.setattr(pace, "_best_step", best_step)
+    monkeypatch.setattr(pace, "_usual_step", usual_step)
     measured_pace(PROXIES, RECIPE, CPU, 1, 0.5, lambda: float(len(seen)))
     assert seen == [min(PROXIES, key=lambda each: each[0])[1]]
 
