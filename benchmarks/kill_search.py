@@ -223,7 +223,8 @@ def one(number: int, root: Path, arguments: Sequence[str], whole: int, took: flo
         }.items()
         if not fine
     ]
-    shutil.rmtree(folder)
+    if not wrong:  # else it stays to be looked at
+        shutil.rmtree(folder)
     return {
         "number": number,
         "what": what,
