@@ -60,7 +60,7 @@ def test_a_metric_is_a_column_and_a_pick(intensity: Metric, tmp_path: Path) -> N
     assert list(picks) == ["accuracy", "knee", "memory", "intensity"]  # no latency was measured
     assert picks["intensity"] == expected.index(max(expected)) and picks["accuracy"] == 2
     assert picks_of(front.iloc[:0], front.iloc[:0], MACS) == {}
-    run: Any = SimpleNamespace(front=front, path=tmp_path, picks=lambda: picks)
+    run: Any = SimpleNamespace(front=front, path=tmp_path, picks=lambda: picks, objectives=MACS)
     row = front_table(run).set_index("Trial").loc[str(picks["intensity"])]
     assert row["Multiply-adds per byte (/B)"] == number(max(expected))
     assert "intensity" in row["Pick"]
