@@ -82,7 +82,7 @@ def test_the_options_of_search_are_the_settings_in_their_words() -> None:
     read = {"rung_seconds": "rungs", "proxy_frames": "proxy", "proxy_size": "proxy"}
     own = {"out", "resume", "dry_run", "quiet", "json", "help"}
     assert set(options) - own == {read.get(name, name) for name in Settings.model_fields}
-    as_text = {"time", "gpus_per_trial", "rungs", "proxy"}
+    as_text = {"time", "gpus_per_trial", "rungs", "proxy", "trial_timeout"}
     for name, field in Settings.model_fields.items():
         option = options[read.get(name, name)]
         if option.name not in as_text:
