@@ -57,7 +57,7 @@ def _naming(path: Path, draft: Path | None = None) -> Iterator[None]:
     except OSError as error:
         if error.filename not in (None, draft, str(draft)):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def drafts(folder: Path) -> list[Path]:
