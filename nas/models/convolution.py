@@ -102,8 +102,8 @@ class Conv(nn.Module):
 
 
 def lay_out_channels_last(model: nn.Module) -> None:
-    """Lays kernels of five dimensions out as maps are, `channels_last_3d`, in place: cuDNN would copy
-    each into that layout at every call.
+    """Lays kernels of five dimensions out as maps are, `channels_last_3d`, in place: cuDNN would
+    copy each into that layout at every call.
 
     `Module.to(memory_format=...)` refuses networks with a parameter of four dimensions, as the
     coefficients of joint filters.
