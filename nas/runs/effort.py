@@ -62,8 +62,7 @@ class Effort:
 
     Attributes:
         frames, size: Of its input.
-        rungs: Epochs after which it is evaluated; at the last one it ends, at each other one half
-            of them are stopped.
+        rungs: Epochs after which it is evaluated; the last one ends it.
         clips: Of an epoch.
         batch: Clips of a step.
         evaluated: Clips that are evaluated at every rung.
@@ -81,15 +80,6 @@ class Effort:
     def seconds(self, pace: Pace, macs: float) -> float:
         """Of a whole training of a network of so many multiply-adds at the target input."""
         return self.rungs[-1] * self._epoch(pace, macs) + len(self.rungs) * self._evaluation(pace, macs)
-
-    def expected_seconds(self, pace: Pace, macs: float) -> float:
-        """Of a training that the rungs may stop: at each, half of those that got there."""
-        epoch, evaluation = self._epoch(pace, macs), self._evaluation(pace, macs)
-        total, reached, before = 0.0, 1.0, 0
-        for rung in self.rungs:
-            total += reached * ((rung - before) * epoch + evaluation)
-            reached, before = reached / 2, rung
-        return total
 
     def largest(self, pace: Pace, seconds: float) -> float:
         """Multiply-adds of the network whose whole training takes so long; 0 where none does."""
@@ -126,10 +116,10 @@ class Time:
 
     def networks(self, effort: Effort, pace: Pace, low: float, high: float) -> int:
         """How many networks are expected to be trained of those between two costs, as many of each
-        size.
+        size, if none is stopped at a rung: once the sampler has learnt, few are.
         """
         macs = np.geomspace(low, max(low, high), PLACES)
-        mean = np.mean([effort.expected_seconds(pace, float(each)) for each in macs])
+        mean = np.mean([effort.seconds(pace, float(each)) for each in macs])
         return int(USEFUL * self.workers * self.seconds / mean)
 
     def reached(self, effort: Effort, pace: Pace, low: float, high: float) -> bool:

@@ -18,8 +18,6 @@ def test_seconds_of_a_training() -> None:
     """A step of a network of 10 GFLOPs: .1 s and 3 x .1 x 16 = 4.8 GMAC in .48 s."""
     assert EFFORT.seconds(PACE, 10 * G) == pytest.approx(40 * 0.58 + 3 * 32 * 0.1 * G * 1e-10)
     assert EFFORT.seconds(PACE, 0) == pytest.approx(4.0)
-    # All train an epoch, half of them a second one, a quarter two more.
-    assert EFFORT.expected_seconds(PACE, 0) == pytest.approx(1 + 0.5 + 0.25 * 2)
     assert EFFORT.largest(PACE, EFFORT.seconds(PACE, 7 * G)) == pytest.approx(7 * G)
     assert EFFORT.largest(PACE, 3.0) == 0
 
@@ -42,7 +40,7 @@ def test_no_training_takes_more_than_a_twentieth_and_the_range_stays_a_range() -
 
 def test_networks_that_are_expected() -> None:
     time = Time(1000.0, 1000.0, 2)
-    each = EFFORT.expected_seconds(PACE, 2 * G)
+    each = EFFORT.seconds(PACE, 2 * G)
     assert time.networks(EFFORT, PACE, 2 * G, 2 * G) == int(0.7 * 2000 / each)
     assert time.networks(EFFORT, PACE, 2 * G, 20 * G) < time.networks(EFFORT, PACE, 2 * G, 10 * G)
 
