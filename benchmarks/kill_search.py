@@ -14,12 +14,15 @@ nothing but Ray's agents outlives the kill for more than 20 s (two idle ones tak
 half to notice; the script ends them). Exit code 1 where one of these fails.
 
 With a folder to work in, what is done is kept there (`kills.jsonl`), and the same command goes on.
+Other code may propose other networks, so the script ends where the package has changed since the
+search was left alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -35,6 +38,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
+
+import nas
 
 SPACE = {
     "input": {"frames": 4, "size": 32},
@@ -76,6 +81,22 @@ def finish(process: subprocess.Popen[bytes]) -> None:
     output, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"nas search ended with {process.returncode}:\n{output.decode()}")
+
+
+def fingerprint(package: Path) -> str:
+    """Of the sources of a package: what a process that is started now runs."""
+    files = sorted(package.rglob("*.py"))
+    digests = [f"{file.relative_to(package)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def check_unchanged(known: str, package: Path) -> None:
+    """Ends the script where searches of two states of the code would be compared."""
+    if fingerprint(package) != known:
+        raise SystemExit(
+            f"the sources of {str(package)!r} have changed since the search was left alone; allowed: a new folder to "
+            "work in, or the sources as they were"
+        )
 
 
 def entries(folder: Path) -> list[dict[str, Any]]:
@@ -273,18 +294,23 @@ def main() -> None:
         space.write_text(yaml.safe_dump(SPACE))
         arguments = (str(space), *OPTIONS, "--trials", str(asked.trials))
         alone = root / "alone"
-        if not (root / "took").exists():
+        package, left_alone = Path(nas.__file__).parent, root / "alone.json"
+        if not left_alone.exists():
             shutil.rmtree(alone, ignore_errors=True)
-            started = time.monotonic()
+            code, started = fingerprint(package), time.monotonic()
             finish(start(alone, *arguments, "--out", str(alone)))
-            (root / "took").write_text(str(time.monotonic() - started))
-        took, whole = float((root / "took").read_text()), len(entries(alone))
+            left_alone.write_text(json.dumps({"seconds": time.monotonic() - started, "code": code}))
+        found = json.loads(left_alone.read_text())
+        took, whole = found["seconds"], len(entries(alone))
+        check_unchanged(found["code"], package)
         print(f"left alone: {asked.trials} trials, {whole} lines of journal, {took:.0f} s", flush=True)
         rows = [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
         number = rows[-1]["number"] + 1 if rows else 0
         while len(rows) < asked.kills:
             shutil.rmtree(root / str(number), ignore_errors=True)
-            if row := one(number, root, arguments, whole, took, asked.seed):
+            row = one(number, root, arguments, whole, took, asked.seed)
+            check_unchanged(found["code"], package)
+            if row:
                 rows.append(row)
                 with done.open("a") as file:
                     file.write(json.dumps(row) + "\n")
