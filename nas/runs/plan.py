@@ -62,7 +62,7 @@ class Plan:
     limited: bool
     doubts: tuple[str, ...]
     effort: Effort
-    pace: Pace
+    pace: Pace | None
     reach: Reach
     range: tuple[float, float]
 
@@ -136,14 +136,14 @@ class Plan:
             )
         efforts = _efforts(settings, data, sample[0].input, frames, size)
         time = _time(settings, workers)
+        recipe = _recipe(efforts[0], settings, before)
+        pace = Pace.nominal(threads, on_gpu)
         if before is not None:
-            pace = before.pace or Pace.nominal(threads, on_gpu)
-        elif time is None or settings.reproducible:
-            pace = Pace.nominal(threads, on_gpu)
-        else:
+            pace = before.pace or pace
+        elif time is not None and not settings.reproducible:
             some = [(efforts[0].share * each.cost.macs, each.architecture.resized(frames, size)) for each in inside]
             seconds = min(MOST_SECONDS, PACE_SHARE * time.seconds)
-            pace = measured_pace(some[:: 1 + len(some) // 5], _recipe(efforts[0], settings), device, threads, seconds)
+            pace = measured_pace(some[:: 1 + len(some) // 5], recipe, device, threads, seconds)
         low, high = gate.spread.macs
         effort = planned(efforts, pace, time, low, high)
         reach = _reach(settings, time.ceiling(effort, pace, low) if time else math.inf, before)
@@ -154,7 +154,7 @@ class Plan:
             rung_seconds=settings.rung_seconds,
             train_clips=settings.train_clips,
             val_clips=settings.val_clips,
-            recipe=_recipe(effort, settings),
+            recipe=_recipe(effort, settings, before),
             threads=threads,
             device=device.type,
             memory_bytes=memory,
@@ -163,7 +163,7 @@ class Plan:
         limited = settings.address is not None and slots(nodes, threads, *place) > workers
         return cls(
             *(settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited, found),
-            *(effort, pace, reach, (low, high)),
+            *(effort, None if before and before.pace is None else pace, reach, (low, high)),
         )
 
     def describe(self) -> str:
@@ -187,9 +187,11 @@ class Plan:
         return f"; of {(self.settings.time or 0) / 60:.1f} min {' and '.join(parts)}" if parts else ""
 
     def _expected(self) -> str:
-        """How many networks a limited time trains, up to which size, and what would change that."""
+        """How many networks a limited time trains, up to which size, and what would change that;
+        nothing where no pace is known.
+        """
         time, (low, high) = _time(self.settings, self.workers), self.range
-        if time is None:
+        if time is None or self.pace is None:
             return ""
         ceiling = self.reach.ceiling
         expected = min(time.networks(self.effort, self.pace, low, min(high, ceiling)), self.settings.trials or MOST)
@@ -367,8 +369,18 @@ def _efforts(settings: Settings, data: VideoData, target: Input, frames: int, si
     ]
 
 
-def _recipe(effort: Effort, settings: Settings) -> Recipe:
-    return Recipe(epochs=effort.rungs[-1], batch_size=effort.batch, seed=settings.seed)
+def _recipe(effort: Effort, settings: Settings, before: RunRecord | None) -> Recipe:
+    """How proxies are trained: those of a run that is resumed as before, or its accuracies would
+    not be of one kind.
+
+    Raises:
+        NasError: The run's recipe has a value that is not allowed.
+    """
+    recipe = Recipe(epochs=effort.rungs[-1], batch_size=effort.batch, seed=settings.seed)
+    if before is None or before.proxy is None:
+        return recipe
+    known = {name: value for name, value in before.proxy.recipe.items() if name in Recipe.__dataclass_fields__}
+    return recipe.changed(**{"lr_channels": 0, **known})  # runs from before there were rates by channels had one
 
 
 def _reach(settings: Settings, ceiling: float, before: RunRecord | None) -> Reach:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from nas.errors import NasError
 from nas.runs import plan
 from nas.runs.effort import Pace
 from nas.runs.plan import Plan
-from nas.runs.record import RunRecord
+from nas.runs.record import ProxyRecord, RunRecord
 from nas.runs.settings import Settings
+from nas.training.recipe import Recipe
 
 SPACE = {
     "input": {"frames": 8, "size": 32},
@@ -70,7 +72,19 @@ def test_a_slow_one_says_what_is_out_of_reach_and_what_would_change_that(
     assert Plan.of(again, CONSOLE, stored, record).reach == found.reach
     assert Plan.of(again.changed(time=600), CONSOLE, stored, record).reach.ceiling > ceiling
     assert Plan.of(again.changed(time=60), CONSOLE, stored, record).reach == found.reach
-    assert Plan.of(again, CONSOLE, stored, RunRecord()).reach == plan.Reach()  # a run from before there was one
+
+
+def test_a_run_from_before_there_was_a_pace_stays_without(space: str) -> None:
+    """However often it is resumed: no reach, no expectation, and one learning rate for all."""
+    asked, stored, before = settings(space, time=300, epochs=3, proxy_frames=8, proxy_size=16), Path(space), RunRecord()
+    before = replace(before, proxy=ProxyRecord(8, (16, 16), 3, (1, 3), {"lr": 0.004, "gone": 1}))
+    for _ in range(2):
+        found = Plan.of(asked, CONSOLE, stored, before)
+        assert (found.reach, found.pace) == (plan.Reach(), None) and "expected" not in found.describe()
+        assert (found.proxy.recipe.lr, found.proxy.recipe.lr_channels) == (0.004, 0)
+        before = found.record(before)
+    new = Plan.of(settings(space, trials=2), CONSOLE).record(RunRecord())
+    assert Plan.of(asked, CONSOLE, stored, new).proxy.recipe.lr_channels == Recipe(epochs=1).lr_channels > 0
 
 
 def test_the_clock_decides_nothing_without_a_time_and_where_the_seed_is_to(
