@@ -22,7 +22,7 @@ from nas.pareto.surrogate import Kernel, Posterior, Surrogate, expected_hypervol
 
 Array = NDArray[np.float64]
 
-POOL_MOST = 2000  # random draws in all
+POOL_AT_FIRST, POOL_GROWTH, POOL_MOST = 8, 4, 1000  # draws for the first proposal, for each further one, and in all
 EXPLORE_EVERY = 4  # one in so many proposals is any change of the front, whatever the surrogate predicts of it
 KERNEL_GROWTH = 1.1  # of the number of results, after which the kernels are chosen again
 KERNEL_RESULTS = 300  # of the latest results that kernels are chosen by, at most
@@ -106,16 +106,15 @@ class Acquisition:
         ideal: Sequence[float | None],
         start: Sequence[Params],
         initial: int,
-        draws: int,
         changes: int,
         seed: int,
     ) -> None:
         self.space = space
         self._candidates = Candidates(space, violation, start, seed)
         self._cost, self._ideal = cost, ideal
-        self._initial, self._draws, self._changes, self._seed = initial, draws, changes, seed
+        self._initial, self._changes, self._seed = initial, changes, seed
         # Drawn by the time that features are first compared: these give the features' scale.
-        self._draws_for_scale = draws * (initial + 1)
+        self._draws_for_scale = POOL_AT_FIRST + POOL_GROWTH * initial
         self._kernels: dict[Hashable, tuple[Weights, dict[Kernel, float]]] = {}
         self._rows: dict[Hashable, int] = {}
         self._encodings: _Encoded | None = None
@@ -134,7 +133,7 @@ class Acquisition:
                 is better than the ideal; or a candidate to start with is none of the space.
         """
         self.exhausted = False
-        draws = self._draws * (number + 1)
+        draws = POOL_AT_FIRST + POOL_GROWTH * number
         self._candidates.extend_pool(min(draws, self._draws_for_scale))
         if draws >= self._draws_for_scale:
             self._scale = self._scale or self._scaled_by(self._candidates.pool)

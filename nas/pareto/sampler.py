@@ -68,13 +68,11 @@ class ParetoSampler(BaseSampler):
         start: Candidates to begin with; one outside the limits is changed step by step until it is
             inside.
         initial: How many results there are before anything is modelled.
-        draws: How many random candidates are drawn at every proposal; all that were drawn are
-            considered, up to 2,000.
         changes: How many changes of networks on the front are considered for a proposal.
         seed: Of all random numbers.
 
     Raises:
-        ValueError: `initial`, `draws` or `changes` is below 1.
+        ValueError: `initial` or `changes` is below 1.
     """
 
     def __init__(
@@ -88,11 +86,10 @@ class ParetoSampler(BaseSampler):
         curve: Callable[[FrozenTrial], Sequence[float]] = _no_curve,
         start: Sequence[Params] = (),
         initial: int = 16,
-        draws: int = 64,
         changes: int = 256,
         seed: int | None = None,
     ) -> None:
-        for name, value in (("initial", initial), ("draws", draws), ("changes", changes)):
+        for name, value in (("initial", initial), ("changes", changes)):
             if value < 1:
                 raise ValueError(f"{name} {value} is not allowed; allowed: from 1")
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
@@ -104,7 +101,6 @@ class ParetoSampler(BaseSampler):
             "ideal": tuple(ideal),
             "start": tuple(start),
             "initial": initial,
-            "draws": draws,
             "changes": changes,
             "seed": self._seed,
         }

@@ -367,7 +367,6 @@ def test_what_is_modelled(direction: str, sign: int) -> None:
         "violation": None,
         "start": (),
         "initial": 4,
-        "draws": 4,
         "changes": 4,
         "seed": 0,
     }
@@ -443,7 +442,7 @@ def test_values_that_random_draws_and_changes_take(distribution: Any, values: se
     assert {space.mutate(one, rng)["x"] for _ in range(100)} == values - {one["x"]}
 
 
-@pytest.mark.parametrize("options", [{"initial": 0}, {"draws": 0}, {"changes": 0}])
+@pytest.mark.parametrize("options", [{"initial": 0}, {"changes": 0}])
 def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is not allowed; allowed: from 1"):
         ParetoSampler(**options)
