@@ -8,16 +8,15 @@ are inside the hard limits and none was proposed before.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.pareto.candidates import Candidates, Function, numbers_of
-from nas.pareto.distances import Points, Weights
 from nas.pareto.front import non_dominated
-from nas.pareto.parameters import Numbered, Params, Space
+from nas.pareto.parameters import Params, Space
 from nas.pareto.surrogate import Kernel, Posterior, Surrogate, expected_hypervolume_improvement
 
 Array = NDArray[np.float64]
@@ -63,27 +62,14 @@ class _Encoded:
     """Candidates as the surrogates see them.
 
     Attributes:
-        points: With the known objectives among their features.
+        codes: (candidates, choices), as `Space.codes` gives them.
+        features: (candidates, features), the known objectives among them.
         known: (candidates, known objectives).
     """
 
-    points: Points
+    codes: NDArray[np.int64]
+    features: Array
     known: Array
-
-    def __getitem__(self, rows: NDArray[np.intp]) -> _Encoded:
-        return _Encoded(self.points[rows], self.known[rows])
-
-    def and_those_of(self, other: _Encoded) -> _Encoded:
-        """These candidates, then the others."""
-        a, b = self.points, other.points
-        points = Points(
-            np.vstack([a.codes, b.codes]), np.vstack([a.places, b.places]), np.vstack([a.features, b.features])
-        )
-        return _Encoded(points, np.vstack([self.known, other.known]))
-
-    def scaled(self, mean: Array, deviation: Array) -> _Encoded:
-        """With features of mean 0 and deviation 1."""
-        return replace(self, points=replace(self.points, features=(self.points.features - mean) / deviation))
 
 
 class Acquisition:
@@ -115,9 +101,8 @@ class Acquisition:
         self._initial, self._changes, self._seed = initial, changes, seed
         # Drawn by the time that features are first compared: these give the features' scale.
         self._draws_for_scale = POOL_AT_FIRST + POOL_GROWTH * initial
-        self._kernels: dict[Hashable, tuple[Weights, dict[Kernel, float]]] = {}
-        self._rows: dict[Hashable, int] = {}
-        self._encodings: _Encoded | None = None
+        self._kernels: dict[Hashable, dict[Kernel, float]] = {}
+        self._rows: dict[Hashable, tuple[Array, Array, Array]] = {}
         self._scale: tuple[Array, Array] | None = None
         self.exhausted = False
 
@@ -136,11 +121,12 @@ class Acquisition:
         draws = POOL_AT_FIRST + POOL_GROWTH * number
         self._candidates.extend_pool(min(draws, self._draws_for_scale))
         if draws >= self._draws_for_scale:
-            self._scale = self._scale or self._scaled_by(self._candidates.pool)
+            self._scale = self._scale or self._scaled_by(list(self._candidates.pool.values()))
             self._candidates.extend_pool(min(draws, POOL_MOST))
         rng = np.random.default_rng((self._seed, number))
         proposal = self._initial_design(results, rng) or self._most_promising(results, number, rng)
-        self._forget_all_but(results.seen | self._candidates.pool.keys())
+        kept = results.seen | self._candidates.pool.keys()
+        self._rows = {key: row for key, row in self._rows.items() if key in kept}
         return proposal
 
     def _initial_design(self, results: Results, rng: np.random.Generator) -> Params | None:
@@ -155,18 +141,18 @@ class Acquisition:
             return self._fill_gap(unseen or self._further(results, rng), len(results.seen))
         if unseen and self._cost is not None:
             # Results that were given may all be of one part of the costs.
-            costs = self._encoded(self._candidates.pool).known[:, 0]
+            costs = self._encoded(list(self._candidates.pool.values())).known[:, 0]
             edges = np.quantile(costs, np.linspace(0, 1, COST_QUANTILES + 1)[1:-1])
             parts = np.searchsorted(edges, self._encoded(unseen).known[:, 0])
             proposed = [*results.trained, *results.running, *results.lost]
             tried = np.searchsorted(edges, self._encoded(proposed).known[:, 0])
             for part in sorted({*parts.tolist()} - {*tried.tolist()}):
-                return self._fill_gap({k: p for (k, p), at in zip(unseen.items(), parts, strict=True) if at == part}, 0)
+                return self._fill_gap([p for p, at in zip(unseen, parts, strict=True) if at == part], 0)
         return None
 
     def _most_promising(self, results: Results, number: int, rng: np.random.Generator) -> Params:
-        """The candidate of largest expected improvement; any change of the front, one time in four,
-        as a surrogate may be wrong.
+        """The candidate of largest expected improvement; at every fourth proposal any change of the
+        front, as a surrogate may be wrong.
         """
         surrogates = self._surrogates(results)
         # A candidate in training counts as what is predicted of it.
@@ -175,27 +161,21 @@ class Acquisition:
         front = np.flatnonzero(non_dominated(trained, [False] * trained.shape[1]))
         changes = self._candidates.changes_of([results.trained[i] for i in front], self._changes, results.seen, rng)
         if changes and number % EXPLORE_EVERY == EXPLORE_EVERY - 1:
-            return list(changes.values())[int(rng.integers(len(changes)))]
-        pool = self._candidates.pool
-        candidates = {**self._candidates.unseen(results.seen), **changes} or self._further(results, rng)
-        # Random candidates that were proposed before still tell what is usual in the space.
-        tried = {key: params for key, params in pool.items() if key not in candidates}
-        predicted, posteriors = self._predicted(surrogates, {**candidates, **tried}, results)
-        theirs, posteriors = predicted[: len(candidates)], [p[: len(candidates)] for p in posteriors]
-        # Where no drawn candidate is inside the limits, those that were trained stand for them.
-        usual = predicted[[key in pool for key in (*candidates, *tried)]] if pool else trained
+            return changes[int(rng.integers(len(changes)))]
+        candidates = self._candidates.unseen(results.seen) + changes or self._further(results, rng)
+        theirs, posteriors = self._predicted(surrogates, candidates, results)
         improvement = expected_hypervolume_improvement(
             posteriors,
             theirs[:, len(posteriors) :],
             _thinned_front(points),
-            _reference_point(usual, np.vstack([points, theirs]), len(posteriors)),
+            self._reference_point(surrogates, np.vstack([points, theirs]), results),
         )
         improvement *= self._likely_to_have_result(results, candidates)
         if not improvement.any():  # none can be expected: the least certain candidate tells most
             improvement = np.sum([posterior.deviation for posterior in posteriors], axis=0)
-        return list(candidates.values())[int(improvement.argmax())]
+        return candidates[int(improvement.argmax())]
 
-    def _likely_to_have_result(self, results: Results, candidates: Mapping[Hashable, Params]) -> Array:
+    def _likely_to_have_result(self, results: Results, candidates: Sequence[Params]) -> Array:
         """How likely each candidate is to have a result at all, (candidates,): a regression of 1
         for those with a result and 0 for those lost.
         """
@@ -205,62 +185,61 @@ class Acquisition:
         known, values = self._encoded([*trained, *lost]), np.repeat([1.0, 0.0], [len(trained), len(lost)])
         exact = np.zeros(len(values))
         some = np.linspace(0, len(values) - 1, min(len(values), LOSS_RESULTS)).round().astype(int)
-        weights = Weights.equal(known.points)
-        kernels = Kernel.most_likely(weights, known.points[some], values[some], exact[some])
-        surrogate = Surrogate.fit(weights, kernels, known.points, values, exact)
-        likely, _ = surrogate.predict(self._encoded(candidates).points)
+        kernels = Kernel.most_likely(known.codes[some], known.features[some], values[some], exact[some])
+        surrogate = Surrogate.fit(kernels, known.codes, known.features, values, exact)
+        encoded = self._encoded(candidates)
+        likely, _ = surrogate.predict(encoded.codes, encoded.features)
         return np.clip(likely, 0.0, 1.0)
 
-    def _further(self, results: Results, rng: np.random.Generator) -> dict[Hashable, Params]:
+    def _reference_point(self, surrogates: Sequence[Surrogate], points: Array, results: Results) -> Array:
+        """The worst that counts, (objectives,): the median that is predicted of random candidates,
+        and a little more than the costliest of the points costs.
+        """
+        # Where no drawn candidate is inside the limits, those that were trained stand for them.
+        drawn = list(self._candidates.pool.values()) or results.trained
+        predicted, posteriors = self._predicted(surrogates, drawn, results)
+        median = np.median(predicted[:, : len(posteriors)], axis=0)
+        known = points[:, len(posteriors) :]
+        lowest, highest = known.min(axis=0), known.max(axis=0)
+        return np.append(median, highest + REFERENCE_MARGIN * (highest - lowest))
+
+    def _further(self, results: Results, rng: np.random.Generator) -> list[Params]:
         """New random candidates beyond the pool; if there are none, one that is known."""
         found, new = self._candidates.random(results.seen, rng)
         self.exhausted = not new
-        return found if new else {self.space.key(p): p for p in results.trained[-1:]} or found
+        return found if new else results.trained[-1:] or found
 
-    def _encoded(self, candidates: Mapping[Hashable, Params] | Sequence[Params]) -> _Encoded:
-        """Candidates, by key or without, as surrogates see them, computed once for each key;
+    def _encoded(self, candidates: Sequence[Params]) -> _Encoded:
+        """The candidates' codes, features and known objectives, computed once for each key;
         features are scaled as soon as enough candidates were drawn for a scale.
         """
-        if isinstance(candidates, Mapping):
-            keys, by_key = list(candidates), candidates
-        else:
-            keys = [self.space.key(params) for params in candidates]
-            by_key = dict(zip(keys, candidates, strict=True))
-        missing = {key: params for key, params in by_key.items() if key not in self._rows}
+        keys = [self.space.key(params) for params in candidates]
+        missing = {key: params for key, params in zip(keys, candidates, strict=True) if key not in self._rows}
         if missing:
             new = list(missing.values())
             known = np.zeros((len(new), 0)) if self._cost is None else numbers_of("cost", self._cost(new), new)
             features = np.column_stack([numbers_of("features", self.space.features(new), new), known])
-            codes = self.space.codes(new)
-            places = self.space.places(new) if isinstance(self.space, Numbered) else np.full(codes.shape, np.nan)
-            self._rows.update(zip(missing, range(len(self._rows), len(self._rows) + len(new)), strict=True))
-            rows = _Encoded(Points(codes, places, features), known)
-            self._encodings = rows if self._encodings is None else self._encodings.and_those_of(rows)
-        assert self._encodings is not None
-        found = self._encodings[np.array([self._rows[key] for key in keys], np.intp)]
-        return found if self._scale is None else found.scaled(*self._scale)
+            self._rows.update(zip(missing, zip(self.space.codes(new), features, known, strict=True), strict=True))
+        codes, features, known = (np.array(column) for column in zip(*(self._rows[key] for key in keys), strict=True))
+        if self._scale is not None:
+            features = (features - self._scale[0]) / self._scale[1]
+        return _Encoded(codes, features, known)
 
-    def _forget_all_but(self, kept: Collection[Hashable]) -> None:
-        """Drops what is remembered of other candidates."""
-        if self._encodings is not None and (left := {key: row for key, row in self._rows.items() if key in kept}):
-            self._encodings = self._encodings[np.array(list(left.values()), np.intp)]
-            self._rows = dict(zip(left, range(len(left)), strict=True))
-
-    def _scaled_by(self, candidates: Mapping[Hashable, Params]) -> tuple[Array, Array] | None:
+    def _scaled_by(self, candidates: Sequence[Params]) -> tuple[Array, Array] | None:
         """Mean and standard deviation of the candidates' features, (features,) each."""
         if not candidates:
             return None
-        features = self._encoded(candidates).points.features
+        features = self._encoded(candidates).features
         deviation = features.std(0)
         return features.mean(0), np.where(deviation > 0, deviation, 1.0)
 
-    def _fill_gap(self, candidates: Mapping[Hashable, Params], count: int) -> Params:
+    def _fill_gap(self, candidates: Sequence[Params], count: int) -> Params:
         """The candidate at the `count`-th place of a sequence that halves the widest gap each time,
         in order of the first known objective.
         """
         known = self._encoded(candidates).known
         order = np.argsort(known[:, 0], kind="stable") if known.shape[1] else np.arange(len(candidates))
-        return list(candidates.values())[int(order[int(len(candidates) * _radical_inverse(count + 1))])]
+        return candidates[int(order[int(len(candidates) * _radical_inverse(count + 1))])]
 
     def _surrogates(self, results: Results) -> list[Surrogate]:
         """One for each objective that is not known, fitted to all results.
@@ -278,11 +257,10 @@ class Acquisition:
             chosen_by = (objective, *results.numbers[chosen])
             if chosen_by not in self._kernels:
                 values, extra = self._targets(results, objective, chosen)
-                weights = Weights.most_likely(encoded.points[chosen], values, extra)
-                kernels = Kernel.most_likely(weights, encoded.points[chosen], values, extra)
-                self._kernels[chosen_by] = weights, kernels
+                kernels = Kernel.most_likely(encoded.codes[chosen], encoded.features[chosen], values, extra)
+                self._kernels[chosen_by] = kernels
             values, extra = self._targets(results, objective, slice(0, count))
-            surrogates.append(Surrogate.fit(*self._kernels[chosen_by], encoded.points, values, extra))
+            surrogates.append(Surrogate.fit(self._kernels[chosen_by], encoded.codes, encoded.features, values, extra))
         return surrogates
 
     def _targets(self, results: Results, objective: int, which: slice) -> tuple[Array, Array]:
@@ -311,10 +289,7 @@ class Acquisition:
         return self._ideal[objective] if objective < len(self._ideal) else None
 
     def _predicted(
-        self,
-        surrogates: Sequence[Surrogate],
-        candidates: Mapping[Hashable, Params] | Sequence[Params],
-        results: Results,
+        self, surrogates: Sequence[Surrogate], candidates: Sequence[Params], results: Results
     ) -> tuple[Array, list[Posterior]]:
         """The objectives of candidates, turned so that less is better, (candidates, objectives):
         the medians of the surrogates' posteriors, then what is known. And the posteriors.
@@ -322,27 +297,13 @@ class Acquisition:
         encoded = self._encoded(candidates)
         posteriors = [
             Posterior(
-                *surrogate.predict(encoded.points),
+                *surrogate.predict(encoded.codes, encoded.features),
                 logarithmic=self._ideal_of(objective) is not None,
             )
             for objective, surrogate in enumerate(surrogates)
         ]
         known = encoded.known * results.signs[len(surrogates) :]
         return np.column_stack([*(posterior.median for posterior in posteriors), known]), posteriors
-
-
-def _reference_point(usual: Array, points: Array, predicted: int) -> Array:
-    """The worst that counts, (objectives,).
-
-    Args:
-        usual: (candidates, objectives), random ones.
-        points: (candidates, objectives), all that may be on the front.
-        predicted: Of the first so many objectives the worst is the median of the usual; of the
-            others a little more than the largest of the points.
-    """
-    known = points[:, predicted:]
-    lowest, highest = known.min(axis=0), known.max(axis=0)
-    return np.append(np.median(usual[:, :predicted], axis=0), highest + REFERENCE_MARGIN * (highest - lowest))
 
 
 def _thinned_front(points: Array) -> Array:

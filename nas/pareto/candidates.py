@@ -70,14 +70,14 @@ class Candidates:
             self._starting = [params for params in inside if params is not None]
         return self._starting
 
-    def unseen(self, seen: Collection[Hashable]) -> dict[Hashable, Params]:
-        """The candidates of the pool whose keys are none of these, by key."""
-        return {key: params for key, params in self._pool.items() if key not in seen}
+    def unseen(self, seen: Collection[Hashable]) -> list[Params]:
+        """The candidates of the pool whose keys are none of these."""
+        return [params for key, params in self._pool.items() if key not in seen]
 
     def changes_of(
         self, parents: Sequence[Params], count: int, seen: Collection[Hashable], rng: np.random.Generator
-    ) -> dict[Hashable, Params]:
-        """Changes the parents in turn; those changes that are new and inside the limits, by key."""
+    ) -> list[Params]:
+        """Changes the parents in turn; those changes that are new and inside the limits."""
         changed = []
         for i in range(count):
             params = parents[i % len(parents)]
@@ -86,24 +86,19 @@ class Candidates:
             changed.append(params)
         return self._new_inside(changed, seen)
 
-    def random(self, seen: Collection[Hashable], rng: np.random.Generator) -> tuple[dict[Hashable, Params], bool]:
-        """Random candidates beyond the pool that are new and inside the limits, by key, and True.
-        Where there are none, the one that is the least outside, and False: the space seems
-        exhausted.
+    def random(self, seen: Collection[Hashable], rng: np.random.Generator) -> tuple[list[Params], bool]:
+        """Random candidates beyond the pool that are new and inside the limits, and True. Where
+        there are none, the one that is the least outside, and False: the space seems exhausted.
         """
         sampled = [self._space.sample(rng) for _ in range(EXHAUSTED_AFTER)]
         new = self._new_inside(sampled, seen)
-        if new:
-            return new, True
-        nearest = sampled[int(self._violations(sampled).argmin())]
-        return {self._space.key(nearest): nearest}, False
+        return (new, True) if new else ([sampled[int(self._violations(sampled).argmin())]], False)
 
-    def _new_inside(self, candidates: Sequence[Params], seen: Collection[Hashable]) -> dict[Hashable, Params]:
+    def _new_inside(self, candidates: Sequence[Params], seen: Collection[Hashable]) -> list[Params]:
         """Those inside the limits that are neither seen nor in the pool, each once."""
         found = {self._space.key(params): params for params in candidates}
-        new = {key: params for key, params in found.items() if key not in seen and key not in self._pool}
-        violations = self._violations(list(new.values()))
-        return {key: params for (key, params), violation in zip(new.items(), violations, strict=True) if violation <= 0}
+        new = [params for key, params in found.items() if key not in seen and key not in self._pool]
+        return [params for params, violation in zip(new, self._violations(new), strict=True) if violation <= 0]
 
     def _repaired(self, params: Params, violation: float, rng: np.random.Generator) -> Params | None:
         """The candidate, changed for as long as that lowers its violation until it is inside the

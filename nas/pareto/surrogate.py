@@ -2,9 +2,9 @@
 
 An objective that only training tells is modelled by Gaussian processes, over its logarithm where it
 is the distance from an ideal such as an error. Two candidates are alike if few of their choices
-differ, or if their features are close (`nas.pareto.distances`); which of the two counts how much,
-and how noisy results are, is what makes the results at hand most likely. An objective that is known
-is never modelled: the expected improvement of the hypervolume is an integral over the others alone.
+differ, or if their features are close; which of the two counts how much, and how noisy results are,
+is what makes the results at hand most likely. An objective that is known is never modelled: the
+expected improvement of the hypervolume is an integral over the others alone.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas.pareto.distances import Points, Weights
 from nas.pareto.front import non_dominated
-from nas.pareto.gaussian_process import GaussianProcess, Predictor
+from nas.pareto.gaussian_process import GaussianProcess, Predictor, squared_distances
 
 Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 # The grid of kernels: scales as shares of the mean distance among the results, share of the kernel
 # of choices, variance of the noise.
@@ -36,10 +36,10 @@ _BOXES = 512  # that are integrated over at once
 @dataclass(frozen=True)
 class Kernel:
     """Correlation of an objective at two candidates, of which d choices differ and whose features
-    have the squared distance r, both weighted: share exp(-d / scale) + (1 - share) exp(-r / scale).
+    have the squared distance r: share exp(-d / scale) + (1 - share) exp(-r / scale).
 
     Attributes:
-        scales: Of the weighted number of differing choices, and of the squared distance.
+        scales: Of the number of differing choices, and of the squared distance.
         share: Of the first of the two terms.
         noise: Variance of a result as a share of that of the process.
     """
@@ -49,13 +49,13 @@ class Kernel:
     noise: float
 
     @classmethod
-    def most_likely(cls, weights: Weights, points: Points, values: Array, extra: Array) -> dict[Kernel, float]:
+    def most_likely(cls, codes: Codes, features: Array, values: Array, extra: Array) -> dict[Kernel, float]:
         """The kernels of a grid under which results are most likely, and the share of each in their
         likelihood.
 
         For the arguments see `Surrogate.fit`.
         """
-        differing, distances = weights.distances(points, points)
+        differing, distances = _differing_choices(codes, codes), squared_distances(features, features)
         means = [max(float(apart.mean()), 1e-12) for apart in (differing, distances)]
         values = values - values.mean()
         likelihoods: dict[Kernel, float] = {}
@@ -85,55 +85,59 @@ class Surrogate:
     One kernel alone, be it the likeliest, is too sure of itself while results are few.
 
     Attributes:
-        weights: Of choices and features.
-        points: The results.
+        codes, features: Of the results.
         mean: Of the results' values.
         processes: Kernel, its share in the average, and the posterior under it.
     """
 
-    weights: Weights
-    points: Points
+    codes: Codes
+    features: Array
     mean: float
     processes: tuple[tuple[Kernel, float, Predictor], ...]
 
     @classmethod
     def fit(
-        cls, weights: Weights, kernels: Mapping[Kernel, float], points: Points, values: Array, extra: Array
+        cls, kernels: Mapping[Kernel, float], codes: Codes, features: Array, values: Array, extra: Array
     ) -> Surrogate:
         """Fits to results.
 
         Args:
-            weights: Of choices and features.
             kernels: Kernels to average over, and the share of each.
-            points: The candidates with a result.
+            codes: (results, choices), the position of each choice, -1 where there is none.
+            features: (results, features), of like scale.
             values: (results,), of the objective, or of its logarithm.
             extra: (results,), variance of each value beyond the noise of all: 0 for what was
                 trained to the end.
         """
         mean = float(values.mean())
-        differing, distances = weights.distances(points, points)
+        differing, distances = _differing_choices(codes, codes), squared_distances(features, features)
         processes = tuple(
             (kernel, share, kernel.process(differing, distances, values - mean, extra).predictor())
             for kernel, share in kernels.items()
         )
-        return cls(weights, points, mean, processes)
+        return cls(codes, features, mean, processes)
 
-    def predict(self, points: Points) -> tuple[Array, Array]:
+    def predict(self, codes: Codes, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the value of each candidate, (candidates,) each, noise not
         included.
         """
-        differing, distances = self.weights.distances(points, self.points)
-        # Kernels of a grid have few scales among them.
-        choices = {scale: np.exp(-differing / scale) for scale in {k.scales[0] for k, _, _ in self.processes}}
-        features = {scale: np.exp(-distances / scale) for scale in {k.scales[1] for k, _, _ in self.processes}}
-        first, second = np.zeros(len(points)), np.zeros(len(points))  # moments of the mixture
+        differing = _differing_choices(codes, self.codes)
+        distances = squared_distances(features, self.features)
+        first, second = np.zeros(len(codes)), np.zeros(len(codes))  # moments of the mixture
         for kernel, share, process in self.processes:
-            correlations = kernel.share * choices[kernel.scales[0]] + (1 - kernel.share) * features[kernel.scales[1]]
-            deviation, variance = process.predict(correlations)
+            deviation, variance = process.predict(kernel(differing, distances))
             mean = self.mean + deviation
             first += share * mean
             second += share * (variance + mean**2)
         return first, np.sqrt(np.maximum(second - first**2, 1e-18))
+
+
+def _differing_choices(a: Codes, b: Codes) -> Array:
+    """Number of choices in which each of (n, choices) differs from each of (m, choices), (n, m)."""
+    different = np.zeros((len(a), len(b)))
+    for column in range(a.shape[1]):
+        different += a[:, column, None] != b[:, column]
+    return different
 
 
 @dataclass(frozen=True)
@@ -150,9 +154,6 @@ class Posterior:
     mean: Array
     deviation: Array
     logarithmic: bool
-
-    def __getitem__(self, which: slice) -> Posterior:
-        return Posterior(self.mean[which], self.deviation[which], self.logarithmic)
 
     @property
     def median(self) -> Array:
