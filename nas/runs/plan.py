@@ -143,7 +143,8 @@ class Plan:
         elif time is not None and not settings.reproducible:
             some = [(efforts[0].share * each.cost.macs, each.architecture.resized(frames, size)) for each in inside]
             seconds = min(MOST_SECONDS, PACE_SHARE * time.seconds)
-            pace = measured_pace(some[:: 1 + len(some) // 5], recipe, device, threads, seconds)
+            some = some[:: 1 + len(some) // 5]
+            pace = measured_pace(some, recipe, device, threads, seconds, memory_bytes=memory) or pace
         low, high = gate.spread.macs
         effort = planned(efforts, pace, time, low, high)
         reach = _reach(settings, time.ceiling(effort, pace, low) if time else math.inf, before)

@@ -43,7 +43,7 @@ def settings(space: str, **given: Any) -> Settings:
 
 
 def at(monkeypatch: pytest.MonkeyPatch, pace: Pace) -> None:
-    monkeypatch.setattr(plan, "measured_pace", lambda *_: pace)
+    monkeypatch.setattr(plan, "measured_pace", lambda *_, **__: pace)
 
 
 def test_a_fast_device_trains_all_sizes_for_longer(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +60,7 @@ def test_a_slow_one_says_what_is_out_of_reach_and_what_would_change_that(
     found = Plan.of(settings(space, time=300, confirm_seeds=0), CONSOLE)
     assert found.effort.rungs == (1, 3)
     ceiling, high = found.reach.ceiling, found.range[1]
+    assert found.pace is not None
     assert ceiling < high and found.effort.seconds(found.pace, ceiling) == pytest.approx(15.0)
     assert "would take more than a twentieth of the time each here; `--time " in found.describe()
     assert " or a GPU reaches " in found.describe()
@@ -90,7 +91,7 @@ def test_a_run_from_before_there_was_a_pace_stays_without(space: str) -> None:
 def test_the_clock_decides_nothing_without_a_time_and_where_the_seed_is_to(
     space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(*_: object) -> Pace:
+    def measured(*_: object, **__: object) -> Pace:
         raise AssertionError
 
     monkeypatch.setattr(plan, "measured_pace", measured)

@@ -91,7 +91,7 @@ class Trainings:
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
-    monkeypatch.setattr(plan, "measured_pace", lambda *_: Pace(0.0, 1e-10))
+    monkeypatch.setattr(plan, "measured_pace", lambda *_, **__: Pace(0.0, 1e-10))
     return Trainings(monkeypatch)
 
 
