@@ -45,7 +45,7 @@ def of_schema(document: Any, newest: int, where: str) -> Any:
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise NasError(f"{where} has the schema {brief(schema)}; allowed: whole numbers from 1")
     if schema > newest:
-        raise NasError(f"{where} has the schema {schema}, of a newer nas; allowed: up to {newest}, or that nas")
+        raise NasError(f"{where} has the schema {brief(schema)}, of a newer nas; allowed: up to {newest}, or that nas")
     return {key: value for key, value in document.items() if key != "schema"}
 
 

@@ -74,5 +74,8 @@ def context_lost(error: BaseException) -> bool:
 def brief(value: object, length: int = 60) -> str:
     """A value as messages show it: of a long one the beginning and the end."""
     _REPR.maxstring = _REPR.maxother = length
-    text = _REPR.repr(value)
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        text = "an integer of too many digits to print"
     return text if len(text) <= length else f"{text[: length - 3]}..."

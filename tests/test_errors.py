@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nas.errors import NasError, context_lost, one_line, out_of_memory
+from nas.errors import NasError, brief, context_lost, one_line, out_of_memory
 
 
 def test_an_error_becomes_one_line_with_its_type() -> None:
@@ -27,6 +27,10 @@ def test_a_failed_device_is_told_from_memory_that_ran_out() -> None:
     assert context_lost(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert not context_lost(torch.OutOfMemoryError("CUDA out of memory")) and not context_lost(ValueError("CUDA error"))
     assert not context_lost(RuntimeError("shapes differ"))
+
+
+def test_a_number_too_long_to_print_has_words() -> None:
+    assert brief(10**9000) == "an integer of too many digits to print"
 
 
 def test_a_message_is_one_printable_line_of_bounded_length() -> None:

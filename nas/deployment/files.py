@@ -95,6 +95,7 @@ def export(model: TrainedModel, path: Path, clips: Clips, options: Options = Opt
     with replacing(path) as draft:
         try:
             run = write(model, draft, options)
+            difference = None if run is None else clips.largest_difference(run, _expected(model, options))
         except (NasError, OSError):
             raise
         except Exception as error:  # exporters raise types of many packages
@@ -103,7 +104,6 @@ def export(model: TrainedModel, path: Path, clips: Clips, options: Options = Opt
                 f"model {model.name!r} cannot be written as {path.suffix} ({brief(cause[0], 200)}); allowed: another "
                 f"of {', '.join(SUFFIXES)}"
             ) from error
-        difference = None if run is None else clips.largest_difference(run, _expected(model, options))
         if difference is not None and not difference <= MOST:
             raise NasError(
                 f"out {str(path)!r} would differ from PyTorch by {difference:.2g} of the largest logit on {clips.what};"
@@ -168,7 +168,8 @@ def _write_standalone(model: TrainedModel, path: Path, _: Options) -> Run:
                 check=False,
             )
         if done.returncode:
-            raise NasError(f"the standalone file does not run ({brief(done.stderr.strip()[-200:], 200)})")
+            why = brief(done.stderr.strip()[-200:], 200)
+            raise NasError(f"the standalone file does not run ({why}); allowed: .pt2 and .onnx")
         return torch.tensor(json.loads(done.stdout))
 
     return run

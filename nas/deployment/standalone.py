@@ -36,7 +36,7 @@ def standalone(
         architecture: Of the network.
         classes: Names, in the order of its outputs.
         preprocessing: How a video becomes its input.
-        notes: Lines of comment at its head; what does not print becomes a question mark.
+        notes: Lines of comment near its head; what does not print becomes a question mark.
 
     Raises:
         NasError: A layer is from outside of this package.
@@ -75,13 +75,13 @@ def _head(version: str, comments: str, frames: bool) -> str:
         "`build_from_frames()` takes uint8 frames, (B, T, H, W, 3), of any height and width, and holds the\n"
         "network as its `network`.\n\n"
     )
+    # Comments come last: in the first two lines one could name the encoding of the file.
     return (
-        f"{comments}"
         '"""A video network, (B, 3, T, H, W) to class logits, that needs torch alone.\n\n'
         "    network = build().eval()\n"
         '    load_weights(network, "model.safetensors")\n\n'
         f"{takes if frames else ''}"
-        f'Its layers are those of video-nas {version} (Apache-2.0).\n"""'
+        f'Its layers are those of video-nas {version} (Apache-2.0).\n"""\n{comments}'
     )
 
 

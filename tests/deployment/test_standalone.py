@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -110,9 +112,10 @@ def test_names_of_classes_are_texts_whatever_they_hold() -> None:
         Architecture.parse({**architecture("r3d").document(), "num_classes": len(names)}),
         classes=names,
         preprocessing=Preprocessing.of_input(4, (32, 32)),
-        notes=["run a\nimport os", "\u202e"],
+        notes=["run a\nimport os", "\u202e", "coding: utf_7"],
     )
-    assert text.isascii() and text.startswith("# run a?import os\n# ?\n")
+    assert text.isascii() and '"""\n# run a?import os\n# ?\n# coding: utf_7\n' in text
+    assert tokenize.detect_encoding(io.BytesIO(text.encode()).readline)[0] == "utf-8"  # whatever a note says
     (classes,) = [
         node.value
         for node in ast.parse(text).body
