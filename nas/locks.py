@@ -52,6 +52,26 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+class Watch:
+    """Tells whether a folder is being written by looking at its lock, of which it takes nothing.
+
+    Args:
+        folder: The folder of a search or a training.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._changed, self._since = folder / LOCK, 0, 0.0
+
+    def alive(self) -> bool:
+        """Whether the lock is there and has given a sign of life in the last 16 seconds of looking;
+        the lock of a process that was killed is taken for alive for so long.
+        """
+        changed, now = _changed(self._path), time.monotonic()
+        if changed != self._changed:
+            self._changed, self._since = changed, now
+        return changed != 0 and now - self._since < WATCHED
+
+
 def _beat(path: Path, ended: threading.Event) -> None:
     """Gives signs of life until the writer's context has ended."""
     while not ended.wait(BEAT):
@@ -118,19 +138,20 @@ def _is_there(process: int) -> bool:
 
 
 def _lives(path: Path) -> bool:
-    """Whether a lock's time of change moves while it is watched.
-
-    A file is opened to be looked at: a file system of the network then asks its server.
-    """
-
-    def changed() -> int:
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            return os.fstat(file.fileno()).st_mtime_ns
-        return 0  # its owner has removed it
-
-    first, end = changed(), time.monotonic() + WATCHED
+    """Whether a lock's time of change moves while it is watched."""
+    first, end = _changed(path), time.monotonic() + WATCHED
     while time.monotonic() < end:
         time.sleep(min(1.0, WATCHED / 10))
-        if (now := changed()) != first:
+        if (now := _changed(path)) != first:
             return now != 0
     return False
+
+
+def _changed(path: Path) -> int:
+    """A lock's time of change; 0 where its owner has removed it.
+
+    It is opened to be looked at: a file system of the network then asks its server.
+    """
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        return os.fstat(file.fileno()).st_mtime_ns
+    return 0

@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from nas.runs.folder import Run
 
 
 def report_command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write into; the run's own by default.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the page again whenever the search has gone on, until it ends.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print an event a line, as JSON, and nothing else.")] = False,
 ) -> None:
-    """Write the report of a run: HTML, Markdown and PNG; the tables are in its CSV files.
+    """Write the report of a run: HTML, Markdown and pictures; the tables are in its CSV files.
 
-    Example: `nas report runs/hybrid-motion-1`
+    Example: `nas report runs/hybrid-motion-1`, or with `--watch` beside a search
     """
-    from nas.runs.folder import Run
-
-    found = Run(run)
+    from nas.cli.search import print_event
+    from nas.errors import Interrupted
+    from nas.report import watch as watch_run
     from nas.report import write
+    from nas.runs.folder import Run
+    from nas.runs.news import EventConsole, announce
 
-    for path in write(found, out):
-        typer.echo(path)
+    console = EventConsole(print_event) if json else Console(quiet=quiet)
+
+    def told(found: Run, paths: list[Path]) -> None:
+        facts = {"files": [str(path) for path in paths], "trials": len(found.trials), "running": found.running}
+        lines = [f"{paths[0]}, {len(found.trials)} trials so far"] if found.running else [str(path) for path in paths]
+        announce(console, "\n".join(lines), "report", **facts)
+
+    if not watch:
+        found = Run(run)
+        told(found, write(found, out))
+        return
+    try:
+        watch_run(run, out, told)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; the page is as it was last written; allowed: nas report {run}") from None

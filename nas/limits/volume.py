@@ -66,3 +66,15 @@ class VolumeScale:
                 volume = hypervolume(front, [-self.chance, *self.worst], [False] * len(point))
             shares.append(volume / self.whole if len(front) else 0.0)
         return np.array(shares)
+
+    def share(self, points: ArrayLike) -> float:
+        """The hypervolume of networks together as a share of the whole.
+
+        Args:
+            points: As of `shares`.
+        """
+        losses = np.asarray(points, float).reshape(-1, 1 + len(self.worst)) * [-1.0, *(1.0 for _ in self.worst)]
+        losses = losses[~np.isnan(losses).any(axis=1)]
+        if not (len(losses) and self.whole):
+            return 0.0
+        return hypervolume(losses, [-self.chance, *self.worst], [False] * losses.shape[1]) / self.whole

@@ -9,6 +9,7 @@ picture of the reference networks.
 """
 
 from nas.report.front import front_summary, how_to_go_on, over_summary
+from nas.report.live import watch
 from nas.report.page import write
 
-__all__ = ["front_summary", "how_to_go_on", "over_summary", "write"]
+__all__ = ["front_summary", "how_to_go_on", "over_summary", "watch", "write"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import cache
 from gzip import compress
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +28,7 @@ class PackedPlotly:
     code: str
 
     @classmethod
+    @cache
     def read(cls) -> Self:
         """Packs the file that the installed plotly brings."""
         script = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()

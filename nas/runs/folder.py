@@ -38,18 +38,20 @@ class Run:
             the first cost; `breaks` says which, such as `41.2 ms > 30 ms`.
         control: The hypervolume of the search and of its random control after every training; empty
             without one.
+        running: Whether the search is going on, as who reads the folder says.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, running: bool = False):
         """Reads the folder.
 
         Args:
             path: The folder that `nas search --out` named.
+            running: Whether the search is going on.
 
         Raises:
             NasError: No such folder, not a run, or a file of it cannot be read.
         """
-        self.path = Path(path)
+        self.path, self.running = Path(path), running
         if not self.path.is_dir():
             raise NasError(f"run {str(path)!r} does not exist; allowed: a folder that `nas search` wrote")
         self.record = read_record(self.path)

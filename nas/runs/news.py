@@ -15,6 +15,7 @@ from typing import Any, Self
 from rich.console import Console
 
 FIRST, EVERY = 2.0, 5.0  # seconds after which something is told of what goes on, and tells again
+LEAST, REST = 2.0, 50.0  # between two times of what is done seldom: seconds, and in its own durations
 Listener = Callable[[Mapping[str, Any]], None]
 
 
@@ -77,6 +78,25 @@ class Heartbeat:
             if time.monotonic() >= self._due:
                 self.told()
                 self._tell(time.monotonic() - self._began)
+
+
+class Seldom:
+    """Does something, when called, only if long enough has passed since the last time: two seconds,
+    and fifty times as long as it took, so that it takes a fiftieth of the time at most.
+
+    Args:
+        do: What is done.
+    """
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._do, self._due = do, 0.0
+
+    def __call__(self) -> None:
+        began = time.monotonic()
+        if began >= self._due:
+            self._do()
+            ended = time.monotonic()
+            self._due = ended + max(LEAST, REST * (ended - began))
 
 
 class Display:

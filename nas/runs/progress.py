@@ -1,24 +1,27 @@
-"""What a search shows while it runs: a bar with the time left and a table of the latest and best
-candidates.
+"""What a search shows while it runs: how it stands, a bar with the time left and a table of the
+latest and best candidates.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from nas.pareto.front import non_dominated
 from nas.runs.confirm import Repeat, expected_seconds
 from nas.runs.news import Display, EventConsole, Heartbeat, announce
+from nas.runs.standing import BLOCKS, PLAIN, Standing, sparkline
 from nas.trials.proposer import Proposer
 from nas.units import duration, plural
 
 ROWS = 12
+MOMENTS = 32  # of the line of hypervolumes
 
 
 class _Bar(Display):
@@ -70,11 +73,19 @@ class SearchProgress(_Bar):
         trials: How many candidates are to be trained, if limited.
         seconds: How long the search may train, if limited.
         what: What goes on.
+        chance: Accuracy of guessing.
     """
 
-    def __init__(self, console: Console, trials: int | None, seconds: float | None, what: str = "training") -> None:
+    def __init__(
+        self,
+        console: Console,
+        trials: int | None,
+        seconds: float | None,
+        what: str = "training",
+        chance: float = 0.0,
+    ) -> None:
         super().__init__(console, trials, what)
-        self._trials, self._seconds = trials, seconds
+        self._trials, self._seconds, self._chance = trials, seconds, chance
         self._at_start = 0
 
     def resumed(self, trained: int) -> None:
@@ -87,9 +98,13 @@ class SearchProgress(_Bar):
         left = self.time_left(len(results))
         note = self._advance(len(results), left)
         if self._animated:
-            self._live.update(Group(_table(proposer), self._bar))
+            standing = Standing.of(proposer, self._chance, MOMENTS)
+            ramp = BLOCKS if self._console.encoding.startswith("utf") else PLAIN
+            shown = _standing(proposer, standing, ramp)
+            self._live.update(Group(_table(proposer, standing.front), Text(shown), self._bar))
         elif len(results) > before:
             index = next(reversed(results))
+            standing = Standing.of(proposer, self._chance)
             candidate, result = proposer.candidates[index], results[index]
             self._announce(
                 f"[{len(results)}{self._of}] {' '.join(_cells(proposer, index))} ({note})",
@@ -102,6 +117,14 @@ class SearchProgress(_Bar):
                 epochs=result.epochs,
                 seconds=result.seconds,
                 left_s=left,
+                front=len(standing.front),
+                hypervolume=standing.volumes[-1] if standing.volumes else 0.0,
+                running=standing.running,
+                failed=standing.failed,
+                proposed=standing.proposed,
+                rejected=standing.rejected,
+                unreached=standing.unreached,
+                duplicates=standing.duplicates,
             )
 
     def time_left(self, trained: int) -> float | None:
@@ -171,16 +194,25 @@ def _cells(proposer: Proposer, index: int) -> list[str]:
     ]
 
 
-def _table(proposer: Proposer) -> Table:
-    """The front by its first cost, then the latest."""
-    accuracies = {i: result.accuracy for i, result in proposer.results.items() if result.accuracy is not None}
-    front: list[int] = []
-    if accuracies:
-        values = [(accuracy, *proposer.candidates[i].costs) for i, accuracy in accuracies.items()]
-        mask = non_dominated(values, proposer.gate.objectives.maximise)
-        front = sorted(
-            (i for i, on in zip(accuracies, mask, strict=True) if on), key=lambda i: proposer.candidates[i].costs
+def _standing(proposer: Proposer, standing: Standing, ramp: str) -> str:
+    """The best of each objective, how much the front has grown, and what became of proposals."""
+    best = []
+    for number, index in enumerate(standing.best):
+        candidate, result = proposer.candidates[index], proposer.results[index]
+        metric = proposer.gate.objectives.costs[number - 1]
+        figure = (
+            metric.text(candidate.priced.figures[metric.name]) if number else f"{100 * (result.accuracy or 0):.1f} %"
         )
+        best.append(f"{figure} (#{index})")
+    lines = [f"best of the front: {', '.join(best)}"] if best else []
+    if standing.volumes:
+        size, volume = plural(len(standing.front), "network"), 100 * standing.volumes[-1]
+        lines.append(f"front: {size}, hypervolume {volume:.1f} % {sparkline(standing.volumes, ramp)}")
+    return "\n".join([*lines, standing.fates])
+
+
+def _table(proposer: Proposer, front: Sequence[int]) -> Table:
+    """The front by its first cost, then the latest."""
     table = Table("trial", "accuracy", "cost", "trained", "time", "operators", title="front, then the latest")
     for i in front[:ROWS]:
         table.add_row(*_cells(proposer, i), style="bold green")

@@ -30,7 +30,7 @@ from nas.runs.export import BEST, write_picks
 from nas.runs.folder import Run
 from nas.runs.measurements import read_measurements
 from nas.runs.measuring import latency_predictor, measure_front, predicted, predicted_latency
-from nas.runs.news import announce, busy
+from nas.runs.news import Seldom, announce, busy
 from nas.runs.plan import Plan
 from nas.runs.progress import ConfirmProgress, SearchProgress
 from nas.runs.ranking import eligible, front_of, keeping
@@ -98,6 +98,12 @@ class Session:
         """
         taken = read_measurements(self.folder, self.plan.device_name) if measured else {}
         return trials_table(proposer or self.proposer, predicted(self.predictor), taken)
+
+    def keep(self) -> None:
+        """Writes what the search has come to, for who looks into the folder while it goes on."""
+        _save_architectures(self.proposer, self.folder)
+        write_table(self.folder / TRIALS, self.trials(measured=True))
+        self.note(counts=_counts(self.proposer))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -225,9 +231,16 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
     if (left is not None and left <= 0) or (seconds is not None and seconds <= 0):
         return False
     known = {index: (result.curve, proposer.candidates[index].costs) for index, result in proposer.results.items()}
-    progress = SearchProgress(plan.console, trials, seconds, what)
+    progress = SearchProgress(plan.console, trials, seconds, what, plan.data.chance)
     progress.resumed(len(proposer.results))
-    searcher = ProposerSearcher(proposer, lambda: progress.update(proposer))
+    keep = Seldom(run.keep)
+
+    def told() -> None:
+        progress.update(proposer)
+        if proposer is run.proposer:
+            keep()
+
+    searcher = ProposerSearcher(proposer, told)
     with progress:
         parameters = {"proxy": plan.proxy, "data": run.data}
         scheduler = ParetoRungs(plan.lag, known=known)
@@ -253,10 +266,15 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
 
 
 def _keep(proposer: Proposer, folder: Path) -> None:
-    """Tells the study what it was not told yet, and writes the architectures that have a result and
-    are not there.
+    """Tells the study what it was not told yet, and writes architectures as `_save_architectures`
+    does.
     """
     proposer.learn()
+    _save_architectures(proposer, folder)
+
+
+def _save_architectures(proposer: Proposer, folder: Path) -> None:
+    """Writes the architectures that have a result and are not there."""
     (folder / "architectures").mkdir(exist_ok=True)
     for index in proposer.results:
         path = folder / "architectures" / f"{index}.yaml"

@@ -142,6 +142,11 @@ def searched(run: Run) -> str:
 def missing(run: Run) -> list[str]:
     """What is not there, or not as it should be."""
     record, front = run.record, run.front
+    if run.running:
+        return [
+            f"The search is going on: {_ended(run)} so far, and this page loads itself again. What the front costs is "
+            "measured when all is trained."
+        ]
     if _none_is_known_to_keep(run):
         unmeasured = len(trained(run)) - len(run.over)
         if record.front_of == len(run.trials) or not unmeasured:
@@ -179,6 +184,12 @@ def missing(run: Run) -> list[str]:
     }
     absent += [_absence(front, column, words) for column, words in figures.items() if front[column].isna().any()]
     return absent
+
+
+def _ended(run: Run) -> str:
+    """How many trainings have come to their end, of how many."""
+    of = f" of {run.record.trials:,}" if run.record.trials else ""
+    return f"{plural(len(run.trials), 'training')}{of}"
 
 
 def _no_front(run: Run) -> str:
