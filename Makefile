@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test check audit lowest newest wheel clean
+.PHONY: search test check docs audit lowest newest wheel clean
 
 search: $(VENV)/installed
 	$(BIN)/nas search --budget 100gflops
@@ -17,6 +17,11 @@ check: $(VENV)/installed-test
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml nas
 	$(BIN)/mypy nas
 	$(BIN)/mypy --config-file tests/mypy.ini tests benchmarks examples
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# The site, in build/site.
+docs: $(VENV)/installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The tests with the oldest versions that pyproject.toml admits, and with the newest ones. uv resolves both;
 # torch comes in whichever build the package index has, which may be gigabytes.
