@@ -9,13 +9,13 @@ are inside the hard limits and none was proposed before.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.pareto.candidates import Candidates, Function, numbers_of
-from nas.pareto.front import non_dominated
+from nas.pareto.front import non_dominated, pareto_rank
 from nas.pareto.parameters import Params, Space
 from nas.pareto.surrogate import Kernel, Posterior, Surrogate, expected_hypervolume_improvement
 
@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 POOL_AT_FIRST, POOL_GROWTH, POOL_MOST = 8, 4, 1000  # draws for the first proposal, for each further one, and in all
 EXPLORE_EVERY = 4  # one in so many proposals is any change of the front, whatever the surrogate predicts of it
 KERNEL_GROWTH = 1.1  # of the number of results, after which the kernels are chosen again
+MODEL_RESULTS = 400  # that surrogates are fitted to, at most: the time of a proposal grows with their cube
 KERNEL_RESULTS = 300  # of the latest results that kernels are chosen by, at most
 LOSS_RESULTS = 200  # that the kernels of lost trainings are chosen by, at most, at every proposal: cubic time
 REFERENCE_MARGIN = 0.1  # of the range of a known objective, beyond its largest value: the costliest counts too
@@ -55,6 +56,31 @@ class Results:
     running: list[Params] = field(default_factory=list)
     lost: list[Params] = field(default_factory=list)
     seen: set[Hashable] = field(default_factory=set)
+
+    def between(self, begin: int, end: int) -> Results:
+        """The results from one place up to another."""
+        return self._chosen(range(begin, end))
+
+    def telling(self, count: int) -> Results:
+        """At most so many of the results: the nearest to the front, which improvements depend on,
+        make one half; the other half are evenly many of the rest, in order of their numbers.
+        """
+        if len(self.trained) <= count:
+            return self
+        losses = np.asarray(self.values, float) * self.signs
+        order = np.argsort(pareto_rank(losses, [False] * losses.shape[1]), kind="stable")
+        near, rest = order[: count // 2], np.sort(order[count // 2 :])
+        spread = rest[np.linspace(0, len(rest) - 1, count - len(near)).round().astype(int)]
+        return self._chosen(sorted([*near.tolist(), *spread.tolist()]))
+
+    def _chosen(self, places: Sequence[int]) -> Results:
+        return replace(
+            self,
+            numbers=[self.numbers[i] for i in places],
+            trained=[self.trained[i] for i in places],
+            values=[self.values[i] for i in places],
+            curves=[self.curves[i] for i in places],
+        )
 
 
 @dataclass(frozen=True)
@@ -154,7 +180,7 @@ class Acquisition:
         """The candidate of largest expected improvement; at every fourth proposal any change of the
         front, as a surrogate may be wrong.
         """
-        surrogates = self._surrogates(results)
+        surrogates, results = self._surrogates(results), results.telling(MODEL_RESULTS)
         # A candidate in training counts as what is predicted of it.
         points, _ = self._predicted(surrogates, [*results.trained, *results.running], results)
         trained = points[: len(results.trained)]
@@ -242,36 +268,38 @@ class Acquisition:
         return candidates[int(order[int(len(candidates) * _radical_inverse(count + 1))])]
 
     def _surrogates(self, results: Results) -> list[Surrogate]:
-        """One for each objective that is not known, fitted to all results.
+        """One for each objective that is not known, fitted to the results that tell most.
 
-        The kernels are chosen by fewer: they stay until the number of results has grown by a tenth.
+        The kernels are chosen by fewer, the latest: they stay until the number of results has grown
+        by a tenth.
         """
-        encoded = self._encoded(results.trained)
-        count, known = encoded.known.shape
+        fitted = results.telling(MODEL_RESULTS)
+        encoded = self._encoded(fitted.trained)
+        known = encoded.known.shape[1]
         if known > len(results.signs):
             raise ValueError(f"cost has {known} columns; allowed: one for each of the last objectives")
-        newest = _results_for_kernels(count, self._initial)
-        chosen = slice(max(0, newest - KERNEL_RESULTS), newest)
+        newest = _results_for_kernels(len(results.trained), self._initial)
+        chosen = results.between(max(0, newest - KERNEL_RESULTS), newest)
         surrogates = []
         for objective in range(len(results.signs) - known):
-            chosen_by = (objective, *results.numbers[chosen])
+            chosen_by = (objective, *chosen.numbers)
             if chosen_by not in self._kernels:
-                values, extra = self._targets(results, objective, chosen)
-                kernels = Kernel.most_likely(encoded.codes[chosen], encoded.features[chosen], values, extra)
+                latest = self._encoded(chosen.trained)
+                kernels = Kernel.most_likely(latest.codes, latest.features, *self._targets(chosen, objective))
                 self._kernels[chosen_by] = kernels
-            values, extra = self._targets(results, objective, slice(0, count))
+            values, extra = self._targets(fitted, objective)
             surrogates.append(Surrogate.fit(self._kernels[chosen_by], encoded.codes, encoded.features, values, extra))
         return surrogates
 
-    def _targets(self, results: Results, objective: int, which: slice) -> tuple[Array, Array]:
-        """What a surrogate models of some results, and the variance of each beyond that of a full
+    def _targets(self, results: Results, objective: int) -> tuple[Array, Array]:
+        """What a surrogate models of results, and the variance of each beyond that of a full
         training, (results,) each.
 
         It is the objective, turned so that less is better, or the logarithm of its distance from
         the ideal.
         """
-        values = np.array([row[objective] for row in results.values[which]], float)
-        curves = [np.asarray(curve if objective == 0 else (), float) for curve in results.curves[which]]
+        values = np.array([row[objective] for row in results.values], float)
+        curves = [np.asarray(curve if objective == 0 else (), float) for curve in results.curves]
         ideal, sign = self._ideal_of(objective), results.signs[objective]
         if ideal is None:
             return _extrapolated(sign * values, [sign * curve for curve in curves])

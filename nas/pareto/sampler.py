@@ -108,11 +108,12 @@ class ParetoSampler(BaseSampler):
         self._study = ""
         self._acquisition: Acquisition | None = None
         self._proposed: dict[int, Params] = {}
+        self._ended: dict[int, tuple[Params, tuple[Params, Hashable] | None]] = {}
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """A lock cannot be pickled, and what only saves time need not be."""
-        return {**self.__dict__, "_lock": None, "_acquisition": None}
+        return {**self.__dict__, "_lock": None, "_acquisition": None, "_ended": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock())
@@ -156,29 +157,44 @@ class ParetoSampler(BaseSampler):
         if current is None or (self._space is None and dict(current.space.distributions) != dict(search_space)):
             space = self._space or IndependentSpace(search_space, self._features)
             current = self._acquisition = Acquisition(space, **self._options)
+            self._ended = {}
         return current
 
     def _results(self, study: Study, trial: FrozenTrial, space: Space) -> Results:
         found = Results(np.array([1.0 if d == StudyDirection.MINIMIZE else -1.0 for d in study.directions]))
-        lost: dict[Hashable, Params] = {}
+        lost, trained = dict[Hashable, Params](), set[Hashable]()
         for other in study.get_trials(deepcopy=False):
-            # A trial that runs in another thread may not have been given all of its parameters yet.
-            early = self._proposed.get(other.number) if other.state == TrialState.RUNNING else None
-            params = {n: v for n, v in (early or other.params).items() if n in space.distributions}
-            if other.number == trial.number or not space.contains(params):
+            candidate = None if other.number == trial.number else self._candidate(other, space)
+            if candidate is None:
                 continue
-            found.seen.add(space.key(params))
+            params, key = candidate
+            found.seen.add(key)
             inside = all(violation <= 0 for violation in other.constraints.values())
             if other.state == TrialState.RUNNING:
                 found.running.append(params)
             elif other.state == TrialState.COMPLETE and inside and np.isfinite(other.values).all():
                 found.numbers.append(other.number)
                 found.trained.append(params)
+                trained.add(key)
                 found.values.append(other.values)
                 found.curves.append(self._curve(other))
             else:
-                lost[space.key(params)] = params
+                lost[key] = params
         # One that was trained too, as a repetition that was left out, has a result.
-        trained = {space.key(params) for params in found.trained}
         found.lost = [params for key, params in lost.items() if key not in trained]
         return found
+
+    def _candidate(self, trial: FrozenTrial, space: Space) -> tuple[Params, Hashable] | None:
+        """The candidate of a trial and its key; None if it is none of the space. What has ended
+        does not change: the space is asked about it once.
+        """
+        ended, known = self._ended.get(trial.number, (None, None))
+        if ended == trial.params:
+            return known
+        # A trial that runs in another thread may not have been given all of its parameters yet.
+        early = self._proposed.get(trial.number) if trial.state == TrialState.RUNNING else None
+        params = {n: v for n, v in (early or trial.params).items() if n in space.distributions}
+        candidate = (params, space.key(params)) if space.contains(params) else None
+        if trial.state.is_finished():
+            self._ended[trial.number] = trial.params, candidate
+        return candidate

@@ -366,10 +366,10 @@ def test_what_is_modelled(direction: str, sign: int) -> None:
     results = Results(np.array([float(sign)]))
     results.values = [[2.0], [3.0], [5.0]]
     results.curves = [[], [], []]
-    plain = Acquisition(space, ideal=(), **options)._targets(results, 0, slice(0, 3))[0]
+    plain = Acquisition(space, ideal=(), **options)._targets(results, 0)[0]
     assert plain == pytest.approx(sign * np.array([2.0, 3.0, 5.0]))
     ideal = 2.0 if sign > 0 else 5.0
-    found = Acquisition(space, ideal=(ideal,), **options)._targets(results, 0, slice(0, 3))[0]
+    found = Acquisition(space, ideal=(ideal,), **options)._targets(results, 0)[0]
     assert found == pytest.approx(np.log([0.5, 1.0, 3.0] if sign > 0 else [3.0, 2.0, 1.0]))
 
 
@@ -404,6 +404,35 @@ def test_rungs_of_trials_are_read_by_the_given_function() -> None:
         trial.set_user_attr("curve", curve)
         study.tell(trial, [curve[-1], price([params])[0]])
     assert regret([(error(t.params), t.values[1]) for t in study.trials]) < missed(run(priced(), 40)) + 2
+
+
+def test_of_many_results_the_nearest_to_the_front_and_some_of_the_rest_are_modelled() -> None:
+    """Ten results are all on the front, each of ten more is worse than all before. Of eight that are
+    kept, four are the first of the front, and four of the other sixteen are five places apart.
+    """
+    results = Results(np.array([1.0, -1.0]))
+    results.numbers = list(range(20))
+    results.values = [[i, i - 9] for i in range(10)] + [[10 + i, -10 - i] for i in range(10)]
+    results.trained = [{"x": i} for i in range(20)]
+    results.curves = [[] for _ in range(20)]
+    results.lost = [{"x": 99}]
+    assert results.telling(20) is results
+    kept = results.telling(8)
+    assert kept.numbers == [0, 1, 2, 3, 4, 9, 14, 19] and kept.trained[-1] == {"x": 19}
+    assert kept.values[4] == [4, -5] and len(kept.curves) == 8 and kept.lost == results.lost
+
+
+def test_a_space_is_asked_once_about_a_trial_that_has_ended() -> None:
+    asked: list[Params] = []
+
+    class Counting(IndependentSpace):
+        def contains(self, params: Params) -> bool:
+            asked.append(params)
+            return super().contains(params)
+
+    sampler = ParetoSampler(Counting(LETTERS), cost=price, initial=4, changes=4, seed=0)
+    run(sampler, 8)
+    assert len(asked) == 7  # the last trial has nobody behind it
 
 
 def test_steps_of_the_kernel_and_of_the_first_quantiles() -> None:
