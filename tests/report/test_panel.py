@@ -66,6 +66,6 @@ def test_panels_stand_in_their_order(added: None) -> None:
     titles = [panel.title for panel in all_panels()]
     assert titles == [
         "", "Picks", "Accuracy against cost", "Front", "Over the limits", "Against random search", "Time of trainings",
-        "How the search went", "Operators", "How it was measured", "Candidates", "Clips that cannot be read",
-        "Settings",
+        "How the search went", "Operators", "How it was measured", "Candidates", "Trainings that failed",
+        "Where the time went", "Clips that cannot be read", "Settings",
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 from torch.utils._pytree import tree_map_only
 
 from nas.errors import NasError, brief
@@ -218,9 +219,12 @@ def _as_on_cpu(func: Any, args: Sequence[Any], out: Any, operand: OperandOf) -> 
 
 
 def _batch_norm_on_cpu(func: Any, args: Sequence[Any], out: Sequence[Any]) -> Sequence[Any]:
-    """What the kernel of a CPU leaves out: batch statistics in evaluation, gradients that nobody
-    asks for.
+    """What the kernel of a CPU gives: in a layout of its own whatever the input's, and without batch
+    statistics in evaluation and gradients that nobody asks for.
     """
+    first = out[0]
+    if first is not None:
+        out = (first.contiguous(memory_format=suggest_memory_format(first)), *out[1:])
     if func.overloadpacket is aten.native_batch_norm_backward:
         return tuple(x if wanted else None for x, wanted in zip(out, args[-1], strict=True))
     trained = func.overloadpacket is aten.native_batch_norm and args[5]

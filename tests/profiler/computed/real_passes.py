@@ -56,11 +56,12 @@ def real_pass(module: nn.Module, clip: Tensor, training: bool) -> tuple[int, int
     module.train(training)
     storages = LiveStorages(module)
     storages.add(clip)
-    kept: dict[int, Tensor] = {}
+    kept: dict[int, tuple[StorageWeakRef, int]] = {}  # weak, as a graph may end before the pass does
 
     def keep(x: Tensor) -> Tensor:
-        if x.untyped_storage()._cdata not in storages.own:
-            kept[x.untyped_storage()._cdata] = x
+        storage = x.untyped_storage()
+        if storage._cdata not in storages.own:
+            kept[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         return x.detach()  # an output that its own operation saves would keep itself alive
 
     gc.collect()
@@ -69,8 +70,7 @@ def real_pass(module: nn.Module, clip: Tensor, training: bool) -> tuple[int, int
         with torch.set_grad_enabled(training), storages:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
                 out = module(clip)
-            found = sum(x.untyped_storage().nbytes() for x in kept.values())
-            kept.clear()
+            found = sum(nbytes for _, nbytes in kept.values())
             if training and out.requires_grad:
                 _Exit.apply(out).backward(torch.ones(0))  # type: ignore[no-untyped-call]
     finally:
