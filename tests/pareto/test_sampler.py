@@ -407,8 +407,8 @@ def test_rungs_of_trials_are_read_by_the_given_function() -> None:
 
 
 def test_of_many_results_the_nearest_to_the_front_and_some_of_the_rest_are_modelled() -> None:
-    """Ten results are all on the front, each of ten more is worse than all before. Of eight that are
-    kept, four are the first of the front, and four of the other sixteen are five places apart.
+    """Ten results are all on the front, each of ten more is worse than all before. Of eight that
+    are kept, four are the first of the front, and four of the other sixteen are five places apart.
     """
     results = Results(np.array([1.0, -1.0]))
     results.numbers = list(range(20))

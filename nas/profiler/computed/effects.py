@@ -219,8 +219,8 @@ def _as_on_cpu(func: Any, args: Sequence[Any], out: Any, operand: OperandOf) -> 
 
 
 def _batch_norm_on_cpu(func: Any, args: Sequence[Any], out: Sequence[Any]) -> Sequence[Any]:
-    """What the kernel of a CPU gives: in a layout of its own whatever the input's, and without batch
-    statistics in evaluation and gradients that nobody asks for.
+    """What the kernel of a CPU gives: in a layout of its own whatever the input's, and without
+    batch statistics in evaluation and gradients that nobody asks for.
     """
     first = out[0]
     if first is not None:
