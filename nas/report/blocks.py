@@ -12,8 +12,10 @@ from markupsafe import Markup
 
 from nas.report.charts.chart import NOTHING, Chart
 from nas.report.charts.for_page import plotly_figure
-from nas.report.text import code, escaped
+from nas.report.text import code, escaped, packed, visible
 from nas.units import MISSING
+
+UNPACKED = 200  # rows of a folded table up to which the page has it as it is
 
 
 class Block(ABC):
@@ -65,6 +67,23 @@ class Text(Block):
 
 
 @dataclass(frozen=True)
+class Code(Block):
+    """A command, to be copied.
+
+    Attributes:
+        text: The command.
+    """
+
+    text: str
+
+    def html(self) -> Markup:
+        return Markup('<p><code class="command">{}</code></p>\n').format(self.text)
+
+    def markdown(self) -> str:
+        return code(self.text)
+
+
+@dataclass(frozen=True)
 class Table(Block):
     """A table with a row of heads.
 
@@ -74,6 +93,9 @@ class Table(Block):
         words: Columns of words; the others hold numbers.
         below: Columns of code that the page shows on a line of its own below each row.
         highlighted: For each row, whether the page highlights it; none by default.
+        sortable: Whether a reader can sort the page's by a column, and filter it by words.
+        folded: What the page says in place of the table until it is asked for; Markdown has none of
+            such a table.
     """
 
     rows: pd.DataFrame
@@ -81,8 +103,19 @@ class Table(Block):
     words: Sequence[str] = ()
     below: Sequence[str] = ()
     highlighted: Sequence[bool] = ()
+    sortable: bool = False
+    folded: str = ""
 
     def html(self) -> Markup:
+        table = self._table()
+        if not self.folded:
+            return table
+        if len(self.rows) <= UNPACKED:
+            return Markup("<details>\n<summary>{}</summary>\n{}</details>\n").format(self.folded, table)
+        fold = '<details>\n<summary>{}</summary>\n<div data-packed="{}"></div></details>\n'
+        return Markup(fold).format(self.folded, packed(visible(table)))
+
+    def _table(self) -> Markup:
         columns = [name for name in self.rows.columns if name not in self.below]
         classes = {name: Markup(' class="text"') if name in self.words else "" for name in columns}
         heads = Markup("").join(Markup('<th scope="col"{}>{}</th>').format(classes[name], name) for name in columns)
@@ -97,13 +130,16 @@ class Table(Block):
                 bodies.append(line.format(len(columns) - 1, more))
             bodies.append(Markup("</tbody>\n"))
         table = Markup(
-            '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table{}>\n'
+            '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table{}{}>\n'
             "<thead><tr>{}</tr></thead>\n{}</table></div>\n"
         )
         two = Markup(' class="pairs"') if self.below else ""
-        return table.format(self.label, two, heads, Markup("").join(bodies))
+        sorts = Markup(" data-sortable") if self.sortable and len(self.rows) > 1 else ""
+        return table.format(self.label, two, sorts, heads, Markup("").join(bodies))
 
     def markdown(self) -> str:
+        if self.folded:
+            return ""
         lines = [list(map(escaped, self.rows.columns)), ["---"] * self.rows.shape[1]]
         for row in self.rows.to_dict("records"):
             lines.append(
@@ -119,12 +155,13 @@ class Facts(Block):
     Attributes:
         rows: Name and value of each.
         heads: Of names and of values.
-        folded: Whether the page shows them only when they are asked for.
+        folded: What the page says in place of them until they are asked for; empty where it shows
+            them at once.
     """
 
     rows: Sequence[tuple[str, str]]
     heads: tuple[str, str]
-    folded: bool = False
+    folded: str = ""
 
     def html(self) -> Markup:
         row = Markup('<tr><th scope="row">{}</th><td>{}</td></tr>\n')
@@ -132,10 +169,75 @@ class Facts(Block):
         table = Markup('<div class="scroll"><table class="facts"><tbody>\n{}</tbody></table></div>\n').format(rows)
         if not self.folded:
             return table
-        return Markup("<details>\n<summary>{} values</summary>\n{}</details>\n").format(len(self.rows), table)
+        return Markup("<details>\n<summary>{}</summary>\n{}</details>\n").format(self.folded, table)
 
     def markdown(self) -> str:
         return Table(pd.DataFrame(self.rows, columns=list(self.heads)), "").markdown()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a drawn network.
+
+    Attributes:
+        name: Its operator.
+        width: Its channels.
+        share: Of the network's multiply-adds, 0 to 1.
+    """
+
+    name: str
+    width: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of a drawn network.
+
+    Attributes:
+        title: Such as `stage 1`.
+        size: The map that it works on.
+        layers: In order.
+    """
+
+    title: str
+    size: str
+    layers: Sequence[Layer]
+
+
+@dataclass(frozen=True)
+class Drawing(Block):
+    """A network: stages as rows, layers as cells.
+
+    Attributes:
+        title: Which.
+        stages: In order.
+    """
+
+    title: str
+    stages: Sequence[Stage]
+
+    def html(self) -> Markup:
+        cell = Markup('<li style="--share: {}%"><b>{}</b> {} <span class="muted">{}</span></li>\n')
+        row = Markup('<div class="stage"><span>{} <span class="muted">{}</span></span><ol>\n{}</ol></div>\n')
+        rows = []
+        for stage in self.stages:
+            cells = [
+                cell.format(round(100 * layer.share), layer.name, layer.width, _share(layer)) for layer in stage.layers
+            ]
+            rows.append(row.format(stage.title, stage.size, Markup("").join(cells)))
+        return Markup('<div class="card network">\n<h3>{}</h3>\n{}</div>\n').format(self.title, Markup("").join(rows))
+
+    def markdown(self) -> str:
+        lines = [f"{escaped(self.title)}:", ""]
+        for stage in self.stages:
+            layers = ", ".join(f"{layer.name} {layer.width} ({_share(layer)})" for layer in stage.layers)
+            lines.append(f"- {escaped(f'{stage.title} ({stage.size}): {layers}')}")
+        return "\n".join(lines)
+
+
+def _share(layer: Layer) -> str:
+    return f"{100 * layer.share:.0f} %" if layer.share >= 0.005 or not layer.share else "< 1 %"
 
 
 @dataclass(frozen=True)

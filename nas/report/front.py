@@ -11,7 +11,7 @@ from rich.table import Table
 from nas.limits.metrics import METRICS, Metric
 from nas.limits.objectives import DEFAULT_COST
 from nas.report.text import with_error
-from nas.report.trials import DISTURBED, operators_text, picks, shown_metrics
+from nas.report.trials import DISTURBED, STATES, operators_text, picks, shown_metrics
 from nas.runs.folder import Run
 from nas.units import MISSING, number
 
@@ -67,6 +67,33 @@ def front_table(run: Run) -> pd.DataFrame:
         del table["Seeds"]
     empty = [name for name, cells in table.items() if cells and set(cells) == {MISSING}]
     return pd.DataFrame(table, dtype="str").drop(columns=empty)
+
+
+def trials_table(run: Run) -> pd.DataFrame:
+    """Every trial as text, one row each in order of its number, failed ones too; a figure that none
+    has gets no column.
+    """
+    trials = run.confirmed()
+    front = set(run.front["trial"])
+    table: dict[str, list[str]] = {
+        "Trial": [str(trial) for trial in trials["trial"]],
+        "State": [
+            f"{STATES.get(state, state)}{', on the front' * (trial in front)}"
+            for trial, state in zip(trials["trial"], trials["state"], strict=True)
+        ],
+        VALIDATION: _accuracies(trials, "accuracy"),
+        "Epochs": [number(value, 1) for value in trials["epochs"]],
+        "Seconds": [number(value, 2) for value in trials["seconds"]],
+        **{metric.label: [number(value / metric.scale) for value in trials[metric.name]] for metric in _shown(run)},
+        "Operators": [operators_text(value) for value in trials["operators"]],
+    }
+    empty = [name for name, cells in table.items() if cells and set(cells) == {MISSING}]
+    return pd.DataFrame(table, dtype="str").drop(columns=empty)
+
+
+def _shown(run: Run) -> list[Metric]:
+    """The metrics of the table of all trials: without the spread of a latency."""
+    return [metric for metric in shown_metrics(run) if metric.name in run.trials and "_iqr_" not in metric.name]
 
 
 def over_table(run: Run) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from nas.report.charts.chart import Chart
 from nas.report.charts.for_picture import save_picture
 from nas.report.panel import all_panels
 from nas.report.template import render
-from nas.report.text import escaped, visible
+from nas.report.text import escaped, packed, visible
 from nas.resources import replacing
 from nas.runs.folder import Run
 
@@ -55,7 +56,11 @@ def compose(run: Run) -> Report:
         texts += [f"## {escaped(heading)}" if heading else "", *(block.markdown() for block in content)]
     return Report(
         html=render(
-            "report.html.j2", title=title, sections=html, figures=figures, reload=RELOADED if run.running else None
+            "report.html.j2",
+            title=title,
+            sections=html,
+            figures=packed(visible(json.dumps(figures, ensure_ascii=False, sort_keys=True))) if figures else "",
+            reload=RELOADED if run.running else None,
         ),
         markdown=visible("\n\n".join(filter(None, texts)) + "\n"),
         pictures={f"{name}.png": charts for name, charts in pictures.items()},

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass
 from functools import cache
-from gzip import compress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
 from nas.report.charts.chart import Colour
-from nas.report.text import visible
+from nas.report.text import packed, visible
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class PackedPlotly:
         """Packs the file that the installed plotly brings."""
         script = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
         licence = script[: script.index(b"*/")].decode().strip("/*\n ")
-        return cls(" ".join(licence.replace("*", " ").split()), b64encode(compress(script, 6, mtime=0)).decode())
+        return cls(" ".join(licence.replace("*", " ").split()), packed(script.decode()))
 
 
 def render(template: str, **values: Any) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from base64 import b64encode
 from collections.abc import Sequence
+from gzip import compress
 
 from nas.units import MISSING
 
@@ -31,6 +33,11 @@ def visible(text: str) -> str:
     stand by their numbers, (U+202E).
     """
     return _TURNING.sub(lambda mark: f"(U+{ord(mark[0]):04X})", text)
+
+
+def packed(text: str) -> str:
+    """Text as a page carries much of it: gzip in base64, which a browser unpacks."""
+    return b64encode(compress(text.encode(), 6, mtime=0)).decode()
 
 
 def escaped(text: str) -> str:

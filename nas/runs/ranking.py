@@ -26,22 +26,32 @@ def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
 
 
-def clearly_above(trials: pd.DataFrame, chance: float | None, clips: float | None) -> NDArray[np.bool_]:
-    """Which trials are more than two standard errors above chance, (trials,).
+def uncertainty(trials: pd.DataFrame, clips: float | None) -> NDArray[np.float64]:
+    """The standard error of each accuracy, (trials,): that of a share of so many clips or that over
+    seeds, whichever is larger.
 
-    The error is that of a share of so many clips or that over seeds, whichever is larger: the first
-    leaves out the luck of training, the second, of few seeds, may be small by luck.
+    The first leaves out the luck of training, the second, of few seeds, may be small by luck.
+
+    Args:
+        trials: `accuracy`, and `accuracy_se` where there are means.
+        clips: How many the accuracies are shares of; None where it is unknown.
+    """
+    accuracy = trials["accuracy"].to_numpy(float)
+    over_seeds = trials["accuracy_se"].to_numpy(float) if "accuracy_se" in trials else np.zeros(len(trials))
+    of_clips = np.sqrt(accuracy * (1 - accuracy) / clips) if clips else np.zeros(len(trials))
+    return np.asarray(np.fmax(np.nan_to_num(over_seeds), of_clips))
+
+
+def clearly_above(trials: pd.DataFrame, chance: float | None, clips: float | None) -> NDArray[np.bool_]:
+    """Which trials are more than two standard errors (`uncertainty`) above chance, (trials,).
 
     Args:
         trials: `accuracy`, and `accuracy_se` where there are means.
         chance: Accuracy of guessing; None where it is unknown, which counts as 0.
         clips: How many the accuracies are shares of; None where it is unknown.
     """
-    accuracy = trials["accuracy"].to_numpy(float)
-    over_seeds = trials["accuracy_se"].to_numpy(float) if "accuracy_se" in trials else np.zeros(len(trials))
-    of_clips = np.sqrt(accuracy * (1 - accuracy) / clips) if clips else np.zeros(len(trials))
-    error = np.fmax(np.nan_to_num(over_seeds), of_clips)
-    return np.asarray(accuracy - CLEARLY * error > (chance or 0.0), bool)
+    above = trials["accuracy"].to_numpy(float) - CLEARLY * uncertainty(trials, clips)
+    return np.asarray(above > (chance or 0.0), bool)
 
 
 def with_means(trials: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFrame:

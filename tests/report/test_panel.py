@@ -65,7 +65,9 @@ def test_two_charts_of_one_name_are_refused(run: Run, added: None, tmp_path: Pat
 def test_panels_stand_in_their_order(added: None) -> None:
     titles = [panel.title for panel in all_panels()]
     assert titles == [
-        "", "Picks", "Accuracy against cost", "Front", "Over the limits", "Against random search", "Time of trainings",
-        "How the search went", "Operators", "How it was measured", "Candidates", "Trainings that failed",
-        "Where the time went", "Clips that cannot be read", "Settings",
+        "", "Picks", "Why this one and not another", "Accuracy against cost", "Front", "",
+        "The picks, layer by layer", "Over the limits", "Against random search", "Time of trainings",
+        "How the search went", "Operators", "Data", "Clips that cannot be read", "What was not trained, and why",
+        "Trainings that failed", "Predicted beside measured", "Limits", "How it was measured", "Where the time went",
+        "How to repeat it", "Settings",
     ]  # fmt: skip

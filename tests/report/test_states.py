@@ -57,7 +57,7 @@ def test_every_training_failed(run: Run) -> None:
     }
     _, text = state(run, lambda table: table.head(3).assign(**lost), counts=counts(proposed=3, failed=3))
     assert "There is no front: all 3 trainings failed; the first: memory ran out. The run may be" in text
-    assert "0 networks trained on" in text and "| 3 | failed beside these |" in text
+    assert "0 networks trained on" in text and "| 3 | failed in training |" in text
 
 
 def test_one_network_of_an_interrupted_run(run: Run) -> None:
@@ -108,7 +108,7 @@ def test_a_disturbed_pick_beside_the_front_says_by_what(run: Run) -> None:
 @pytest.mark.parametrize("name", ["macs", "latency_ms", "peak_memory_bytes", "accuracy", "test_accuracy"])
 def test_what_the_headline_says_stands_in_the_table_of_the_front(run: Run, name: str) -> None:
     text = compose(run).markdown
-    lead = text.split("**")[1]
+    lead = text.split("## ")[0]
     row = run.row(run.pick_trial())
     scale = {"macs": 1e9, "peak_memory_bytes": 1e6, "latency_ms": 1.0}.get(name, 0.01)
     value = row[name] / scale

@@ -82,7 +82,7 @@ def accuracy_charts(run: Run) -> list[Chart]:
         y=100 * front["accuracy"],
         within=True,
         error=[100 * error_of(run, row, "val") for row in rows],
-        label=[", ".join(chosen.get(trial, ())) for trial in front["trial"]],
+        label=[_label(chosen.get(trial, [])) for trial in front["trial"]],
         hover=[hover_text(run, row) for row in rows],
     )
     costs = run.objectives.costs
@@ -132,6 +132,11 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
     # Files are named after the quantity: pareto_macs, pareto_latency, pareto_memory.
     name = f"pareto_{metric.name.rsplit('_', 1)[0]}"
     return Chart(name, f"Accuracy against {metric.title}", [plane], notes, tall)
+
+
+def _label(names: Sequence[str]) -> str:
+    """The picks that a dot is, short enough to stand beside it."""
+    return ", ".join(names) if len(names) < 3 else f"{names[0]} +{len(names) - 1}"
 
 
 def _line(rows: pd.DataFrame, chance: float) -> pd.DataFrame:

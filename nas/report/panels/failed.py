@@ -25,7 +25,7 @@ class Failed(Panel):
     """The trainings that failed, each with its kind and what was said."""
 
     title = "Trainings that failed"
-    place = 82
+    place = 72
 
     def applies(self, run: Run) -> bool:
         return bool((run.trials["state"] == "failed").any())
@@ -39,4 +39,7 @@ class Failed(Panel):
             for trial, kind, error in zip(failed["trial"], kinds, failed["error"], strict=True)
         ]
         said = f"They count as trainings, and the sampler learns from them where they lie: {counts}."
-        return [Text(said), Facts(rows, ("Trial", "What was said"), folded=len(rows) > FEW)]
+        return [
+            Text(said),
+            Facts(rows, ("Trial", "What was said"), f"{len(rows)} trainings" if len(rows) > FEW else ""),
+        ]

@@ -31,6 +31,7 @@ class Front(Panel):
             words=["Pick"],
             below=["Operators", "Export"],
             highlighted=[bool(pick) for pick in rows["Pick"]],
+            sortable=True,
         )
         return [Text(_meaning(run), "note"), table, *(Text(text, "note") for text in disturbances(run.front))]
 

@@ -9,13 +9,14 @@ import pandas as pd
 
 from nas.limits.metrics import DEFAULT_PICK, METRICS
 from nas.report.blocks import Block, Text
+from nas.report.differences import Difference, best_of_control, difference, next_best
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
 from nas.report.trials import Row, accuracy_text, clip_text, figure_text, judged_as_measured, known, trained
 from nas.runs.folder import Run
 from nas.runs.picks import choose
-from nas.runs.ranking import clearly_above
+from nas.runs.ranking import clearly_above, uncertainty
 from nas.runs.record import workers_busy
 from nas.units import duration, plural
 
@@ -32,22 +33,56 @@ class Headline(Panel):
     def blocks(self, run: Run) -> Sequence[Block]:
         doubtful = [f"Accuracies are doubtful: {doubt}." for doubt in run.record.doubts]
         warnings = [Text(text, "warning") for text in [*doubtful, *missing(run)]]
-        return [Text(best(run), "lead"), Text(searched(run)), *warnings]
+        lead, *rest = answer(run)
+        return [Text(lead, "lead"), *(Text(text) for text in rest), *warnings, Text(searched(run), "note")]
 
 
 def best(run: Run) -> str:
-    """The sentences that a reader came for: which network, how good as what, how costly where."""
+    """What `answer` says, in one text."""
+    return " ".join(answer(run))
+
+
+def answer(run: Run) -> list[str]:
+    """The sentences that a reader came for: which network, how good as what, how costly where, how
+    sure that is and what it beats.
+    """
     record = run.record
     if _none_is_known_to_keep(run):
-        return _none_keeps(run)
+        return [_none_keeps(run)]
     every = known(run)
     every = run.front if len(run.front) else every[~every["trial"].isin(run.over["trial"])]
     if every.empty:
-        return "No network was trained, so there is no result."
+        return ["No network was trained, so there is no result."]
     row = run.row(choose(every, DEFAULT_PICK, run.objectives))
     clear = clearly_above(pd.DataFrame([row]), record.chance, record.clips.get("val"))[0]
     luck = "" if clear or record.chance is None else " This is not clearly better than guessing."
-    return f"{_name(run)}: trial {row['trial']}. {_accuracy(run, row)} {_cost(run, row)}{luck}"
+    said = [f"{_name(run)}: trial {row['trial']}.", _accuracy(run, row), f"{_cost(run, row)}{luck}"]
+    return [text for text in [*said, _beats(run, row) if clear else ""] if text]
+
+
+def _beats(run: Run, row: Row) -> str:
+    """What the pick is better than, by how much, and how sure that is; empty where nothing is."""
+    over = []
+    if run.record.chance is not None:
+        above = float(row["accuracy"]) - run.record.chance
+        over.append(("guessing", Difference(above, _error(run, row))))
+    if (other := next_best(run)) is not None and len(run.front):
+        over.append((f"trial {other['trial']}, the next on the front", difference(run, row, other)))
+    if (random := best_of_control(run)) is not None:
+        over.append((f"the best of {plural(random['trainings'], 'random training')}", difference(run, row, random)))
+    said = []
+    for name, each in over:
+        side, size = ("above", each) if each.by >= 0 else ("below", Difference(-each.by, each.error))
+        doubt = "" if each.clear or not each.interval else "; may be luck"
+        said.append(f"{size.text(doubt)} {side} {name}")
+    brackets = "; in brackets an interval of about 95 %" if any(each.interval for _, each in over) else ""
+    return f"On validation, it is {listed(said)}{brackets}." if said else ""
+
+
+def _error(run: Run, row: Row) -> float:
+    """The standard error of a network's accuracy; nan where it is unknown."""
+    error = float(uncertainty(pd.DataFrame([row]), run.record.clips.get("val"))[0])
+    return error if error or run.record.clips.get("val") else math.nan
 
 
 def _none_is_known_to_keep(run: Run) -> bool:

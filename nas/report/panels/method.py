@@ -15,7 +15,7 @@ class Method(Panel):
     """How the figures of the report were found."""
 
     title = "How it was measured"
-    place = 70
+    place = 80
 
     def applies(self, run: Run) -> bool:
         return len(trained(run)) > 0

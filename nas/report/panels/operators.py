@@ -25,7 +25,8 @@ class Operators(Panel):
     place = 60
 
     def applies(self, run: Run) -> bool:
-        return len(trained(run)) > 0
+        # Beside a front of one network, shares of operators say nothing.
+        return len(trained(run)) > 1 and len(run.front) != 1
 
     def blocks(self, run: Run) -> Sequence[Block]:
         shares = operator_shares(run)

@@ -21,7 +21,8 @@ class Settings(Panel):
     place = 90
 
     def blocks(self, run: Run) -> Sequence[Block]:
-        return [Facts(settings_rows(run), ("Setting", "Value"), folded=True)]
+        rows = settings_rows(run)
+        return [Facts(rows, ("Setting", "Value"), f"{len(rows)} values")]
 
 
 def settings_rows(run: Run) -> list[tuple[str, str]]:

@@ -14,11 +14,11 @@ class UnreadableClips(Panel):
     """The clips that the run left out, each with its reason."""
 
     title = "Clips that cannot be read"
-    place = 85
+    place = 67
 
     def applies(self, run: Run) -> bool:
         return bool(read_unreadable(run.path))
 
     def blocks(self, run: Run) -> Sequence[Block]:
         rows = [(f"{each.split} {each.clip}".strip(), each.reason) for each in read_unreadable(run.path)]
-        return [Facts(rows, ("Clip", "Reason"), folded=len(rows) > 10)]
+        return [Facts(rows, ("Clip", "Reason"), f"{len(rows)} clips" if len(rows) > 10 else "")]

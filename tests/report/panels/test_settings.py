@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nas.report.panels.candidates import Candidates
 from nas.report.panels.settings import settings_rows
 from nas.runs.folder import Run
@@ -16,7 +18,14 @@ def test_settings_rows(run: Run) -> None:
 def test_every_candidate_is_accounted_for(run: Run) -> None:
     (block,) = Candidates().blocks(run)
     rows = block.markdown().splitlines()[2:]
-    assert rows[0] == "| 40 | proposed |"
+    assert rows[0] == "| 40 | proposed, of which |"
     counts = [int(row.split("|")[1]) for row in rows]
-    proposed, rejected, unreached, duplicates, trained, _, failed = counts
-    assert proposed == rejected + unreached + duplicates + trained + failed
+    proposed, rejected, unreached, duplicates, trained, failed, stopped = counts
+    assert proposed == rejected + unreached + duplicates + trained + failed and stopped == 10
+
+
+def test_what_has_no_result_yet_is_accounted_for_too(run: Run) -> None:
+    assert run.record.counts
+    run.record = replace(run.record, counts=replace(run.record.counts, proposed=42))
+    (block,) = Candidates().blocks(run)
+    assert "| 2 | had no result when this was written" in block.markdown()

@@ -1,0 +1,86 @@
+"""Networks beside each other: how much more accurate one is, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nas.limits.metrics import DEFAULT_PICK
+from nas.report.trials import Row
+from nas.runs.control import RANDOM
+from nas.runs.folder import Run
+from nas.runs.picks import by_accuracy
+from nas.runs.ranking import CLEARLY, keeping, uncertainty
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more accurate one network is than another, as shares.
+
+    Attributes:
+        by: The difference of their accuracies.
+        error: Its standard error; nan where nobody knows one.
+    """
+
+    by: float
+    error: float
+
+    @property
+    def low(self) -> float:
+        """The low end of an interval of about 95 %: two standard errors."""
+        return self.by - CLEARLY * self.error
+
+    @property
+    def high(self) -> float:
+        """The high end of that interval."""
+        return self.by + CLEARLY * self.error
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def interval(self) -> str:
+        """The interval in points of per cent, such as `-2.1 to +7.0`; empty where it is unknown."""
+        return "" if np.isnan(self.error) else f"{100 * self.low:+.1f} to {100 * self.high:+.1f}"
+
+    def text(self, remark: str = "") -> str:
+        """Difference and interval in points, with a remark on it, such as `2.4 points (-2.1 to
+        +7.0; may be luck)`.
+        """
+        interval = f" ({self.interval}{remark})" if self.interval else ""
+        return f"{100 * self.by:.1f} points{interval}"
+
+
+def difference(run: Run, one: Row, other: Row) -> Difference:
+    """How much more accurate one trained network is than another on validation.
+
+    Both are taken for independent. They answered the same clips, but a run keeps no single answer,
+    so the interval is rather too wide.
+    """
+    rows = pd.DataFrame([one, other])
+    errors = uncertainty(rows, run.record.clips.get("val"))
+    known = bool((errors > 0).any()) or bool(run.record.clips.get("val"))
+    return Difference(float(one["accuracy"] - other["accuracy"]), float(np.hypot(*errors)) if known else float("nan"))
+
+
+def next_best(run: Run) -> Row | None:
+    """The most accurate network of the front beside the default pick; None without one."""
+    chosen = run.picks().get(DEFAULT_PICK)
+    others = run.front[run.front["trial"] != chosen]
+    return None if others.empty else dict(by_accuracy(others, run.objectives).to_dict("records")[0])
+
+
+def best_of_control(run: Run) -> Row | None:
+    """The most accurate network that random search found inside the limits, with the trainings that
+    it had (`trainings`); None without a control that trained one.
+    """
+    rows = run.control[(run.control["by"] == RANDOM) & run.control["accuracy"].notna()]
+    rows = rows if run.budget is None else keeping(rows, run.budget)
+    if rows.empty:
+        return None
+    best = dict(rows.sort_values("accuracy", kind="stable").to_dict("records")[-1])
+    return best | {"trainings": int((run.control["by"] == RANDOM).sum())}

@@ -1,0 +1,35 @@
+"""The clips that accuracies are of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.report.blocks import Block, Facts, Text
+from nas.report.panel import Panel
+from nas.report.text import listed, percent
+from nas.runs.folder import Run
+from nas.units import plural
+
+
+class Data(Panel):
+    """Classes, the clips that a training used, and what makes accuracies on them doubtful."""
+
+    title = "Data"
+    place = 65
+
+    def applies(self, run: Run) -> bool:
+        return bool(run.record.classes or run.record.clips)
+
+    def blocks(self, run: Run) -> Sequence[Block]:
+        record = run.record
+        said = f"{record.data or 'Unknown data'}: {record.data_description or plural(len(record.classes), 'class')}"
+        used = [f"{count:,} of {split}" for split, count in record.clips.items() if count]
+        said = f"{said.rstrip('.')}."
+        if used:
+            said += f" Accuracies of this run are of {listed(used)} clips."
+        if record.chance is not None:
+            said += f" Guessing is right in {percent(record.chance)} %."
+        doubts = record.doubts or ("No doubts about it were noted.",)
+        rows = [(str(number), name) for number, name in enumerate(record.classes)]
+        names = Facts(rows, ("Class", "Name"), f"The {len(rows)} classes")
+        return [Text(said), *(Text(doubt) for doubt in doubts), *([names] if record.classes else [])]

@@ -1,0 +1,48 @@
+"""The limits, and what share of them the pick uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from nas.limits.budget import Limit
+from nas.limits.metrics import METRICS
+from nas.report.blocks import Block, Table, Text
+from nas.report.panel import Panel
+from nas.report.trials import Row, figure_text
+from nas.runs.folder import Run
+from nas.runs.ranking import limited_figures
+from nas.units import MISSING
+
+
+class Limits(Panel):
+    """Each limit of the budget beside the figure of the default pick."""
+
+    title = "Limits"
+    place = 77
+
+    def applies(self, run: Run) -> bool:
+        return run.budget is not None and len(run.front) > 0
+
+    def blocks(self, run: Run) -> Sequence[Block]:
+        row = run.row(run.pick_trial())
+        assert run.budget is not None  # `applies` says so
+        figures = limited_figures(pd.DataFrame([row]), run.budget)[0]
+        rows = [_row(limit, figures.get(limit.metric), row) for limit in run.budget.limits]
+        said = f"What trial {row['trial']}, the default pick, uses of each limit."
+        return [Text(said, "note"), Table(pd.DataFrame(rows), "Limits and the pick", words=["Limit", "Of", "As"])]
+
+
+def _row(limit: Limit, figure: float | None, row: Row) -> dict[str, str]:
+    metric = METRICS[limit.metric]
+    end = limit.high if limit.high < float("inf") else limit.low
+    measured = bool(metric.after) and row.get(metric.after) == figure
+    how = "trained" if metric.source == "trained" else "measured" if measured else "computed"
+    return {
+        "Limit": limit.text,
+        "The pick": figure_text(metric, figure) if figure is not None else MISSING,
+        "Used (%)": f"{100 * figure / end:.0f}" if figure is not None else MISSING,
+        "Of": metric.title,
+        "As": how if figure is not None else MISSING,
+    }

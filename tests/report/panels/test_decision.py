@@ -1,0 +1,126 @@
+"""What a choice is defended by: comparison, limits, predictions, the drawn picks, the command."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import nas
+from nas.report.differences import Difference, best_of_control, difference
+from nas.report.panels.comparison import Comparison
+from nas.report.panels.data import Data
+from nas.report.panels.drawn import Drawn
+from nas.report.panels.limits import Limits
+from nas.report.panels.predicted import Predicted
+from nas.report.panels.repeat import Repeat, command
+from nas.runs import journal
+from nas.runs.folder import Run
+from nas.runs.journal import begun, curves
+from nas.runs.settings import Settings
+
+BEFORE = Path(__file__).parents[2] / "runs" / "run_of_version_0.1"
+
+
+def text(panel: object, run: Run) -> str:
+    return "\n\n".join(block.markdown() for block in panel.blocks(run))  # type: ignore[attr-defined]
+
+
+def test_a_difference_is_of_independent_shares(run: Run) -> None:
+    # sqrt(.8 x .2 / 256 + .5 x .5 / 256) = 0.0400
+    found = difference(run, {"accuracy": 0.8, "accuracy_se": math.nan}, {"accuracy": 0.5, "accuracy_se": math.nan})
+    assert found.error == pytest.approx(0.04002, abs=1e-4) and found.clear
+    assert found.text() == "30.0 points (+22.0 to +38.0)"
+    # The luck of training is larger than that of the clips: sqrt(.06^2 + .5 x .5 / 256) = 0.0677.
+    found = difference(run, {"accuracy": 0.6, "accuracy_se": 0.06}, {"accuracy": 0.5, "accuracy_se": 0.0})
+    assert found.error == pytest.approx(0.0677, abs=1e-3) and not found.clear
+    run.record = replace(run.record, clips={})
+    unknown = difference(run, {"accuracy": 0.8}, {"accuracy": 0.5})
+    assert unknown.text() == "30.0 points" and not unknown.clear
+    assert Difference(-0.1, 0.01).clear and Difference(0.1, 0.2).text("; luck") == "10.0 points (-30.0 to +50.0; luck)"
+
+
+def test_the_pick_stands_beside_every_other_of_the_front(run: Run) -> None:
+    said = text(Comparison(), run)
+    assert "| trial 17 | +4.3 | -3.2 to +11.8 | may be luck | 1.5 | 1.8 | 1.7 |" in said
+    rows = [line for line in said.splitlines() if line.startswith("| trial")]
+    assert len(rows) == len(run.front) - 1 and "best of" not in said
+    run.front = run.front[run.front["trial"] == 23]
+    assert not Comparison().applies(run)
+
+
+def test_the_best_of_random_search_is_beside_it_if_it_keeps_the_limits(run: Run) -> None:
+    rows = {"by": ["random"] * 3 + ["search"], "trial": [0, 1, 2, 0], "accuracy": [0.5, 0.9, math.nan, 0.7]}
+    run.control = pd.DataFrame(rows | {"macs": [5e9, 2e11, 1e9, 1e9]})
+    best = best_of_control(run)
+    assert best and (best["accuracy"], best["trainings"]) == (0.5, 3)
+    assert "| best of 3 random trainings | +28.9 |" in text(Comparison(), run)
+
+
+def test_the_share_of_each_limit_that_the_pick_uses(run: Run) -> None:
+    run.record = replace(run.record, budget="100gflops,40ms")
+    said = text(Limits(), run)
+    assert "| 100gflops | 24.4 GFLOPs | 24 | multiply-adds | computed |" in said
+    assert "| 40ms | 34.3 ms | 86 | latency | measured |" in said
+
+
+def test_predictions_stand_beside_measurements(run: Run) -> None:
+    said = text(Predicted(), run)
+    row = run.front[run.front["trial"] == 23].iloc[0]
+    assert f"| 23 | {row['latency_ms_predicted']:.1f} | {row['latency_ms']:.1f} | 0.99 |" in said
+    assert "of 9 networks" in said and "memory" not in said  # what was computed of it is not in this run
+    run.front["latency_ms"] = math.nan
+    assert not Predicted().applies(run)
+
+
+def test_the_picks_are_drawn_from_their_files(tmp_path: Path) -> None:
+    run = Run(shutil.copytree(BEFORE, tmp_path / "run"))
+    trial = run.pick_trial()
+    said = text(Drawn(), run)
+    network = nas.load(run.path / "architectures" / f"{trial}.yaml")
+    layers = [layer.op for stage in network.stages for layer in stage.layers]
+    drawn = said[said.index(f"trial {trial}:") :]
+    assert all(f"{op} " in drawn for op in layers) and "- stem (" in drawn and "- head" in drawn
+    assert "Validation accuracy in the search" in said
+    (run.path / "architectures" / f"{trial}.yaml").write_text("{")
+    assert f"trial {trial}:" not in text(Drawn(), run)
+
+
+def test_the_command_names_what_is_no_default(run: Run) -> None:
+    settings = Settings(space="hybrid", budget="30ms", trials=8, proxy_frames=8, proxy_size=32, rung_seconds=20.0)
+    words = command(settings)
+    assert words.startswith("nas search hybrid ") and "--seed" not in words
+    assert all(part in words for part in ("--budget 30ms", "--trials 8", "--proxy 8x32", "--rungs 20s"))
+    run.record = replace(run.record, settings=settings, versions={"torch": "2.13.0"})
+    said = text(Repeat(), run)
+    assert f"`{words}`" in said and "| torch | 2.13.0 |" in said
+    private = command(Settings(data="/home/somebody/clips.csv", around="/x/net.yaml"))
+    assert "--data clips.csv" in private and "--around net.yaml" in private and "somebody" not in private
+
+
+def test_data_names_clips_and_classes(run: Run) -> None:
+    said = text(Data(), run)
+    assert "of 1,024 of train, 256 of val and 256 of test clips" in said and "| 2 | turn_clockwise |" in said
+
+
+def test_the_journal_tells_its_beginning_and_curves(tmp_path: Path) -> None:
+    when = begun(BEFORE)
+    assert when == "2026-11-28 17:58 UTC"
+    known = curves(BEFORE, range(100))
+    last = {row["trial"]: row["accuracy"] for row in Run(BEFORE).trials.to_dict("records")}
+    assert known and all(each[-1] == pytest.approx(last[trial]) for trial, each in known.items())
+    assert begun(tmp_path) is None and curves(tmp_path, [0]) == {}
+    lines = ["{", json.dumps({"trial_id": 1, "user_attr": {"result": {}}}), '{"datetime_start": "soon"}']
+    (tmp_path / "study.log").write_text("\n".join(lines))
+    assert begun(tmp_path) is None and curves(tmp_path, [0]) == {}
+
+
+def test_the_journal_has_one_name() -> None:
+    from nas.trials.proposer import STUDY
+
+    assert journal.STUDY == STUDY
