@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 
@@ -18,6 +19,7 @@ from nas.report.template import render
 from nas.report.text import escaped, packed, visible
 from nas.resources import replacing
 from nas.runs.folder import Run
+from nas.runs.tables import FRONT, TRIALS
 
 PAGE = "report.html"
 RELOADED = 10  # seconds after which the page of a running search loads itself again
@@ -59,12 +61,28 @@ def compose(run: Run) -> Report:
             "report.html.j2",
             title=title,
             sections=html,
-            figures=packed(visible(json.dumps(figures, ensure_ascii=False, sort_keys=True))) if figures else "",
+            figures=_packed(figures) if figures else "",
             reload=RELOADED if run.running else None,
         ),
         markdown=visible("\n\n".join(filter(None, texts)) + "\n"),
         pictures={f"{name}.png": charts for name, charts in pictures.items()},
     )
+
+
+def _packed(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Figures as the page unpacks them. What is said at a dot is the same in each chart, so the
+    texts are listed once (`texts`) and traces have their places in that list.
+    """
+    places: dict[str, int] = {}
+    shown = {}
+    for name, figure in figures.items():
+        traces = []
+        for trace in figure["data"]:
+            said = [places.setdefault(text, len(places)) for text in trace.get("hovertext", ())]
+            traces.append(trace | {"hovertext": said} if said else trace)
+        shown[name] = {**figure, "data": traces}
+    document = {"figures": shown, "texts": list(places)}
+    return packed(visible(json.dumps(document, ensure_ascii=False, sort_keys=True)))
 
 
 def _named(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
@@ -77,14 +95,15 @@ def _named(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
 
 
 def write(run: Run, out: Path | None = None) -> list[Path]:
-    """Writes `report.html`, `report.md` and the pictures of the charts, such as `pareto_macs.png`.
+    """Writes `report.html`, `report.md` and the pictures of the charts, such as `pareto_macs.png`
+    and `pareto_macs.svg`; into another folder than the run's its `trials.csv` and `front.csv` too.
 
     Args:
         run: The run.
         out: The folder to write into, made if needed; by default the run's own.
 
     Returns:
-        The files: the page, the Markdown, the pictures.
+        The files: the page, the Markdown, the pictures, the tables.
 
     Raises:
         NasError: `out` is a file or cannot be made.
@@ -93,10 +112,20 @@ def write(run: Run, out: Path | None = None) -> list[Path]:
     page, markdown = folder / PAGE, folder / "report.md"
     for path, text in ((page, report.html), (markdown, report.markdown)):
         _replace(path, text)
+    found = [page, markdown]
     for name, charts in report.pictures.items():
-        with replacing(folder / name) as draft:
-            save_picture(charts, draft)
-    return [page, markdown, *(folder / name for name in report.pictures)]
+        picture = folder / name
+        drawing = picture.with_suffix(".svg")
+        with replacing(picture) as one, replacing(drawing) as other:
+            save_picture(charts, one, other)
+        found += [picture, drawing]
+    if folder.resolve() != run.path.resolve():
+        for name in (TRIALS, FRONT):
+            if (run.path / name).exists():
+                with replacing(folder / name) as draft:
+                    shutil.copyfile(run.path / name, draft)
+                found.append(folder / name)
+    return found
 
 
 def write_page(run: Run, out: Path | None = None) -> Path:

@@ -43,33 +43,33 @@ SETTINGS = {
 }
 
 
-def write_run(folder: Path) -> Path:
+def write_run(folder: Path, count: int = TRIALS) -> Path:
     """Writes the run with accuracy that grows with the logarithm of the cost, plus noise."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    macs = np.round(10 ** random.uniform(9.3, 10.98, TRIALS))
-    reach = 0.2 + 0.55 * (1 - np.exp(-(np.log10(macs) - 9) * 1.6)) + random.normal(0, 0.05, TRIALS)
-    stopped = (reach < np.median(reach)) & (np.arange(TRIALS) > 3)
+    macs = np.round(10 ** random.uniform(9.3, 10.98, count))
+    reach = 0.2 + 0.55 * (1 - np.exp(-(np.log10(macs) - 9) * 1.6)) + random.normal(0, 0.05, count)
+    stopped = (reach < np.median(reach)) & (np.arange(count) > 3)
     accuracy = np.round(np.where(stopped, reach * 0.7, reach) * 256) / 256
     names = np.array(["t2d", "tps", "factorized", "d2plus1d", "joint_filter", "full3d"])
     trials = pd.DataFrame(
         {
-            "trial": np.arange(TRIALS),
+            "trial": np.arange(count),
             "state": np.where(stopped, "stopped", "finished"),
             "accuracy": accuracy,
             "test_accuracy": np.round((accuracy - 0.015) * 256) / 256,
             "epochs": np.where(stopped, 2, 6),
             "seconds": np.where(stopped, 5.0, 14.5),
             "macs": macs,
-            "params": np.round(macs / 4000 * random.uniform(0.7, 1.4, TRIALS)),
-            "activation_bytes": np.round(macs / 300 * random.uniform(0.5, 2, TRIALS)),
+            "params": np.round(macs / 4000 * random.uniform(0.7, 1.4, count)),
+            "activation_bytes": np.round(macs / 300 * random.uniform(0.5, 2, count)),
             "memory_bytes": np.round(macs / 250),
-            "latency_ms_predicted": np.round(macs / 6e8 * random.uniform(0.8, 1.3, TRIALS), 2),
+            "latency_ms_predicted": np.round(macs / 6e8 * random.uniform(0.8, 1.3, count), 2),
             "operators": [
                 " ".join(f"{op}*{n}" for op, n in zip(random.choice(names, 3, False), (3, 2, 1), strict=True))
-                for _ in range(TRIALS)
+                for _ in range(count)
             ],
-            "hash": [f"{i:012x}" for i in range(TRIALS)],
+            "hash": [f"{i:012x}" for i in range(count)],
         }
     )
     trials.loc[7, "state"] = "failed"
@@ -96,3 +96,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(written: Path, tmp_path: Path) -> Run:
     return Run(shutil.copytree(written, tmp_path / "run"))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Run:
+    """A run of 5,000 trials."""
+    return Run(write_run(tmp_path / "large", 5000))

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -31,13 +32,17 @@ def own_part(html: str) -> str:
 def figures_of(html: str) -> dict[str, Any]:
     found = re.search(r'<script id="figures" type="text/plain">([A-Za-z0-9+/=]*)</script>', html)
     assert found
-    return dict(json.loads(gzip.decompress(base64.b64decode(found[1]))))
+    return dict(json.loads(gzip.decompress(base64.b64decode(found[1])))["figures"])
 
 
 def test_writes_the_files(run: Run, tmp_path: Path) -> None:
     paths = write(run, tmp_path / "new" / "out")
-    assert paths == [tmp_path / "new" / "out" / name for name in ("report.html", "report.md", *PICTURES)]
+    pictures = [name for picture in PICTURES for name in (picture, picture.replace(".png", ".svg"))]
+    names = ["report.html", "report.md", *pictures, "trials.csv", "front.csv"]
+    assert paths == [tmp_path / "new" / "out" / name for name in names]
     assert all(path.stat().st_size > 1000 for path in paths)
+    assert ElementTree.parse(paths[3]).getroot().tag.endswith("}svg") and b"<dc:date>" not in paths[3].read_bytes()
+    assert [path.name for path in write(run)] == names[:-2]
 
 
 def test_page_is_one_file(run: Run) -> None:
@@ -48,6 +53,13 @@ def test_page_is_one_file(run: Run) -> None:
     packed = re.search(r'<script id="plotly" type="text/plain">([A-Za-z0-9+/=]+)</script>', html)
     assert packed and gzip.decompress(base64.b64decode(packed[1])).startswith(b"/**\n* plotly.js v")
     assert not re.search(r"(src|href)=|@import|url\(", own_part(html))
+
+
+def test_page_of_5000_trials_has_less_than_3_megabytes(large: Run) -> None:
+    html = compose(large).html
+    assert len(html) < 3e6 and "5,000 trials as a table" in html
+    packed = re.search(r'data-packed="([A-Za-z0-9+/=]+)"', html)
+    assert packed and gzip.decompress(base64.b64decode(packed[1])).count(b"<tbody") == 5000
 
 
 def test_page_and_markdown_say_the_result(run: Run) -> None:

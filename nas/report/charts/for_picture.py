@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 _INK, _GRID = "#1a1a1a", "#e5e5e5"
 _WIDTHS = (8.0, 12.0)  # inches, of one chart and of several beside each other
 _HEIGHT, _DPI = 5.0, 200
+MANY = 1000  # dots from which on an SVG holds them as pixels
 _GROUP = 0.7  # height of a group of bars; the rest of 1 is between groups
 
 
-def save_picture(charts: Sequence[Chart], path: Path) -> None:
-    """Draws charts beside each other into a PNG file: 1600 x 1000 pixels for one, 2400 x 1000 for
-    several.
+def save_picture(charts: Sequence[Chart], *paths: Path) -> None:
+    """Draws charts beside each other: 1600 x 1000 pixels for one, 2400 x 1000 for several.
+
+    Args:
+        charts: From the left.
+        paths: A file for each kind, whose suffix says which: `.png` or `.svg`; whatever stands
+            between two dots before it does not matter.
     """
     # A figure that pyplot does not know is drawn by Agg and goes with its last reference.
     from matplotlib.figure import Figure
@@ -37,7 +42,9 @@ def save_picture(charts: Sequence[Chart], path: Path) -> None:
         for axes, plane in zip(rows, chart.planes, strict=True):
             _draw(axes, plane)
         rows[-1].set_xlabel(chart.planes[-1].x.label, parse_math=False)
-    whole.savefig(path, format="png")
+    for path in paths:
+        kind = "svg" if ".svg" in path.name else "png"
+        whole.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 
 def _draw(axes: Axes, plane: Plane) -> None:
@@ -81,7 +88,10 @@ def _draw_points(axes: Axes, points: Points) -> None:
     colour = points.colour.light
     size = 49 if points.emphasised else 26
     face = "none" if points.hollow else colour
-    axes.scatter(points.x, points.y, s=size, facecolors=face, edgecolors=colour, label=points.name, zorder=2.5)
+    # Of very many dots a drawing of lines and curves would be megabytes.
+    many = len(points.x) > MANY
+    marks: dict[str, Any] = {"s": size, "facecolors": face, "edgecolors": colour, "label": points.name, "zorder": 2.5}
+    axes.scatter(points.x, points.y, rasterized=many, **marks)
     if len(points.errors):
         axes.errorbar(points.x, points.y, points.errors, fmt="none", color=colour, elinewidth=1, capsize=2)
     for x, y, label, place in zip(points.x, points.y, points.labels, points.places, strict=bool(points.labels)):
