@@ -18,6 +18,9 @@ def report_command(
     watch: Annotated[
         bool, typer.Option("--watch", help="Write the page again whenever the search has gone on, until it ends.")
     ] = False,
+    compare: Annotated[
+        Path | None, typer.Option(help="Another run folder, which the report compares this with.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print an event a line, as JSON, and nothing else.")] = False,
 ) -> None:
@@ -26,7 +29,7 @@ def report_command(
     Example: `nas report runs/hybrid-motion-1`, or with `--watch` beside a search
     """
     from nas.cli.search import print_event
-    from nas.errors import Interrupted
+    from nas.errors import Interrupted, NasError
     from nas.report import watch as watch_run
     from nas.report import write
     from nas.runs.folder import Run
@@ -39,9 +42,11 @@ def report_command(
         lines = [f"{paths[0]}, {len(found.trials)} trials so far"] if found.running else [str(path) for path in paths]
         announce(console, "\n".join(lines), "report", **facts)
 
+    if watch and compare:
+        raise NasError(f"compare {str(compare)!r} does not go with --watch; allowed: one of them")
     if not watch:
         found = Run(run)
-        told(found, write(found, out))
+        told(found, write(found, out, Run(compare) if compare else None))
         return
     try:
         watch_run(run, out, told)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from markupsafe import Markup
 
 from nas.errors import NasError
+from nas.report.beside import beside
 from nas.report.charts.chart import Chart
 from nas.report.charts.for_picture import save_picture
 from nas.report.panel import all_panels
@@ -41,14 +42,21 @@ class Report:
     pictures: Mapping[str, Sequence[Chart]]
 
 
-def compose(run: Run) -> Report:
+def compose(run: Run, other: Run | None = None) -> Report:
     """Returns the report of a run, finished or not: what its panels show, in their order.
 
+    Args:
+        run: The run.
+        other: Another run, which a section behind the first compares with it.
+
     Raises:
+        NasError: As `nas.report.beside.beside`.
         ValueError: Two charts or pictures of the panels have one name.
     """
     title = f"{run.record.space or 'a search space'} on {run.record.data or 'unknown data'}"
     sections = [(panel.title, panel.blocks(run)) for panel in all_panels() if panel.applies(run)]
+    if other is not None:
+        sections.insert(1, (f"Beside {other.path.resolve().name}", beside(run, other)))
     blocks = [block for _, content in sections for block in content]
     html = [(heading, Markup("").join(block.html() for block in content)) for heading, content in sections]
     figures = _named(pair for block in blocks for pair in block.figures().items())
@@ -94,21 +102,22 @@ def _named(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
     return found
 
 
-def write(run: Run, out: Path | None = None) -> list[Path]:
+def write(run: Run, out: Path | None = None, other: Run | None = None) -> list[Path]:
     """Writes `report.html`, `report.md` and the pictures of the charts, such as `pareto_macs.png`
     and `pareto_macs.svg`; into another folder than the run's its `trials.csv` and `front.csv` too.
 
     Args:
         run: The run.
         out: The folder to write into, made if needed; by default the run's own.
+        other: As of `compose`.
 
     Returns:
         The files: the page, the Markdown, the pictures, the tables.
 
     Raises:
-        NasError: `out` is a file or cannot be made.
+        NasError: As `compose`, or `out` is a file or cannot be made.
     """
-    report, folder = compose(run), _made(run, out)
+    report, folder = compose(run, other), _made(run, out)
     page, markdown = folder / PAGE, folder / "report.md"
     for path, text in ((page, report.html), (markdown, report.markdown)):
         _replace(path, text)
@@ -116,8 +125,8 @@ def write(run: Run, out: Path | None = None) -> list[Path]:
     for name, charts in report.pictures.items():
         picture = folder / name
         drawing = picture.with_suffix(".svg")
-        with replacing(picture) as one, replacing(drawing) as other:
-            save_picture(charts, one, other)
+        with replacing(picture) as pixels, replacing(drawing) as lines:
+            save_picture(charts, pixels, lines)
         found += [picture, drawing]
     if folder.resolve() != run.path.resolve():
         for name in (TRIALS, FRONT):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nas.report.blocks import Card, Cards, Charts, Facts, Table, Text
+from nas.report.blocks import Card, Cards, Charts, Code, Drawing, Facts, Layer, Stage, Table, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Plane, Points
 
 HOSTILE = '<script>alert("1")</script>|`*'
@@ -35,7 +35,10 @@ def test_no_block_lets_markup_through() -> None:
     blocks = [
         Text(HOSTILE),
         Table(table, HOSTILE, below=["code"]),
-        Facts([(HOSTILE, HOSTILE)], (HOSTILE, "Value"), folded=True),
+        Facts([(HOSTILE, HOSTILE)], (HOSTILE, "Value"), folded=HOSTILE),
+        Table(table, HOSTILE, sortable=True, folded=HOSTILE),
+        Code(HOSTILE),
+        Drawing(HOSTILE, [Stage(HOSTILE, HOSTILE, [Layer(HOSTILE, 8, 0.5)])]),
         Cards([card]),
     ]
     for block in blocks:
