@@ -9,7 +9,7 @@ from nas.errors import NasError
 from nas.limits.volume import VolumeScale
 from nas.report.blocks import Block, Charts, Facts, Table, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Plane, Points
-from nas.report.differences import difference
+from nas.report.differences import Difference, difference
 from nas.report.panels.settings import settings_rows
 from nas.report.text import percent
 from nas.report.trials import accuracy_text, figure_text, hover_text, trained
@@ -79,14 +79,14 @@ def _verdict(run: Run, other: Run, names: tuple[str, str]) -> list[str]:
     ]
     if run.front.empty or other.front.empty:
         return [*said, "One of the two has no front, so there are no picks to compare."]
-    gain = difference(run, run.row(run.pick_trial()), other.row(other.pick_trial()))
-    doubt = "" if gain.clear or not gain.interval else "; may be luck"
-    said.insert(0, f"The pick of {names[0]} is {gain.text(doubt)} above that of {names[1]} on validation.")
     same = ("data", "clips", "proxy")
     unlike = [name for name in same if getattr(run.record, name) != getattr(other.record, name)]
     if unlike:
-        said.append(f"They differ in {', '.join(unlike)}, so their accuracies are not of the same thing.")
-    return said
+        return [*said, f"They differ in {', '.join(unlike)}, so their accuracies are not of the same thing."]
+    gain = difference(run, run.row(run.pick_trial()), other.row(other.pick_trial()))
+    side, size = ("above", gain) if gain.by >= 0 else ("below", Difference(-gain.by, gain.error))
+    doubt = "" if gain.clear or not gain.interval else "; may be luck"
+    return [f"The pick of {names[0]} is {size.text(doubt)} {side} that of {names[1]} on validation.", *said]
 
 
 def _chart(run: Run, other: Run, names: tuple[str, str]) -> Chart:

@@ -34,7 +34,11 @@ def test_picks_fronts_volumes_and_settings(run: Run, other: Run) -> None:
     assert rows[0][2] == rows[1][2] and rows[0][3] == "trial 23" and rows[1][3] == "trial 1"
     assert "are not of the same thing" not in text
     other.record = replace(other.record, clips={"val": 12})
-    assert "They differ in clips, so their accuracies are not of the same thing." in compose(run, other).markdown
+    unlike = compose(run, other).markdown
+    assert "They differ in clips, so their accuracies are not of the same thing." in unlike
+    assert "The pick of run is" not in unlike
+    other.record = run.record
+    assert "The pick of other is 19.9 points (+11.9 to +27.9) below that of run" in compose(other, run).markdown
 
 
 def test_runs_of_other_objectives_and_without_trainings_are_refused(run: Run, other: Run) -> None:

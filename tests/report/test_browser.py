@@ -95,6 +95,8 @@ def test_it_fits_phone_and_desk_in_both_themes(browser: Browser, page: Path, wid
     assert (background == "rgb(18, 20, 22)") == dark
     if width > 1000:  # all columns of the front are visible
         assert browser.run(f"{FRONT}.scrollWidth <= {FRONT}.parentElement.clientWidth + 1")
+    turned = "/rotate\\([^0]/.test(each.getAttribute('transform'))"
+    assert browser.run(f"[...document.querySelectorAll('.xtick text')].filter(each => {turned}).length") == 0
     wide = "Array.from(document.querySelectorAll('.plot .main-svg')).filter(each => each.clientWidth > "
     assert browser.run(f"{wide} each.closest('figure').clientWidth).length") == 0
 

@@ -12,7 +12,7 @@ from nas.report.trials import costs_text
 from nas.runs.control import RANDOM, SEARCH, comparison
 from nas.runs.folder import Run
 
-_AXES = {"trainings": "Trainings", "seconds": "Seconds of training, summed over parallel trials"}
+_AXES = {"trainings": "Trainings", "seconds": "Seconds of training"}
 _LINES = ((SEARCH, "search", Colour.FRONT, False), (RANDOM, "random search", Colour.LIMIT, True))
 
 
@@ -29,7 +29,8 @@ class Control(Panel):
         explained = (
             f"Hypervolume of accuracy, as each training ended, and {costs_text(run)}, bounded by chance "
             "and a tenth beyond the costliest network of both. Random search drew from the same space behind the same "
-            "limits, with the same proxies and rungs; its networks are not on the front, and are in the folder "
+            "limits, with the same proxies and rungs; seconds are summed over parallel trials; its networks "
+            "are not on the front, and are in the folder "
             "control of the run."
         )
         charts = Charts([_chart(run, against) for against in _AXES], picture="control")
