@@ -34,12 +34,17 @@ def report_command(
     from nas.report import write
     from nas.runs.folder import Run
     from nas.runs.news import EventConsole, announce
+    from nas.units import plural
 
     console = EventConsole(print_event) if json else Console(quiet=quiet)
 
     def told(found: Run, paths: list[Path]) -> None:
         facts = {"files": [str(path) for path in paths], "trials": len(found.trials), "running": found.running}
-        lines = [f"{paths[0]}, {len(found.trials)} trials so far"] if found.running else [str(path) for path in paths]
+        lines = (
+            [f"{paths[0]}, {plural(len(found.trials), 'trial')} so far"]
+            if found.running
+            else [str(path) for path in paths]
+        )
         announce(console, "\n".join(lines), "report", **facts)
 
     if watch and compare:

@@ -116,3 +116,16 @@ def test_a_large_table_is_unpacked_when_it_is_opened(browser: Browser, written: 
     browser.point("document.querySelector('[data-packed]').parentElement.firstElementChild", click=True)
     browser.wait("document.querySelector('[data-packed] table')?.tBodies.length === 480")
     assert browser.complaints == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_run_of_few_trials_complains_of_nothing(browser: Browser, written: Path, tmp_path: Path, count: int) -> None:
+    run = Run(shutil.copytree(written, tmp_path / "run"))
+    run.trials, run.front = run.trials.head(count), run.front.head(0)
+    run.running = count == 2
+    browser.requests.clear()
+    browser.open(write_page(run))
+    assert (browser.complaints, browser.requests[1:]) == ([], [])
+    assert browser.run("document.querySelectorAll('.main-svg').length > 0") == (count > 0)
+    assert browser.run("document.querySelectorAll('table[data-sortable]').length") == (count > 1)
+    assert browser.run("document.querySelectorAll('meta[http-equiv=refresh]').length") == (count == 2)
