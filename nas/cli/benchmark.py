@@ -13,6 +13,8 @@ from rich.table import Table
 
 from nas.cli.options import AllowOutside, Device, MaxSeconds, Threads
 from nas.cli.progress import progress_bar
+from nas.data.datasets import find_source
+from nas.trained.files import check_model
 from nas.units import MISSING, number, quantity
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ def benchmark_command(
 
     Example: `nas benchmark runs/best --data clips/`
     """
+    check_model(model)
+    if data is not None:
+        find_source(data)
     from nas.data.datasets import open_data
     from nas.deployment.benchmark import benchmark
     from nas.profiler.measured.device import available_cores

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from nas.profiler.measured.measure import Measurement
 
 ROWS = 40  # of a table that is still read at a glance
+LONGEST_PATH = 30  # characters of a part's name that are never broken
+_LEAST = ("inference_bytes", "activation_bytes", "elementwise", "bytes_moved")  # left out first where there is no room
+_UNBOUNDED = 10_000  # characters, more than any table needs
 
 
 def grouped(rows: Sequence[LayerCost], depth: int | None, kinds: Mapping[str, str]) -> list[LayerCost]:
@@ -68,18 +71,32 @@ def _summed(path: str, group: Sequence[LayerCost], kinds: Mapping[str, str]) -> 
     )
 
 
-def layer_table(rows: Sequence[LayerCost], figures: Cost, title: str) -> Table:
-    """The table by part or module, with totals."""
+def layer_table(rows: Sequence[LayerCost], figures: Cost, title: str, console: Console) -> tuple[Table, list[str]]:
+    """The table by part or module, with totals, and the columns that a narrow console has no room
+    for: those that are wanted least, so that no name is broken into pieces.
+    """
+    unbounded = console.options.update(width=_UNBOUNDED)  # what a table needs is else cut to what there is
+    left_out = 0
+    while True:
+        columns = [column for column in COLUMNS if column.name not in _LEAST[:left_out]]
+        table = _layer_table(rows, figures, title, columns)
+        if left_out == len(_LEAST) or console.measure(table, options=unbounded).minimum <= console.width:
+            return table, [column.head for column in COLUMNS if column not in columns]
+        left_out += 1
+
+
+def _layer_table(rows: Sequence[LayerCost], figures: Cost, title: str, columns: Sequence[Column]) -> Table:
     table = Table(title=escape(title))
     for name in ("part", "operator", "output"):
-        table.add_column(name, overflow="fold")
-    units = [column.unit(figures) for column in COLUMNS]
-    for column, unit in zip(COLUMNS, units, strict=True):
+        longest = max((len(row.path) for row in rows), default=0) if name == "part" else 0
+        table.add_column(name, overflow="fold", no_wrap=name != "operator" and longest <= LONGEST_PATH)
+    units = [column.unit(figures) for column in columns]
+    for column, unit in zip(columns, units, strict=True):
         table.add_column(unit.head(column.head).replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(escape(row.path or "(itself)"), escape(row.op), row.shape, *_cells(row, COLUMNS, units))
+        table.add_row(escape(row.path or "(itself)"), escape(row.op), row.shape, *_cells(row, columns, units))
     table.add_section()
-    table.add_row("total", "", "", *_cells(figures, COLUMNS, units), style="bold")
+    table.add_row("total", "", "", *_cells(figures, columns, units), style="bold")
     return table
 
 

@@ -13,8 +13,10 @@ from rich.table import Table
 from nas.cli.options import AllowOutside, Cache, CacheGb, Device, MaxSeconds
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
+from nas.data.datasets import find_source
 from nas.data.kinds import CACHE_GB
 from nas.runs.news import busy
+from nas.trained.files import check_model
 from nas.units import MISSING, number, plural
 
 if TYPE_CHECKING:
@@ -48,14 +50,17 @@ def evaluate_command(
     Example: `nas evaluate runs/best --data clips/ --views 3x3`
     """
     looks = read_views(views)
-    from nas.data.cache import cached
-    from nas.data.datasets import open_data
-    from nas.profiler.measured.device import available_cores
-    from nas.profiler.measured.measure import measure as measure_network
-    from nas.trained.evaluation import evaluate
-    from nas.trained.folder import load_model
-
+    check_model(model)
+    find_source(data)
     console = Console()
+    with busy(console, "loading"):
+        from nas.data.cache import cached
+        from nas.data.datasets import open_data
+        from nas.profiler.measured.device import available_cores
+        from nas.profiler.measured.measure import measure as measure_network
+        from nas.trained.evaluation import evaluate
+        from nas.trained.folder import load_model
+
     trained = load_model(model, device)
     labelled = open_data(data, seed=trained.record.provenance.seed or 0, allow_outside=allow_outside)
     labelled = cached(labelled, cache, cache_gb)

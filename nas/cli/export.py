@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from nas.cli.options import AllowOutside, Device, MaxSeconds
+from nas.data.datasets import find_source
 from nas.deployment.kinds import check_files
 from nas.errors import NasError
 from nas.limits.metrics import DEFAULT_PICK
@@ -56,6 +57,8 @@ def export_command(
         return
     if pick is not None:
         raise NasError(f"pick {pick!r} is of a run and {source} is one trained network; allowed: no --pick")
+    if data is not None:
+        find_source(data)
     from nas.data.datasets import open_data
     from nas.deployment.clips import Clips
     from nas.deployment.files import Options, export

@@ -17,6 +17,7 @@ from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
 from nas.errors import NasError, brief
 from nas.resources import csv_cell, replacing
+from nas.trained.files import check_model
 from nas.units import seconds
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def predict_command(
     Example: `nas predict runs/best video.mp4 --overlay out.mp4 --csv out.csv`
     """
     looks = read_views(views)
+    check_model(model)
     length, distance = (None if text is None else seconds(text) for text in (window, step))
     sliding = bool(window or step or timeline or overlay or "-" in inputs)
     if sliding and looks != (1, 1):

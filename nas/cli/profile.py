@@ -264,7 +264,11 @@ def _show(
     if rows_by == "operator":
         console.print(cost_tables.operator_table(figures.operators, figures, title))
     else:
-        console.print(cost_tables.layer_table(rows, figures, title))
+        table, left_out = cost_tables.layer_table(rows, figures, title, console)
+        console.print(table)
+        if left_out:
+            words = f"no room for {', '.join(left_out)}: a wider window or --csv FILE has them"
+            console.print(words, highlight=False)
     for line in (*cost_tables.summary(figures), UNITS):
         console.print(line, highlight=False, soft_wrap=not console.is_terminal)
     for measurement in measured:

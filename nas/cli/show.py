@@ -9,6 +9,7 @@ import typer
 
 from nas.cli.options import Device
 from nas.errors import NasError, brief
+from nas.trained.files import check_model
 
 
 def show_command(
@@ -26,6 +27,7 @@ def show_command(
 
     Example: `nas show runs/best --video clip.mp4`
     """
+    check_model(model)
     from nas.trained.attribution import explain
     from nas.trained.folder import load_model
     from nas.trained.show import draw_attribution, draw_kernels

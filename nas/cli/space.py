@@ -15,7 +15,7 @@ from nas.cli.options import refuse_two_regions
 from nas.limits.budget import Budget
 from nas.limits.metrics import metrics
 from nas.space import SearchSpace
-from nas.units import magnitude
+from nas.units import magnitude, number
 
 SAMPLES = 100
 
@@ -65,5 +65,6 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
     )
     for metric in metrics("computed"):
         values = figures[metric.name]
-        table.add_row(metric.title, *(metric.text(value) for value in (values.min(), values.median(), values.max())))
+        figures_of = (values.min(), values.median(), values.max())
+        table.add_row(metric.title, *(f"{number(value / metric.scale)} {metric.unit}" for value in figures_of))
     return table

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
+from nas.data.datasets import find_source
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError
-from nas.runs.news import Display, Heartbeat, announce
+from nas.runs.news import Display, Heartbeat, announce, busy
 from nas.units import duration, seconds
 
 if TYPE_CHECKING:
@@ -106,14 +107,18 @@ def train_command(
     chosen = {"epochs": epochs, "time": seconds(time) if time else None}
     checks_memory = batch == "auto"
     clips_per_step = None if batch is None or checks_memory else _number("batch", batch, "a whole number, or auto")
-
-    from nas.profiler.measured.device import available_cores
-    from nas.trained.plan import Plan, TrainSettings, check_memory
-    from nas.trained.scores import Share
-    from nas.trained.train import TEST, VALIDATION, planned, train
-    from nas.trained.train import resume as resume_training
-
+    # What is misspelt is refused before torch is loaded.
+    chosen_target = None
+    if target is not None and data is not None:
+        find_source(data)
+        chosen_target = _target(target, pick, clip)
     console = Console()
+    with busy(Console(quiet=True) if quiet else console, "loading"):
+        from nas.profiler.measured.device import available_cores
+        from nas.trained.plan import Plan, TrainSettings, check_memory
+        from nas.trained.scores import Share
+        from nas.trained.train import TEST, VALIDATION, planned, train
+        from nas.trained.train import resume as resume_training
 
     def say(text: str) -> None:
         if not quiet:
@@ -123,8 +128,8 @@ def train_command(
         plan = planned(resume)
         folder = resume
     else:
-        assert target is not None and data is not None
-        architecture, source = _target(target, pick, clip)
+        assert chosen_target is not None and data is not None
+        architecture, source = chosen_target
         folder = out or _free_folder(source[0] or source[1] or "network")
         settings = TrainSettings(
             data=data,

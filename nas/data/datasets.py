@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nas.data.arrays import ArraySource, ArraySplit
@@ -12,7 +13,7 @@ from nas.data.motion import MotionSource, MotionSplit
 from nas.data.records import VideoSplit
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import Source, Split, VideoData
-from nas.errors import NasError
+from nas.errors import NasError, brief
 
 __all__ = [
     "MIDDLE",
@@ -26,6 +27,7 @@ __all__ = [
     "VideoData",
     "VideoSplit",
     "View",
+    "find_source",
     "load_clips",
     "load_split",
     "open_data",
@@ -66,7 +68,17 @@ def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None, allo
     text = str(spec)
     if seed < 0:
         raise NasError(f"seed {seed} is not allowed; allowed: whole numbers from 0")
+    return find_source(text).open(text, seed, flip, allow_outside)
+
+
+def find_source(spec: str) -> Source:
+    """The first source that accepts what the user wrote; nothing is opened.
+
+    Raises:
+        NasError: None does.
+    """
     for source in SOURCES:
-        if source.accepts(text):
-            return source.open(text, seed, flip, allow_outside)
-    raise NasError(f"data {text!r} does not exist; allowed: {', '.join(source.forms for source in SOURCES)}")
+        if source.accepts(spec):
+            return source
+    there = "is no file and no folder" if os.path.lexists(spec) else "does not exist"
+    raise NasError(f"data {brief(spec, 200)} {there}; allowed: {', '.join(source.forms for source in SOURCES)}")

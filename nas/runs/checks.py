@@ -5,11 +5,10 @@ loaded: a user who misspelt a word waits for none of them.
 from __future__ import annotations
 
 import math
-import os
 import re
 
 from nas.architecture import load
-from nas.data.datasets import SOURCES
+from nas.data.datasets import find_source
 from nas.errors import NasError, brief
 from nas.limits.budget import Budget
 from nas.limits.objectives import Objectives
@@ -30,10 +29,7 @@ def check_settings(settings: Settings) -> None:
     find_sampler(settings.sampler)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", settings.device):
         raise NasError(f"device {brief(settings.device)} is unknown; allowed: auto, cpu, cuda or cuda:0")
-    if not any(source.accepts(settings.data) for source in SOURCES):
-        forms = ", ".join(source.forms for source in SOURCES)
-        there = "is no file and no folder" if os.path.lexists(settings.data) else "does not exist"
-        raise NasError(f"data {brief(settings.data, 200)} {there}; allowed: {forms}")
+    find_source(settings.data)
     if settings.around is None:
         space = SearchSpace.load(settings.space)
     else:

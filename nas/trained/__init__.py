@@ -1,5 +1,6 @@
 """Trained networks: the folder that one lives in, and what is done with it.
 
+    files       the names of its files, and whether they are there (without torch)
     folder      the folder: architecture, weights, classes, preprocessing, provenance
     passes      from the pixels of one video to its class probabilities
     scores      what probabilities say against labels (arrays in, figures out)

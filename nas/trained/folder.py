@@ -26,17 +26,15 @@ from nas.documents import of_schema, read_json
 from nas.errors import NasError, brief
 from nas.models.network import Network, build
 from nas.profiler.measured.device import resolve_device
+from nas.trained.files import ARCHITECTURE, FILES, RECORD, WEIGHTS, WRITTEN, check_model, model_file
 from nas.weights.checkpoints import load_state, write_tensors
 
 if TYPE_CHECKING:
     from nas.trained.prediction import Prediction
 
 SCHEMA = 1
-RECORD, ARCHITECTURE, WEIGHTS = "model.json", "architecture.yaml", "model.safetensors"
-FILES = (ARCHITECTURE, WEIGHTS, RECORD)
-_WRITING, _WRITTEN = ".model.writing", ".model.written"
+_WRITING = ".model.writing"
 _IGNORE_NEW_FIELDS = ConfigDict(extra="ignore")
-_ALLOWED = "allowed: a folder that `nas train` wrote"
 
 
 @dataclass(frozen=True, config=_IGNORE_NEW_FIELDS)
@@ -210,8 +208,8 @@ def save_model(
         write_tensors(writing / WEIGHTS, state)
         text = json.dumps(_RECORD_TYPE.dump_python(record, mode="json"), indent=2, ensure_ascii=False)
         (writing / RECORD).write_text(text + "\n", encoding="utf-8")
-        # From this rename on the new network counts: `_file` finds its files wherever they are.
-        os.replace(writing, folder / _WRITTEN)
+        # From this rename on the new network counts: `model_file` finds its files.
+        os.replace(writing, folder / WRITTEN)
         _finish(folder)
     except OSError as error:
         raise NasError(
@@ -222,7 +220,7 @@ def save_model(
 
 def _finish(folder: Path) -> None:
     """Moves the files of a network that was written, and not yet moved, to their places."""
-    written = folder / _WRITTEN
+    written = folder / WRITTEN
     if written.is_dir():
         for name in FILES:
             if (written / name).exists():
@@ -230,14 +228,9 @@ def _finish(folder: Path) -> None:
         written.rmdir()
 
 
-def _file(folder: Path, name: str) -> Path:
-    written = folder / _WRITTEN / name
-    return written if written.is_file() else folder / name
-
-
 def weights_file(folder: str | Path) -> Path:
     """The file of the weights in the folder of a trained network."""
-    return _file(Path(folder), WEIGHTS)
+    return model_file(Path(folder), WEIGHTS)
 
 
 def load_model(path: str | Path, device: str = "auto") -> TrainedModel:
@@ -256,13 +249,9 @@ def load_model(path: str | Path, device: str = "auto") -> TrainedModel:
     """
     folder = Path(path)
     name = brief(str(path), 200)
-    if not os.path.isdir(folder):
-        raise NasError(f"model {name} is no folder; {_ALLOWED}")
-    for file in FILES:
-        if not _file(folder, file).is_file():
-            raise NasError(f"model {name} has no {file}; {_ALLOWED}")
-    record = _read_record(_file(folder, RECORD))
-    architecture = load(_file(folder, ARCHITECTURE))
+    check_model(folder)
+    record = _read_record(model_file(folder, RECORD))
+    architecture = load(model_file(folder, ARCHITECTURE))
     network = build(architecture, device="cpu")
     _fill(network, load_state(weights_file(folder)), name)
     return TrainedModel(network.to(resolve_device(device)), record, folder.resolve().name)

@@ -25,6 +25,7 @@ from nas.cli.options import clip_shape
 from nas.cli.search import print_event
 from nas.errors import Interrupted, NasError
 from nas.runs.settings import Settings
+from nas.trained.files import FILES
 from nas.units import seconds
 
 BEFORE = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
@@ -224,6 +225,13 @@ for line in list(sys.argv[1:]):
 """
     lines = ["search --budget 1", "search nospace", "search --data nodata", "search --trials 0", "search --sampler x"]
     lines += ["search --resume .", "search --around x", "profile nonet", "space tiny --budget 1", "report ."]
+    lines += ["evaluate nonet --data .", "predict nonet a.mp4", "show nonet --video a.mp4", "benchmark nonet"]
+    lines += ["train vov3d_l --data nodata", "train nonet --data .", "export nonet"]
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in FILES:
+        (model / name).touch()
+    lines += [f"evaluate {model} --data nodata", f"benchmark {model} --data nodata", f"export {model} --data nodata"]
     lines += ["latency grow nospace", "export ."]
     done = subprocess.run([sys.executable, "-c", program, *lines], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -64,6 +64,36 @@ def test_rows_are_summed_below_a_depth() -> None:
     assert len(grouped(many, None, {})) == 30
 
 
+# The columns of vov3d_l are 17, 9, 13 (names) and 6, 8, 6, 6, 6, 8 wide, each with a border and two
+# spaces, and there is one border more: 107 in all, 96 without live, 87 without kept, 76 without
+# other, 67 without moved.
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [
+        (107, ""),
+        (106, "live"),
+        (96, "live"),
+        (95, "kept, live"),
+        (87, "kept, live"),
+        (86, "other, kept, live"),
+        (80, "other, kept, live"),
+        (76, "other, kept, live"),
+        (75, "other, moved, kept, live"),
+    ],
+)
+def test_a_narrow_window_leaves_out_columns_and_breaks_no_name(
+    width: int, left_out: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nas.cli.profile.WIDTH", width)
+    nas("profile", "vov3d_l", "--no-measure", monkeypatch=monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line[:1] in "┏┃┡│├└"]
+    assert max(map(len, table)) <= width
+    assert sum("│ stages.2.layers." in line and "d2plus1d" in line for line in table) == 5
+    said = [line for line in lines if line.startswith("no room for")]
+    assert said == ([f"no room for {left_out}: a wider window or --csv FILE has them"] if left_out else [])
+
+
 def test_factory_is_made_once_and_printed_by_module(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
