@@ -51,7 +51,9 @@ HANDS_ON = {
     "space/space.py _check_options",
     "space/space.py params_of",
     "weights/checkpoints.py load_state",
-    "weights/fill.py _converted",
+    "weights/fill.py converted",
+    "weights/narrowing.py _narrowed_neighbourhood",
+    "weights/narrowing.py narrowed",
 }
 # Repeat what the user's own code raised: only its author knows what it allows.
 CODE_OF_USERS = {"profiler/target.py import_code", "profiler/target.py build", "profiler/target.py naming_failures"}

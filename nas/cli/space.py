@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +18,9 @@ from nas.limits.metrics import metrics
 from nas.space import SearchSpace
 from nas.units import magnitude, number
 
+if TYPE_CHECKING:
+    from nas.weights.narrowing import Narrowed
+
 SAMPLES = 100
 
 
@@ -25,6 +29,9 @@ def space_command(
     around: Annotated[str | None, typer.Option(help="Show the neighbourhood of this network, by name or file.")] = None,
     edits: Annotated[int | None, typer.Option(help="How many edits away it ends; 6 by default.")] = None,
     budget: Annotated[str, typer.Option(help="Limits whose share of the space is printed.")] = "100gflops",
+    init: Annotated[
+        str | None, typer.Option(help="Image weights: show what of the space they can fill, and what not and why.")
+    ] = None,
     samples: Annotated[int, typer.Option(help="Random candidates to price.", min=1)] = SAMPLES,
     seed: Annotated[int, typer.Option(help="Of the sample.", min=0)] = 0,
 ) -> None:
@@ -39,9 +46,32 @@ def space_command(
     else:
         shown = SearchSpace.load(space or "hybrid")
     console = Console()
+    if init is not None:
+        from nas.weights.image_start import ImageStart
+        from nas.weights.narrowing import narrowed
+
+        left = narrowed(shown, ImageStart.read(init))
+        console.print(left_out_table(left))
+        shown = left.space
     size = f"{shown.size:,}" if shown.size < 10**12 else magnitude(shown.size)
     console.print(f"[bold]{shown.name}[/]: at most {size} networks, {len(shown.holes)} choices", highlight=False)
     console.print(survey_table(shown, limits, samples, console, seed))
+
+
+def left_out_table(left: Narrowed) -> Table:
+    """What image weights cannot fill and why, layers that differ in nothing together."""
+    values_of: dict[tuple[str, str], list[str]] = {}
+    for name, values in left.left_out.items():
+        for value, reason in values.items():
+            hole = re.sub(r"layers\.\d+\.", "layers.*.", name)
+            why = re.sub(r"layers([._])\d+", r"layers\1*", reason.partition("; allowed")[0])
+            there = values_of.setdefault((hole, why), [])
+            if str(value) not in there:
+                there.append(str(value))
+    table = Table("choice", "left out", "because", title="What these weights cannot fill")
+    for (hole, why), there in values_of.items():
+        table.add_row(hole, ", ".join(there), why)
+    return table
 
 
 def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Console, seed: int = 0) -> Table:

@@ -35,7 +35,9 @@ class Priced:
         figures: Those metrics that the budget limits, as far as they are computed or predicted, and
             those that networks are compared by.
         costs: What it is compared by beside accuracy, as `Objectives.compared` has them.
-        violation: By how much the figures are outside the budget; 0 inside.
+        violation: By how much the figures are outside the budget, and 1 more where it is refused; 0
+            inside.
+        refused: Why it cannot be trained, whatever it costs; None where it can.
     """
 
     hash: str
@@ -44,6 +46,7 @@ class Priced:
     figures: Mapping[str, float]
     costs: tuple[float, ...]
     violation: float
+    refused: str | None = None
 
 
 class Gate:
@@ -56,6 +59,8 @@ class Gate:
             compared by, by name, such as a predicted latency; called once for each.
         objectives: What networks are compared by; accuracy and multiply-adds by default.
         reach: Which part of the space is searched; all of it by default.
+        refusal: From a candidate to why it cannot be trained, such as that the weights to begin
+            with do not fit it, or None for one that can; None refuses nothing.
     """
 
     def __init__(
@@ -65,11 +70,13 @@ class Gate:
         figures: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
         objectives: Objectives | None = None,
         reach: Reach = EVERYWHERE,
+        refusal: Callable[[Architecture], str | None] | None = None,
     ) -> None:
         self.objectives = objectives or Objectives.of((ACCURACY, DEFAULT_COST))
         first = self.objectives.costs[0]
         self._over = first.name if first.logarithmic and first.less_is_better else DEFAULT_COST
         self.space, self.budget, self.reach, self._figures = space, budget, reach, figures
+        self._refusal = refusal
         self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
         self._keys: dict[Hashable, str] = {}
         self._candidates: dict[str, Priced] = {}
@@ -102,7 +109,9 @@ class Gate:
             names = self.budget.metrics() | {*self.objectives.names}
             figures = {**computed_figures(priced, names), **self._figures(architecture)}
             costs = self.objectives.costs_of(figures)
-            self._candidates[key] = Priced(key, architecture, priced, figures, costs, self.budget.violation(figures))
+            refused = self._refusal(architecture) if self._refusal else None
+            violation = self.budget.violation(figures) + (refused is not None)
+            self._candidates[key] = Priced(key, architecture, priced, figures, costs, violation, refused)
         return self._candidates[key]
 
     def references(self) -> list[Params]:

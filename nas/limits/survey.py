@@ -84,12 +84,13 @@ def check_budget(gate: Gate) -> None:
     """
     found, budget = nearest(gate), gate.budget
     if found.violation > 0:
-        misses = " and ".join(
+        missed = [
             f"{_described(METRICS[limit.metric], found.figures[limit.metric])}, which misses {limit.text} by "
             f"{100 * limit.violation(found.figures[limit.metric]):.0f} %"
             for limit in budget.limits
             if limit.metric in found.figures and limit.violation(found.figures[limit.metric])
-        )
+        ]
+        misses = " and ".join(missed) if missed else f"no start ({found.refused})"
         raise NasError(
             f"budget {str(budget)!r} cannot be met in space {gate.space.name!r}: its nearest candidate has {misses}; "
             f"allowed: a limit that includes it"

@@ -68,7 +68,11 @@ class Slot:
 
     def inside(self, target: str, source: str = "") -> Slot:
         """The slot under the names of what holds it; `source` is the start of the counterpart's."""
-        return replace(self, target=f"{target}.{self.target}", source=self.source and source + self.source)
+        return replace(
+            self,
+            target=f"{target}.{self.target}" if target else self.target,
+            source=self.source and source + self.source,
+        )
 
 
 def module_slots(target: str, source: str | None, convert: Convert = reshaped, copy: bool = False) -> Iterator[Slot]:

@@ -30,6 +30,7 @@ class SearchOptions(TypedDict, total=False):
 
     around: str | Path | None
     edits: int
+    init: str | Path | None
     floor: str | None
     objectives: str | None
     allow_outside: bool

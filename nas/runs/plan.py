@@ -37,10 +37,14 @@ from nas.trials.scheduler import rungs
 from nas.trials.trainable import Proxy
 from nas.trials.tuning import Place, checked_storage
 from nas.units import magnitude, plural
+from nas.weights.image_start import ImageStart
+from nas.weights.narrowing import narrowed
 
 BATCH = Recipe(epochs=1).batch_size
 SMALLEST = "tiny"  # the space for a machine that is too slow for another
 PROXY_SIDES = (28, 32, 48, 64, 112)  # 28 is 224 / 8, so that maps stay whole windows
+# Of proxies that begin with image weights: a rate that keeps them, and that of new parameters.
+IMAGE_LR, IMAGE_NEW_LR = 5e-4, 4.0
 PROXY_CELLS = 4  # fewer cells along a side leave nothing to see motion in
 
 
@@ -65,6 +69,7 @@ class Plan:
     pace: Pace | None
     reach: Reach
     range: tuple[float, float]
+    start: ImageStart | None = None
 
     @classmethod
     def of(
@@ -104,7 +109,10 @@ class Plan:
             )
         data = cached(data, settings.cache, settings.cache_gb)
         space = SearchSpace(space.with_classes(len(data.classes)).document, name)
-        gate = Gate(space, budget)
+        start = ImageStart.read(settings.init) if settings.init is not None else None
+        if start is not None and not stored:
+            space = narrowed(space, start).space
+        gate = Gate(space, budget, refusal=start.misfit if start else None)
         check_budget(gate)
         on_gpu = device.type == "cuda"
         drawn = [gate.candidate(params) for params in gate.spread.drawn]
@@ -164,7 +172,7 @@ class Plan:
         limited = settings.address is not None and slots(nodes, threads, *place) > workers
         return cls(
             *(settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited, found),
-            *(effort, None if before and before.pace is None else pace, reach, (low, high)),
+            *(effort, None if before and before.pace is None else pace, reach, (low, high), start),
         )
 
     def describe(self) -> str:
@@ -172,7 +180,8 @@ class Plan:
         proxy, height, width = self.proxy, *self.proxy.size
         clips = min(proxy.train_clips, len(self.data.train))
         return (
-            f"Searching space {self.space.name} (at most {magnitude(self.space.size)} networks) under "
+            f"Searching space {self.space.name} (at most {magnitude(self.space.size)} networks"
+            f"{f' that {self.start.source} can fill' if self.start else ''}) under "
             f"{self.budget} for {self.objectives} at {self.target.frames}x{self.target.size[0]}x{self.target.size[1]} "
             f"on {self.data.describe()}; proxies of "
             f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')} of {plural(clips, 'clip')}, "
@@ -378,6 +387,8 @@ def _recipe(effort: Effort, settings: Settings, before: RunRecord | None) -> Rec
         NasError: The run's recipe has a value that is not allowed.
     """
     recipe = Recipe(epochs=effort.rungs[-1], batch_size=effort.batch, seed=settings.seed)
+    if settings.init is not None:
+        recipe = recipe.changed(lr_channels=0, lr=IMAGE_LR, new_lr=IMAGE_NEW_LR, head_lr=IMAGE_NEW_LR)
     if before is None or before.proxy is None:
         return recipe
     known = {name: value for name, value in before.proxy.recipe.items() if name in Recipe.__dataclass_fields__}

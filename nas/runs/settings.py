@@ -39,7 +39,7 @@ CHANGEABLE = (
     "cache",
     "cache_gb",
 )
-_PATHS = ("space", "around", "data", "storage", "cache")
+_PATHS = ("space", "around", "init", "data", "storage", "cache")
 
 
 def _text(value: Any) -> Any:
@@ -79,6 +79,12 @@ class SpaceSettings(_Group):
         default=DEFAULT_EDITS,
         description="How many edits away a neighbourhood ends, 1 to 20: of a layer's operator or ratio, or of a "
         "stage's width or depth.",
+    )
+    init: PathText | None = Field(
+        default=None,
+        description="Image weights that every candidate begins with: a file, a name on the Hugging Face hub, or the "
+        "folder of a network that nas train trained on clips of one frame. What they cannot fill is taken out of the "
+        "space.",
     )
     budget: str = Field(
         default="100gflops",
@@ -369,7 +375,7 @@ def _is_path(name: str, value: str | None) -> bool:
     path = os.path.expanduser(value)
     if name == "data":
         return not _is_embedded(value) and os.path.exists(path)
-    return name in ("storage", "cache") or os.path.isfile(path)
+    return name in ("storage", "cache") or os.path.isfile(path) or (name == "init" and os.path.isdir(path))
 
 
 def _is_embedded(data: str) -> bool:

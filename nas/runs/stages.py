@@ -161,7 +161,8 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
     predictor = latency_predictor(plan, folder)
     if predictor:
         record = record.spending(GROWING, clock.monotonic() - growing)
-    gate = Gate(plan.space, plan.budget, predicted_latency(predictor), plan.objectives, plan.reach)
+    figures, refusal = predicted_latency(predictor), plan.start.misfit if plan.start else None
+    gate = Gate(plan.space, plan.budget, figures, plan.objectives, plan.reach, refusal)
     if predictor:
         check_budget(gate)
     settings = plan.settings
@@ -242,7 +243,7 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
 
     searcher = ProposerSearcher(proposer, told)
     with progress:
-        parameters = {"proxy": plan.proxy, "data": run.data}
+        parameters = {"proxy": plan.proxy, "data": run.data, "start": plan.start}
         scheduler = ParetoRungs(plan.lag, known=known)
         place, longest = plan.place(run.folder), plan.settings.trial_timeout
         outcome = run_trials(ProxyTrial, parameters, place, searcher, scheduler, left, seconds, longest)
@@ -327,7 +328,7 @@ def _confirm(run: Session, seconds: float | None) -> bool:
     # Nobody is judged on the way, so there is one evaluation, at the end.
     proxy = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
     with progress:
-        parameters = {"proxy": proxy, "data": run.data}
+        parameters = {"proxy": proxy, "data": run.data, "start": plan.start}
         place, longest = plan.place(folder), settings.trial_timeout
         interrupted = (
             searcher.fits() and run_trials(ProxyTrial, parameters, place, searcher, trial_seconds=longest).interrupted

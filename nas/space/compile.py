@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from nas.architecture.messages import HOLES
-from nas.space.holes import Hole, Label, error, is_number, join
+from nas.errors import brief
+from nas.space.holes import Hole, Label, error, is_number, join, listed
 from nas.space.neighbourhood import compile_neighbourhood
 from nas.space.nodes import ChoiceNode, ListNode, MappingNode, Node, RepeatNode, ValueNode
 from nas.space.operators import Operators, layers_at, operators_of
@@ -31,8 +32,27 @@ def compile_document(document: Any) -> Node:
         return compiled(document, "", {})
     if "around" in document:
         return compile_neighbourhood(document)
-    root = {key: value for key, value in document.items() if key != "operators"}
-    return compiled(root, "", operators_of(document))
+    root = {key: value for key, value in document.items() if key not in ("operators", "only")}
+    node = compiled(root, "", operators_of(document))
+    return _kept(node, document["only"]) if "only" in document else node
+
+
+def _kept(node: Node, only: Any) -> Node:
+    """The tree with those values alone that `only` lists, by the names of holes."""
+    if not isinstance(only, Mapping):
+        raise error("only", f"{brief(only)} keeps nothing; allowed: a mapping from holes to lists of their values")
+    holes = {hole.name: hole for hole in node.holes()}
+    for name, values in only.items():
+        path = join("only", name)
+        if name not in holes:
+            meant = get_close_matches(str(name), holes, 1, 0.5)
+            raise error(path, f"is no hole of the space; allowed: names such as {(meant or list(holes))[0]!r}")
+        if not isinstance(values, list | tuple) or not values:
+            raise error(path, f"{brief(values)} leaves no value; allowed: a list of {listed(holes[name].values)}")
+        for value in values:
+            if value not in holes[name].values:
+                raise error(path, f"{brief(value)} is no value of the hole; allowed: {listed(holes[name].values)}")
+    return node.kept(only)
 
 
 def compiled(data: Any, path: str, operators: Operators, depth: int = 0) -> Node:

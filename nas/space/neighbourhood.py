@@ -9,14 +9,14 @@ with.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nas.architecture import Architecture, ArchitectureError
 from nas.architecture.edits import edited, edits_between, single_edits
 from nas.errors import brief
-from nas.space.holes import Hole, Params, SpaceError, error
+from nas.space.holes import Hole, Label, Params, SpaceError, error
 from nas.space.nodes import Mismatch, Node
 
 MAX_EDITS = 20
@@ -64,6 +64,10 @@ class NeighbourhoodNode(Node):
 
     def covering(self) -> list[Any]:
         return [self.base.document()]
+
+    def kept(self, values: Mapping[str, Sequence[Label]]) -> Node:
+        """Itself: what a neighbourhood leaves out is not in its `choices`."""
+        return self
 
     def match(self, value: Any, path: str) -> Params:
         edits = edits_between(self.base, value)

@@ -52,6 +52,12 @@ class Node(ABC):
         """
 
     @abstractmethod
+    def kept(self, values: Mapping[str, Sequence[Label]]) -> Node:
+        """The piece with those values alone that are listed for a hole; holes that are not named
+        stay as they are.
+        """
+
+    @abstractmethod
     def match(self, value: Any, path: str) -> Params:
         """The parameters that give this typed piece of an architecture; raises Mismatch when none
         do.
@@ -73,6 +79,9 @@ class ValueNode(Node):
 
     def covering(self) -> list[Any]:
         return [self.value]
+
+    def kept(self, values: Mapping[str, Sequence[Label]]) -> Node:
+        return self
 
     def match(self, value: Any, path: str) -> Params:
         # A file may write one number for a pair of equal ones.
@@ -99,6 +108,9 @@ class MappingNode(Node):
         parts = {key: node.covering() for key, node in self.items.items()}
         count = max(map(len, parts.values()), default=1)
         return [{key: part[i % len(part)] for key, part in parts.items()} for i in range(count)]
+
+    def kept(self, values: Mapping[str, Sequence[Label]]) -> Node:
+        return MappingNode({key: node.kept(values) for key, node in self.items.items()})
 
     def match(self, value: Any, path: str) -> Params:
         if not isinstance(value, Config):
@@ -136,6 +148,9 @@ class ListNode(Node):
         count = max(map(len, parts), default=1)
         return [self._spliced([part[i % len(part)] for part in parts]) for i in range(count)]
 
+    def kept(self, values: Mapping[str, Sequence[Label]]) -> Node:
+        return ListNode(tuple(node.kept(values) for node in self.items))
+
     def _spliced(self, parts: list[Any]) -> list[Any]:
         spliced: list[Any] = []
         for node, part in zip(self.items, parts, strict=True):
@@ -170,6 +185,13 @@ class ChoiceNode(Node):
 
     def covering(self) -> list[Any]:
         return [document for option in self.options for document in option.covering()]
+
+    def kept(self, values: Mapping[str, Sequence[Label]]) -> ChoiceNode:
+        asked = values.get(self.hole.name, self.hole.values)
+        pairs = zip(self.hole.values, self.options, strict=True)
+        left = [(label, option.kept(values)) for label, option in pairs if label in asked]
+        hole = Hole(self.hole.name, tuple(label for label, _ in left))
+        return ChoiceNode(hole, tuple(option for _, option in left), self.by_op)
 
     def match(self, value: Any, path: str) -> Params:
         reasons = []
@@ -214,6 +236,11 @@ class RepeatNode(Node):
 
     def covering(self) -> list[Any]:
         return [[layer] for layer in self.layers[0].covering()] if self.layers else [[]]
+
+    def kept(self, values: Mapping[str, Sequence[Label]]) -> Node:
+        count = self.count.kept(values) if isinstance(self.count, ChoiceNode) else self.count
+        layers = tuple(layer.kept(values) for layer in self.layers[: max(count.covering())])
+        return RepeatNode(count, layers)
 
     def match(self, value: Any, path: str) -> Params:
         if not isinstance(value, tuple):

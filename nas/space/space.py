@@ -16,6 +16,9 @@ A choice among operators has a short form, which also lets in those of a third p
 (`nas.space.operators`), and the neighbourhood of an architecture is a document too
 (`nas.space.neighbourhood`).
 
+`only` beside them lists the values that are left of a hole, by its name: `only: {stages.0.width:
+[192]}`.
+
 A choice between mappings without distinct ops is labelled by their `name` (hole `PATH.name`) where
 those are distinct, else by position.
 """
@@ -109,6 +112,21 @@ class SearchSpace:
         """
         document = neighbourhood_document(architecture, edits)
         return cls(document, document["name"])
+
+    def narrowed(self, only: Mapping[str, Sequence[Label]]) -> SearchSpace:
+        """Returns the space with those values alone that are listed for a hole, by its name.
+
+        Of a neighbourhood, whose holes all have the same values, `edit` names those.
+
+        Raises:
+            SpaceError: No such hole or value, or none is left of a hole.
+        """
+        document = copy.deepcopy(self.document)
+        if "around" in document:
+            document["choices"] = list(only["edit"])
+        else:
+            document["only"] = {**document.get("only", {}), **{name: list(values) for name, values in only.items()}}
+        return SearchSpace(document, self.name)
 
     def with_classes(self, num_classes: int) -> SearchSpace:
         """Returns the same space for another number of classes."""

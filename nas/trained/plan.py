@@ -28,6 +28,8 @@ from nas.trained.presets import Start, preset
 from nas.training.recipe import Recipe, read_recipe
 from nas.units import plural
 from nas.weights.checkpoints import load_state
+from nas.weights.fill import starts_from_images
+from nas.weights.own_images import architecture_beside
 from nas.weights.own_state import short_names
 
 STEP_SECONDS = 1.0  # in which real steps are taken beside the one whose memory is measured
@@ -137,7 +139,7 @@ class Plan:
         if settings.resize is not None:
             height, width = settings.resize
             preprocessing = replace(preprocessing, resized_height=height, resized_width=width)
-        recipe, reasons = _recipe(settings, len(data.train))
+        recipe, reasons = _recipe(settings, len(data.train), architecture)
         if recipe.batch_size > len(data.train):
             recipe = recipe.changed(batch_size=len(data.train))
             reasons += (f"batches of {recipe.batch_size}: all training clips",)
@@ -196,9 +198,9 @@ def _check_room(data: VideoData, preprocessing: Preprocessing) -> None:
         )
 
 
-def _recipe(settings: TrainSettings, clips: int) -> tuple[Recipe, tuple[str, ...]]:
+def _recipe(settings: TrainSettings, clips: int, architecture: Architecture) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with what the settings change of it, and the reasons."""
-    start, reasons = start_of(settings.init), tuple[str, ...]()
+    start, reasons = start_of(settings.init, architecture), tuple[str, ...]()
     if settings.recipe is None:
         chosen = preset(clips, start, settings.epochs, settings.batch)
         recipe, reasons = chosen.recipe, chosen.reasons
@@ -221,8 +223,9 @@ def _recipe(settings: TrainSettings, clips: int) -> tuple[Recipe, tuple[str, ...
     return recipe.changed(**changes), reasons
 
 
-def start_of(init: str | None) -> Start:
-    """What weights begin with, by the names in the checkpoint.
+def start_of(init: str | None, architecture: Architecture) -> Start:
+    """What weights a network begins with, by the names in the checkpoint, and by the network that
+    it is of where it is of this package.
 
     Raises:
         NasError: It cannot be read.
@@ -230,7 +233,9 @@ def start_of(init: str | None) -> Start:
     if init is None:
         return Start.SCRATCH
     state = load_state(checkpoint(init))
-    return Start.OWN if short_names(state) else Start.IMAGES
+    if not short_names(state) or starts_from_images(architecture_beside(init), architecture):
+        return Start.IMAGES
+    return Start.OWN
 
 
 def checkpoint(init: str) -> str:

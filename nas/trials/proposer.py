@@ -208,7 +208,7 @@ class Proposer:
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         if priced.violation > 0:
-            self._reject(trial, priced.violation, priced.costs, "over budget")
+            self._reject(trial, priced.violation, priced.costs, priced.refused or "over budget")
             return None
         if unreached := self.gate.unreached(params):
             self._reject(trial, unreached, priced.costs, OUT_OF_REACH)

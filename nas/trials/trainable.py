@@ -28,6 +28,7 @@ from nas.training.loop import Training, accuracy
 from nas.training.recipe import Recipe
 from nas.trials.results import Assignment, Failure, Report
 from nas.trials.scheduler import SPACING
+from nas.weights.image_start import ImageStart
 
 MESSAGE_CHARACTERS = 500  # of what went wrong, as it is kept
 
@@ -124,16 +125,19 @@ class ProxyTrial(tune.Trainable):
     process.
     """
 
-    def setup(self, config: dict[str, Any], proxy: Proxy, data: ProxyData) -> None:  # type: ignore[override]
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], proxy: Proxy, data: ProxyData, start: ImageStart | None = None
+    ) -> None:
         """Takes the first `Assignment`; Ray calls this once in each process.
 
         Args:
             config: The assignment, as Ray passes it.
             proxy: How to train.
             data: The clips that all trials share.
+            start: Image weights that every candidate begins with.
         """
         torch.set_num_threads(proxy.threads)
-        self.proxy, self.data = proxy, data
+        self.proxy, self.data, self.image_start = proxy, data, start
         self.torch_device = torch.device(proxy.device)
         # cuDNN builds a plan for every new shape of attention, about a second each, and every
         # candidate brings new ones.
@@ -171,11 +175,20 @@ class ProxyTrial(tune.Trainable):
 
     def _build(self, micro_batch: int) -> None:
         torch.manual_seed(self.recipe.seed)
-        self.model = build(self.architecture).to(self.torch_device)
+        self.model = build(self.architecture)
+        new = self.image_start.fill(self.model).new if self.image_start else ()
+        self.model.to(self.torch_device)
         if self.torch_device.type == "cuda":
             lay_out_channels_last(self.model)
         self.training = Training(
-            self.model, self.data.train, self.proxy.size, self.recipe, self.data.flip, self.torch_device, micro_batch
+            self.model,
+            self.data.train,
+            self.proxy.size,
+            self.recipe,
+            self.data.flip,
+            self.torch_device,
+            micro_batch,
+            new=new,
         )
 
     def step(self) -> dict[str, Any]:

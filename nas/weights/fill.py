@@ -7,13 +7,13 @@ temporal branches add nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nas.architecture import LAYERS, PatchStem, StemConfig, TubeStem
+from nas.architecture import LAYERS, Architecture, Operator, PatchStem, TubeStem
 from nas.errors import NasError
 from nas.models.image_weights import Slot, precise
 from nas.models.network import Network
@@ -22,12 +22,32 @@ from nas.weights import own_state
 from nas.weights.checkpoints import check_kinds, load_state
 from nas.weights.filled import Filled, copy_values
 from nas.weights.image_networks import ImageNetwork, read_image_network
-from nas.weights.slots import network_slots, places
+from nas.weights.own_images import architecture_beside, is_image_network, read_own_images
+from nas.weights.slots import Place, network_slots, places
 
 
 def fill_from(model: Network, source: str | Path, partial: bool = False, copy_to_time: bool = True) -> Filled:
-    """Fills a network from a file or a name on the Hugging Face hub: `load_state`, then `fill`."""
-    return fill(model, load_state(source), str(source), partial, copy_to_time)
+    """Fills a network from a file or a name on the Hugging Face hub: `load_state`, then `fill`.
+
+    The folder of a network of this package that takes clips of one frame is that of an image
+    network for one that takes more.
+    """
+    state, beside = load_state(source), architecture_beside(source)
+    if beside is not None and starts_from_images(beside, model.architecture):
+        check_kinds(state, str(source))
+        image = read_own_images(state, beside, str(source))
+        return fill_image_weights(model, image, state, str(source), copy_to_time)
+    return fill(model, state, str(source), partial, copy_to_time)
+
+
+def starts_from_images(beside: Architecture | None, architecture: Architecture) -> bool:
+    """Whether the weights of a network of this package are image weights for another one.
+
+    Args:
+        beside: The network that the weights are of, where it is known.
+        architecture: The network that begins with them.
+    """
+    return is_image_network(beside) and architecture.input.frames > 1
 
 
 def fill(
@@ -73,15 +93,28 @@ def fill(
     own = own_state.short_names(state)
     if own:
         return own_state.fill(model, state, own, source, partial)
-    return _fill_image_weights(model, read_image_network(state, source), state, source, copy_to_time)
+    return fill_image_weights(model, read_image_network(state, source), state, source, copy_to_time)
 
 
-def _fill_image_weights(
-    model: Network, image: ImageNetwork, state: Mapping[str, Tensor], source: str, copy_to_time: bool
+def fill_image_weights(
+    model: Network, image: ImageNetwork, names: Iterable[str], source: str, copy_to_time: bool = True
 ) -> Filled:
-    _check_depths(model, image, source)
-    notes = _stem_notes(model.architecture.stem, image, source)
-    slots = [slot for slot in network_slots(model, image) if copy_to_time or not slot.copy]
+    """Copies the weights of an image network into a network; see `fill`.
+
+    Args:
+        model: The network; it is unchanged where this raises.
+        image: The image network.
+        names: All of the checkpoint, for the report of what is left.
+        source: Name of the checkpoint for messages.
+        copy_to_time: As of `fill`.
+
+    Raises:
+        NasError: They do not fit.
+    """
+    architecture = model.architecture
+    check_depths(places(architecture), image, source)
+    notes = stem_notes(architecture.stem, image, source)
+    slots = [slot for slot in network_slots(architecture, image) if copy_to_time or not slot.copy]
     named = {slot.target: slot.source for slot in slots if slot.source}
     missing = [name for name in named.values() if name not in image]
     if missing:
@@ -90,16 +123,21 @@ def _fill_image_weights(
             f"{len(named)} image parameters of the network can be filled; allowed: a checkpoint with all of them"
         )
     targets = dict(model.named_parameters())
-    copy_values(model, {slot.target: _converted(slot, targets[slot.target], image, source) for slot in slots}, source)
+    copy_values(model, {slot.target: converted(slot, targets[slot.target], image, source) for slot in slots}, source)
     taken = {origin for name in named.values() for origin in image.origins[name]}
-    left = [name for name in state if name not in taken and name not in image.ignored]
+    left = [name for name in names if name not in taken and name not in image.ignored]
     path = {origin for origins in image.origins.values() for origin in origins}
     left.sort(key=lambda name: name not in path)
     new = [name for name in targets if name not in named]
     return Filled(source, image.kind_and_library, list(named), new, left, notes)
 
 
-def _converted(slot: Slot, target: Tensor, image: ImageNetwork, source: str) -> Tensor:
+def converted(slot: Slot, target: Tensor, image: ImageNetwork, source: str) -> Tensor:
+    """What a parameter of the network, named by the slot, becomes.
+
+    Raises:
+        NasError: Its counterpart does not fit.
+    """
     if slot.source is None:
         return torch.zeros_like(target)
     tensor = image.tensors[slot.source]
@@ -115,7 +153,7 @@ def _converted(slot: Slot, target: Tensor, image: ImageNetwork, source: str) -> 
     return value
 
 
-def _stem_notes(stem: StemConfig, image: ImageNetwork, source: str) -> list[str]:
+def stem_notes(stem: Operator, image: ImageNetwork, source: str) -> list[str]:
     """What the stem has and the image network has not; refuses a norm behind the image network's
     stem without place, and patches with an extent in time for a stem without patches.
     """
@@ -143,8 +181,11 @@ def _stem_notes(stem: StemConfig, image: ImageNetwork, source: str) -> list[str]
     return notes
 
 
-def _check_depths(model: Network, image: ImageNetwork, source: str) -> None:
-    layers = [place for place in places(model) if place.is_layer]
+def check_depths(found: Sequence[Place], image: ImageNetwork, source: str) -> None:
+    """Raises NasError where a network, whose `places` are given, has no layers of an image network,
+    or not as many in each stage as this one.
+    """
+    layers = [place for place in found if place.is_layer]
     if not any(place.fillable for place in layers):
         fillable = [kind.op_name() for kind in LAYERS.types() if hasattr(module_class(kind), "image_slots")]
         raise NasError(

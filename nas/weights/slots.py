@@ -8,11 +8,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.architecture import (
+    Architecture,
     AttentionHead,
     ClassTokenHead,
     ConvDownsample,
@@ -27,7 +29,7 @@ from nas.architecture import (
 )
 from nas.errors import NasError
 from nas.models.image_weights import Slot, conv_slots, inflate_patch, module_slots, resized
-from nas.models.network import Network
+from nas.models.registry import module_class
 from nas.weights.image_networks import ImageNetwork
 
 
@@ -37,7 +39,6 @@ class Place:
 
     Attributes:
         part: The part.
-        module: Its module.
         at: Start of the names of its counterpart, `stages.S.layers.L` or `stages.S.downsample`;
             empty for others.
         pooled: Whether it comes after frames were pooled to tokens: image networks have no such
@@ -45,7 +46,6 @@ class Place:
     """
 
     part: Part
-    module: nn.Module
     at: str
     pooled: bool
 
@@ -57,15 +57,36 @@ class Place:
     @property
     def fillable(self) -> bool:
         """Whether it is a layer of which image networks have parameters."""
-        return self.is_layer and hasattr(self.module, "image_slots")
+        return self.is_layer and hasattr(module_class(type(self.part.config)), "image_slots")
+
+    @property
+    def name(self) -> str:
+        """Of its module in the network."""
+        return f"parts.{self.part.path.replace('.', '_')}"
+
+    def slots(self, image: ImageNetwork) -> Iterator[Slot]:
+        """Its parameters by their names in its module, and their counterparts by full names."""
+        part = self.part
+        if part.path == "stem":
+            yield from _stem(part, image)
+        elif part.path == "head":
+            yield from _head(part, image, self.pooled)
+        elif isinstance(part.config, FramePool):
+            yield from module_slots("norm", "norm") if "norm.weight" in image else ()
+        elif isinstance(part.config, ConvDownsample | MergeDownsample):
+            yield from _downsample(part, self.at)
+        elif self.fillable:
+            kind: Any = module_class(type(part.config))
+            for slot in kind.image_slots(part.config, part.output, image.kind):
+                yield slot.inside("", f"{self.at}.")
 
 
-def places(model: Network) -> list[Place]:
+def places(architecture: Architecture) -> list[Place]:
     """The parts of a network in order; a stage of an image network begins with a downsampling, and
     ours may be finer.
     """
     found, stage, layer, pooled = [], 0, 0, False
-    for part in model.architecture.parts():
+    for part in architecture.parts():
         at = ""
         if isinstance(part.config, ConvDownsample | MergeDownsample) or part.stride != (1, 1, 1):
             stage, layer = stage + 1, 0
@@ -74,30 +95,15 @@ def places(model: Network) -> list[Place]:
         if isinstance(part.config, LayerConfig) and not pooled:
             at = f"stages.{stage}.layers.{layer}"
             layer += 1
-        found.append(Place(part, model.parts[part.path.replace(".", "_")], at, pooled))
+        found.append(Place(part, at, pooled))
     return found
 
 
-def network_slots(model: Network, image: ImageNetwork) -> Iterator[Slot]:
+def network_slots(architecture: Architecture, image: ImageNetwork) -> Iterator[Slot]:
     """The slots of all parts under the full names of the parameters and of their counterparts."""
-    for place in places(model):
-        part, source = place.part, ""
-        slots: Iterator[Slot]
-        if part.path == "stem":
-            slots = _stem(part, image)
-        elif part.path == "head":
-            slots = _head(part, image, place.pooled)
-        elif isinstance(part.config, FramePool):
-            slots = module_slots("norm", "norm") if "norm.weight" in image else iter(())
-        elif isinstance(part.config, ConvDownsample | MergeDownsample):
-            slots = _downsample(part, place.at)
-        elif place.fillable:
-            source = f"{place.at}."
-            slots = place.module.image_slots(part.config, part.output, image.kind)  # type: ignore[operator]
-        else:
-            continue
-        for slot in slots:
-            yield slot.inside(f"parts.{part.path.replace('.', '_')}", source)
+    for place in places(architecture):
+        for slot in place.slots(image):
+            yield slot.inside(place.name)
 
 
 def _stem(part: Part, image: ImageNetwork) -> Iterator[Slot]:

@@ -39,7 +39,7 @@ from nas.runs.settings import CHANGEABLE, Settings, control_share, split
         ({"control": "random", "trials": 1}, "trials 1 are too few beside a control; allowed: 2 and more"),
         (
             {"colour": "blue"},
-            "setting 'colour' is unknown; allowed: space, around, edits, budget, floor, objectives, data,",
+            "setting 'colour' is unknown; allowed: space, around, edits, init, budget, floor, objectives, data",
         ),
     ],
 )

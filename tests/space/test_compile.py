@@ -209,3 +209,30 @@ def test_what_is_no_document_is_refused(data: Any) -> None:
 def test_a_misspelt_hole_is_named(key: str, meant: str) -> None:
     with pytest.raises(SpaceError, match=rf"^stages.0.width.{key}: is no key; allowed: '{meant}' for a hole"):
         SearchSpace.from_document({"stages": [{"width": {key: [8, 16]}}]}, "mine")
+
+
+def test_only_leaves_the_values_that_it_lists() -> None:
+    given = {
+        **document(MIXED),
+        "only": {"stages.0.layers.repeat": [1], "stages.0.layers.0.op": ["t2d", "joint_filter"]},
+    }
+    made = SearchSpace.from_document(given, "test")
+    # One layer: 6 of t2d, and the joint filter.
+    assert made.size == 7 and {hole.name.split(".")[3] for hole in made.holes} == {"repeat", "0"}
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        (["stages"], r"only: \['stages'\] keeps nothing; allowed: a mapping from holes to lists of their values"),
+        (
+            {"stages.0.layers.0.opp": ["t2d"]},
+            "only.stages.0.layers.0.opp: is no hole of the space; allowed: names such",
+        ),
+        ({"stages.0.layers.repeat": []}, r"only.stages.0.layers.repeat: \[\] leaves no value; allowed: a list of 1, 2"),
+        ({"stages.0.layers.repeat": [5]}, "only.stages.0.layers.repeat: 5 is no value of the hole; allowed: 1, 2"),
+    ],
+)
+def test_only_of_what_is_not_there_is_refused(only: Any, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        SearchSpace.from_document({**document(MIXED), "only": only}, "test")

@@ -17,11 +17,14 @@ import torch
 from nas.architecture import Architecture
 from nas.data.datasets import Clips
 from nas.limits.memory import training_step_memory
+from nas.models.network import build
 from nas.profiler.computed.cost import cost
 from nas.training.recipe import Recipe
 from nas.trials import trainable
 from nas.trials.results import Assignment
 from nas.trials.trainable import Proxy, ProxyData, ProxyTrial
+from nas.weights.image_start import ImageStart
+from nas.weights.own_images import read_own_images
 
 ARCHITECTURE = Architecture.parse(
     {
@@ -216,3 +219,17 @@ def test_trial_on_a_smaller_gpu_than_the_drivers_keeps_to_its_share(monkeypatch:
     assert trainable.own_memory(torch.device("cuda"), replace(large, memory_bytes=1e9)) == 1e9
     assert shares == [0.25, 0.25]
     assert trainable.own_memory(torch.device("cpu"), large) == 15e9
+
+
+def test_a_candidate_begins_with_image_weights() -> None:
+    """Its layer, stem and head's norm are those of the image network; what that lacks is new."""
+    torch.manual_seed(5)
+    images = build(ARCHITECTURE.resized(frames=1))
+    source = read_own_images(images.state_dict(), images.architecture, "images")
+    made = trial(1e12, replace(PROXY, recipe=Recipe(epochs=1, batch_size=8, new_lr=4.0, lr_channels=0)))
+    made.image_start = ImageStart("images", source)
+    assert made._begin() is None
+    state, name = made.model.state_dict(), "parts.stages_0_layers_0.attention.1.qkv.weight"
+    assert torch.equal(state[name], images.state_dict()[name])
+    factors = {group["factor"] for group in made.training.optimizer.param_groups}
+    assert factors == {1.0, 4.0}

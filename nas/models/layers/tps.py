@@ -153,10 +153,13 @@ class TPSBlock(Derived):
 
     @classmethod
     def image_slots(cls, config: TPS, shape: Shape, kind: CheckpointKind) -> Iterator[Slot]:
-        """All parameters, those of a Swin block; see `nas.models.image_weights`."""
+        """All parameters, those of a Swin block; a ViT has no position biases, which become zero.
+        See `nas.models.image_weights`.
+        """
         for name in ("norm1", "qkv", "proj", "norm2", "mlp.0", "mlp.2"):
             yield from module_slots(name, name)
-        yield Slot("bias_table", "bias_table", partial(placed_bias_table, config=config, kind=kind))
+        source = None if kind.family == "ViT" else "bias_table"
+        yield Slot("bias_table", source, partial(placed_bias_table, config=config, kind=kind))
 
     def fitted_state(self, name: str, value: Tensor) -> Tensor | None:
         """The bias table of other frames, interpolated; see `nas.models.image_weights`."""
