@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 POOL_AT_FIRST, POOL_GROWTH, POOL_MOST = 8, 4, 1000  # draws for the first proposal, for each further one, and in all
 EXPLORE_EVERY = 4  # one in so many proposals is any change of the front, whatever the surrogate predicts of it
 KERNEL_GROWTH = 1.1  # of the number of results, after which the kernels are chosen again
-MODEL_RESULTS = 400  # that surrogates are fitted to, at most: the time of a proposal grows with their cube
+MODEL_RESULTS = 300  # that surrogates are fitted to, at most: the time of a proposal grows with their cube
 KERNEL_RESULTS = 300  # of the latest results that kernels are chosen by, at most
 LOSS_RESULTS = 200  # that the kernels of lost trainings are chosen by, at most, at every proposal: cubic time
 REFERENCE_MARGIN = 0.1  # of the range of a known objective, beyond its largest value: the costliest counts too
@@ -150,12 +150,13 @@ class Acquisition:
             self._scale = self._scale or self._scaled_by(list(self._candidates.pool.values()))
             self._candidates.extend_pool(min(draws, POOL_MOST))
         rng = np.random.default_rng((self._seed, number))
-        proposal = self._initial_design(results, rng) or self._most_promising(results, number, rng)
+        fitted = results.telling(MODEL_RESULTS)
+        proposal = self._initial_design(results, fitted, rng) or self._most_promising(results, fitted, number, rng)
         kept = results.seen | self._candidates.pool.keys()
         self._rows = {key: row for key, row in self._rows.items() if key in kept}
         return proposal
 
-    def _initial_design(self, results: Results, rng: np.random.Generator) -> Params | None:
+    def _initial_design(self, results: Results, fitted: Results, rng: np.random.Generator) -> Params | None:
         """What is proposed before surrogates are used: the given starts, then candidates spread
         over the first known objective; None once there are enough results.
         """
@@ -170,17 +171,17 @@ class Acquisition:
             costs = self._encoded(list(self._candidates.pool.values())).known[:, 0]
             edges = np.quantile(costs, np.linspace(0, 1, COST_QUANTILES + 1)[1:-1])
             parts = np.searchsorted(edges, self._encoded(unseen).known[:, 0])
-            proposed = [*results.trained, *results.running, *results.lost]
+            proposed = [*fitted.trained, *results.running, *results.lost[-MODEL_RESULTS:]]
             tried = np.searchsorted(edges, self._encoded(proposed).known[:, 0])
             for part in sorted({*parts.tolist()} - {*tried.tolist()}):
                 return self._fill_gap([p for p, at in zip(unseen, parts, strict=True) if at == part], 0)
         return None
 
-    def _most_promising(self, results: Results, number: int, rng: np.random.Generator) -> Params:
+    def _most_promising(self, results: Results, fitted: Results, number: int, rng: np.random.Generator) -> Params:
         """The candidate of largest expected improvement; at every fourth proposal any change of the
         front, as a surrogate may be wrong.
         """
-        surrogates, results = self._surrogates(results), results.telling(MODEL_RESULTS)
+        surrogates, results = self._surrogates(results, fitted), fitted
         # A candidate in training counts as what is predicted of it.
         points, _ = self._predicted(surrogates, [*results.trained, *results.running], results)
         trained = points[: len(results.trained)]
@@ -188,13 +189,20 @@ class Acquisition:
         changes = self._candidates.changes_of([results.trained[i] for i in front], self._changes, results.seen, rng)
         if changes and number % EXPLORE_EVERY == EXPLORE_EVERY - 1:
             return changes[int(rng.integers(len(changes)))]
-        candidates = self._candidates.unseen(results.seen) + changes or self._further(results, rng)
-        theirs, posteriors = self._predicted(surrogates, candidates, results)
+        # Where no drawn candidate is inside the limits, those that were trained stand for them.
+        drawn = dict(self._candidates.pool) or {self.space.key(params): params for params in results.trained}
+        places = [place for place, key in enumerate(drawn) if key not in results.seen]
+        new = changes if changes or places else self._further(results, rng)
+        places += range(len(drawn), len(drawn) + len(new))
+        considered = [*drawn.values(), *new]
+        predicted, of_all = self._predicted(surrogates, considered, results)
+        candidates, theirs = [considered[place] for place in places], predicted[places]
+        posteriors = [posterior.of(places) for posterior in of_all]
         improvement = expected_hypervolume_improvement(
             posteriors,
             theirs[:, len(posteriors) :],
             _thinned_front(points),
-            self._reference_point(surrogates, np.vstack([points, theirs]), results),
+            _reference_point(predicted[: len(drawn)], np.vstack([points, theirs]), len(posteriors)),
         )
         improvement *= self._likely_to_have_result(results, candidates)
         if not improvement.any():  # none can be expected: the least certain candidate tells most
@@ -216,18 +224,6 @@ class Acquisition:
         encoded = self._encoded(candidates)
         likely, _ = surrogate.predict(encoded.codes, encoded.features)
         return np.clip(likely, 0.0, 1.0)
-
-    def _reference_point(self, surrogates: Sequence[Surrogate], points: Array, results: Results) -> Array:
-        """The worst that counts, (objectives,): the median that is predicted of random candidates,
-        and a little more than the costliest of the points costs.
-        """
-        # Where no drawn candidate is inside the limits, those that were trained stand for them.
-        drawn = list(self._candidates.pool.values()) or results.trained
-        predicted, posteriors = self._predicted(surrogates, drawn, results)
-        median = np.median(predicted[:, : len(posteriors)], axis=0)
-        known = points[:, len(posteriors) :]
-        lowest, highest = known.min(axis=0), known.max(axis=0)
-        return np.append(median, highest + REFERENCE_MARGIN * (highest - lowest))
 
     def _further(self, results: Results, rng: np.random.Generator) -> list[Params]:
         """New random candidates beyond the pool; if there are none, one that is known."""
@@ -267,13 +263,12 @@ class Acquisition:
         order = np.argsort(known[:, 0], kind="stable") if known.shape[1] else np.arange(len(candidates))
         return candidates[int(order[int(len(candidates) * _radical_inverse(count + 1))])]
 
-    def _surrogates(self, results: Results) -> list[Surrogate]:
-        """One for each objective that is not known, fitted to the results that tell most.
+    def _surrogates(self, results: Results, fitted: Results) -> list[Surrogate]:
+        """One for each objective that is not known, fitted to those results that tell most.
 
         The kernels are chosen by fewer, the latest: they stay until the number of results has grown
         by a tenth.
         """
-        fitted = results.telling(MODEL_RESULTS)
         encoded = self._encoded(fitted.trained)
         known = encoded.known.shape[1]
         if known > len(results.signs):
@@ -332,6 +327,20 @@ class Acquisition:
         ]
         known = encoded.known * results.signs[len(surrogates) :]
         return np.column_stack([*(posterior.median for posterior in posteriors), known]), posteriors
+
+
+def _reference_point(drawn: Array, points: Array, modelled: int) -> Array:
+    """The worst that counts, (objectives,): the median that is predicted of random candidates, and
+    a little more than the costliest of the points costs.
+
+    Args:
+        drawn: (candidates, objectives), of random candidates.
+        points: (points, objectives), of all that were trained or may be.
+        modelled: How many objectives are not known, the first ones.
+    """
+    known = points[:, modelled:]
+    lowest, highest = known.min(axis=0), known.max(axis=0)
+    return np.append(np.median(drawn[:, :modelled], axis=0), highest + REFERENCE_MARGIN * (highest - lowest))
 
 
 def _thinned_front(points: Array) -> Array:

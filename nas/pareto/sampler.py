@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 from zlib import crc32
@@ -30,6 +31,25 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.pareto.acquisition import Acquisition, Results
 from nas.pareto.candidates import Function
 from nas.pareto.parameters import IndependentSpace, Params, Space
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a trial tells.
+
+    Attributes:
+        given: The parameters that it was read from.
+        params: Those of its candidate; None if it has none of the space.
+        key: Of the candidate.
+        values: Its objectives, if they are believed.
+        curve: Its first objective at rungs.
+    """
+
+    given: Params
+    params: Params | None = None
+    key: Hashable = None
+    values: Sequence[float] | None = None
+    curve: Sequence[float] = ()
 
 
 def _no_curve(trial: FrozenTrial) -> Sequence[float]:
@@ -108,7 +128,7 @@ class ParetoSampler(BaseSampler):
         self._study = ""
         self._acquisition: Acquisition | None = None
         self._proposed: dict[int, Params] = {}
-        self._ended: dict[int, tuple[Params, tuple[Params, Hashable] | None]] = {}
+        self._ended: dict[int, _Known] = {}
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -164,37 +184,37 @@ class ParetoSampler(BaseSampler):
         found = Results(np.array([1.0 if d == StudyDirection.MINIMIZE else -1.0 for d in study.directions]))
         lost, trained = dict[Hashable, Params](), set[Hashable]()
         for other in study.get_trials(deepcopy=False):
-            candidate = None if other.number == trial.number else self._candidate(other, space)
-            if candidate is None:
+            if other.number == trial.number or (known := self._read(other, space)).params is None:
                 continue
-            params, key = candidate
-            found.seen.add(key)
-            inside = all(violation <= 0 for violation in other.constraints.values())
+            found.seen.add(known.key)
             if other.state == TrialState.RUNNING:
-                found.running.append(params)
-            elif other.state == TrialState.COMPLETE and inside and np.isfinite(other.values).all():
+                found.running.append(known.params)
+            elif known.values is not None:
                 found.numbers.append(other.number)
-                found.trained.append(params)
-                trained.add(key)
-                found.values.append(other.values)
-                found.curves.append(self._curve(other))
+                found.trained.append(known.params)
+                trained.add(known.key)
+                found.values.append(known.values)
+                found.curves.append(known.curve)
             else:
-                lost[key] = params
+                lost[known.key] = known.params
         # One that was trained too, as a repetition that was left out, has a result.
         found.lost = [params for key, params in lost.items() if key not in trained]
         return found
 
-    def _candidate(self, trial: FrozenTrial, space: Space) -> tuple[Params, Hashable] | None:
-        """The candidate of a trial and its key; None if it is none of the space. What has ended
-        does not change: the space is asked about it once.
-        """
-        ended, known = self._ended.get(trial.number, (None, None))
-        if ended == trial.params:
+    def _read(self, trial: FrozenTrial, space: Space) -> _Known:
+        """What a trial tells; what has ended does not change and is read once."""
+        known = self._ended.get(trial.number)
+        if known is not None and known.given == trial.params:
             return known
         # A trial that runs in another thread may not have been given all of its parameters yet.
         early = self._proposed.get(trial.number) if trial.state == TrialState.RUNNING else None
         params = {n: v for n, v in (early or trial.params).items() if n in space.distributions}
-        candidate = (params, space.key(params)) if space.contains(params) else None
+        known = _Known(trial.params)
+        if space.contains(params):
+            inside = all(violation <= 0 for violation in trial.constraints.values())
+            believed = trial.state == TrialState.COMPLETE and inside and np.isfinite(trial.values).all()
+            values, curve = (trial.values, self._curve(trial)) if believed else (None, ())
+            known = _Known(trial.params, params, space.key(params), values, curve)
         if trial.state.is_finished():
-            self._ended[trial.number] = trial.params, candidate
-        return candidate
+            self._ended[trial.number] = known
+        return known

@@ -10,7 +10,7 @@ expected improvement of the hypervolume is an integral over the others alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -159,6 +159,10 @@ class Posterior:
     def median(self) -> Array:
         """Of the objective of each candidate, (candidates,)."""
         return np.exp(self.mean) if self.logarithmic else self.mean
+
+    def of(self, places: Sequence[int]) -> Posterior:
+        """That of some of the candidates, by their places."""
+        return replace(self, mean=self.mean[places], deviation=self.deviation[places])
 
     def expected_improvement(self, level: Array) -> Array:
         """Expectation of max(0, level - objective) of each candidate under each level (levels,),
