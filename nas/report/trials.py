@@ -13,7 +13,7 @@ from nas.limits.metrics import METRICS, Metric, metrics
 from nas.report.charts.chart import Colour, Points
 from nas.report.text import listed, with_error
 from nas.runs.folder import Run
-from nas.runs.record import ClipShape
+from nas.runs.record import ClipShape, RunRecord
 from nas.trained.scores import standard_error
 from nas.units import number, plural
 
@@ -47,12 +47,13 @@ def picks(run: Run) -> dict[int, list[str]]:
 
 
 def error_of(run: Run, row: Row, split: str) -> float:
-    """Standard error of a trial's accuracy: over seeds where there are several, else that of a
-    share of so many clips; nan where neither is known.
+    """Standard error of a trial's accuracy: over seeds or that of a share of so many clips,
+    whichever is larger; nan where neither is known.
     """
     name = _ACCURACY[split]
-    error = float(row.get(f"{name}_se", math.nan))
-    return standard_error(row[name], run.record.clips.get(split, math.nan)) if math.isnan(error) else error
+    over_seeds = float(row.get(f"{name}_se", math.nan))
+    of_clips = standard_error(row[name], run.record.clips.get(split, math.nan))
+    return max((error for error in (over_seeds, of_clips) if not math.isnan(error)), default=math.nan)
 
 
 def accuracy_text(run: Run, row: Row, split: str) -> str:
@@ -60,6 +61,14 @@ def accuracy_text(run: Run, row: Row, split: str) -> str:
     such as `81.3 ± 2.4 %`.
     """
     return f"{with_error(row[_ACCURACY[split]], error_of(run, row, split))} %"
+
+
+def data_text(record: RunRecord) -> str:
+    """What a run's clips are, such as `motion: 12 classes, 4096 train, 512 val, 512 test clips`."""
+    name, description = record.data or "unknown data", (record.data_description or "").rstrip(".")
+    if description.startswith(f"{name}:"):
+        return description
+    return f"{name} ({description})" if description else name
 
 
 def figure_text(metric: Metric, value: float) -> str:

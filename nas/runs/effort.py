@@ -16,6 +16,7 @@ from nas.units import number
 NETWORKS = 40  # that a search trains at least, where the time allows it
 CEILING_SHARE = 1 / 20  # of the time, that no single training takes
 USEFUL = 0.7  # of workers' time, that is in training and evaluation; the rest is Ray's start, and the driver's share
+SPARED = 1.5  # times as many networks as of mean cost: what is learnt is mostly cheap, a part is stopped; 1.9 seen
 EPOCHS = (3, 30)  # of a proxy
 TRAINING_SECONDS = 30.0  # of a training of mean cost at a nominal pace, where no time is given
 PLACES = 16  # of a range of costs, for a mean over it
@@ -115,23 +116,24 @@ class Time:
         return max(effort.largest(pace, CEILING_SHARE * self.whole), NARROWEST * low)
 
     def networks(self, effort: Effort, pace: Pace, low: float, high: float) -> int:
-        """How many networks are expected to be trained of those between two costs, as many of each
-        size, if none is stopped at a rung: once the sampler has learnt, few are.
-        """
+        """How many networks are expected to be trained of those between two costs."""
         macs = np.geomspace(low, max(low, high), PLACES)
         mean = np.mean([effort.seconds(pace, float(each)) for each in macs])
-        return int(USEFUL * self.workers * self.seconds / mean)
+        return int(SPARED * USEFUL * self.workers * self.seconds / mean)
 
-    def reached(self, effort: Effort, pace: Pace, low: float, high: float) -> bool:
-        """Whether all sizes are trained, and enough networks of them."""
-        return (
-            effort.largest(pace, CEILING_SHARE * self.whole) >= high
-            and self.networks(effort, pace, low, high) >= self.wanted
-        )
+    def reached(self, effort: Effort, pace: Pace, high: float) -> bool:
+        """Whether networks of all sizes are trained."""
+        return effort.largest(pace, CEILING_SHARE * self.whole) >= high
+
+    def enough(self, effort: Effort, pace: Pace, low: float, high: float) -> bool:
+        """Whether as many networks as are wanted are trained, of those sizes that are."""
+        return self.networks(effort, pace, low, min(high, self.ceiling(effort, pace, low))) >= self.wanted
 
 
 def planned(efforts: Sequence[Effort], pace: Pace, time: Time | None, low: float, high: float) -> Effort:
-    """The most of some efforts that the time allows, or the least where it allows none.
+    """The most of some efforts that leave time for enough networks of all sizes; where none reaches
+    the largest, of those sizes that it reaches, as a network that is trained too little tells
+    nothing of its size. The least where the time allows none.
 
     Args:
         efforts: In order, the least first.
@@ -141,7 +143,8 @@ def planned(efforts: Sequence[Effort], pace: Pace, time: Time | None, low: float
         low, high: Multiply-adds of the cheapest and of the costliest networks that are searched.
     """
     if time is not None:
-        allowed = [effort for effort in efforts if time.reached(effort, pace, low, high)]
+        reaching = [effort for effort in efforts if time.reached(effort, pace, high)]
+        allowed = [effort for effort in reaching or efforts if time.enough(effort, pace, low, high)]
     else:
         macs = (high - low) / math.log(high / low) if high > low else low
         allowed = [effort for effort in efforts if effort.seconds(pace, macs) <= TRAINING_SECONDS]

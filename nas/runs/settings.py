@@ -23,7 +23,7 @@ from nas.units import LONGEST, seconds
 
 MOST = 1_000_000  # of anything that is counted
 LARGEST_SEED = 2**32 - 1  # that numpy, torch and Optuna all take
-DEFAULT_SECONDS = 390.0  # of training, when neither trials nor time are given
+DEFAULT_SECONDS = 480.0  # of training, when neither trials nor time are given
 CONTROL_SHARE = 0.25  # of the trainings, or of the time, unless a control names its share
 # What may be changed when a run is resumed; all else stays as the run was started.
 CHANGEABLE = (
@@ -168,7 +168,7 @@ class EffortSettings(_Group):
     trials: int | None = _count(None, "Networks to train; with `time` too, the search ends at whichever comes first.")
     time: float | None = _seconds(
         None,
-        "Seconds to train, confirmation and control included; without `trials` and `time` 390, with `trials` alone no "
+        "Seconds to train, confirmation and control included; without `trials` and `time` 480, with `trials` alone no "
         "limit.",
     )
     trial_timeout: float | None = _seconds(

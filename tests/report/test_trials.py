@@ -17,12 +17,14 @@ from nas.runs.folder import Run
 from nas.runs.record import ClipShape
 
 
-def test_accuracy_has_the_error_over_seeds_or_else_that_of_its_clips(run: Run) -> None:
+def test_accuracy_has_the_larger_error_of_seeds_and_of_its_clips(run: Run) -> None:
     row = run.front.to_dict("records")[-1]
     row["accuracy"], row["accuracy_se"] = 0.8, math.nan
     assert accuracy_text(run, row, "val") == "80.0 \N{PLUS-MINUS SIGN} 2.5 %"  # sqrt(0.8 * 0.2 / 256)
     row["accuracy_se"] = 0.01
-    assert accuracy_text(run, row, "val") == "80.0 \N{PLUS-MINUS SIGN} 1.0 %"
+    assert accuracy_text(run, row, "val") == "80.0 \N{PLUS-MINUS SIGN} 2.5 %"
+    row["accuracy_se"] = 0.03
+    assert accuracy_text(run, row, "val") == "80.0 \N{PLUS-MINUS SIGN} 3.0 %"
     run.record = replace(run.record, clips={})
     row["accuracy_se"] = math.nan
     assert accuracy_text(run, row, "val") == "80.0 %"

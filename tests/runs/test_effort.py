@@ -41,7 +41,7 @@ def test_no_training_takes_more_than_a_twentieth_and_the_range_stays_a_range() -
 def test_networks_that_are_expected() -> None:
     time = Time(1000.0, 1000.0, 2)
     each = EFFORT.seconds(PACE, 2 * G)
-    assert time.networks(EFFORT, PACE, 2 * G, 2 * G) == int(0.7 * 2000 / each)
+    assert time.networks(EFFORT, PACE, 2 * G, 2 * G) == int(1.5 * 0.7 * 2000 / each)
     assert time.networks(EFFORT, PACE, 2 * G, 20 * G) < time.networks(EFFORT, PACE, 2 * G, 10 * G)
 
 
@@ -57,9 +57,21 @@ def test_the_most_that_the_time_allows() -> None:
     some = epochs(1000.0)
     assert 3 < some < 30
     time = Time(1000.0, 1000.0, 2)
-    assert time.reached(efforts[some - 3], PACE, 1 * G, 10 * G) and not time.reached(efforts[some - 2], PACE, G, 10 * G)
+    assert all(time.reached(efforts[n - 3], PACE, 10 * G) for n in (3, some))
+    assert time.enough(efforts[some - 3], PACE, 1 * G, 10 * G)
+    assert not time.enough(efforts[some - 2], PACE, 1 * G, 10 * G) or not time.reached(efforts[some - 2], PACE, 10 * G)
     assert epochs(None) == 10  # a training of 9 / ln 10 = 3.9 GFLOPs takes half a minute at most
     assert time.networks(efforts[some - 3], PACE, 1 * G, 10 * G) >= 40
+
+
+def test_where_the_largest_is_out_of_reach_what_is_reached_is_trained_for_longer() -> None:
+    """Three epochs reach neither 100 nor 1000 GFLOPs: 40 networks of what is reached decide."""
+    efforts = [replace(EFFORT, rungs=(n,)) for n in range(3, 31)]
+    time = Time(400.0, 400.0, 2)
+    assert not time.reached(efforts[0], PACE, 100 * G)
+    found = planned(efforts, PACE, time, 0.5 * G, 100 * G)
+    assert found == planned(efforts, PACE, time, 0.5 * G, 1000 * G) and found != efforts[0]
+    assert time.networks(found, PACE, 0.5 * G, time.ceiling(found, PACE, 0.5 * G)) >= 40
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(59, "1m"), (61, "2m"), (5400, "90m"), (5401, "2h"), (7300, "3h")])

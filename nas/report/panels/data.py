@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nas.report.blocks import Block, Facts, Text
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
+from nas.report.trials import data_text
 from nas.runs.folder import Run
 from nas.units import plural
 
@@ -22,9 +23,9 @@ class Data(Panel):
 
     def blocks(self, run: Run) -> Sequence[Block]:
         record = run.record
-        said = f"{record.data or 'Unknown data'}: {record.data_description or plural(len(record.classes), 'class')}"
+        said = data_text(record) if record.data_description else plural(len(record.classes), "class")
         used = [f"{count:,} of {split}" for split, count in record.clips.items() if count]
-        said = f"{said.rstrip('.')}."
+        said += "."
         if used:
             said += f" Accuracies of this run are of {listed(used)} clips."
         if record.chance is not None:

@@ -13,7 +13,7 @@ from nas.report.differences import Difference, best_of_control, difference, next
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
-from nas.report.trials import Row, accuracy_text, clip_text, figure_text, judged_as_measured, known, trained
+from nas.report.trials import Row, accuracy_text, clip_text, data_text, figure_text, judged_as_measured, known, trained
 from nas.runs.folder import Run
 from nas.runs.picks import choose
 from nas.runs.ranking import clearly_above, uncertainty
@@ -162,9 +162,7 @@ def searched(run: Run) -> str:
     """What was searched, where and for how long."""
     record = run.record
     budget = f"under a budget of {record.budget}" if record.budget else "without a budget"
-    said = f"Searched the space {record.space or 'unknown'} {budget} on {record.data or 'unknown data'}"
-    if record.data_description:
-        said += f" ({record.data_description.rstrip('.')})"
+    said = f"Searched the space {record.space or 'unknown'} {budget} on {data_text(record)}"
     used = [f"{record.clips[split]:,} {use}" for split, use in _USES.items() if record.clips.get(split)]
     said += f"; each training used {listed(used)} clips of these" if used and len(trained(run)) else ""
     said += f". {plural(len(trained(run)), 'network')} trained on {record.device or 'an unnamed device'}"

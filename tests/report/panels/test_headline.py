@@ -66,7 +66,7 @@ def test_a_network_that_may_be_over_a_limit_is_not_called_the_best(run: Run) -> 
 
 def test_clips_are_those_used(run: Run) -> None:
     run.record = replace(run.record, data_description="motion: 4096 train clips", clips={"train": 512, "val": 256})
-    said = "(motion: 4096 train clips); each training used 512 training and 256 validation clips of these. "
+    said = "on motion: 4096 train clips; each training used 512 training and 256 validation clips of these. "
     assert said in searched(run)
 
 
