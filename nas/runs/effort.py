@@ -131,9 +131,12 @@ class Time:
 
 
 def planned(efforts: Sequence[Effort], pace: Pace, time: Time | None, low: float, high: float) -> Effort:
-    """The most of some efforts that leave time for enough networks of all sizes; where none reaches
-    the largest, of those sizes that it reaches, as a network that is trained too little tells
-    nothing of its size. The least where the time allows none.
+    """The most of some efforts that leave time for enough networks of all sizes; the least where
+    the time allows none.
+
+    Where none reaches the largest size, it is the geometric middle between the least and the most
+    that leave time for enough networks: the least would leave the larger ones at chance, the most
+    would leave them out.
 
     Args:
         efforts: In order, the least first.
@@ -145,6 +148,9 @@ def planned(efforts: Sequence[Effort], pace: Pace, time: Time | None, low: float
     if time is not None:
         reaching = [effort for effort in efforts if time.reached(effort, pace, high)]
         allowed = [effort for effort in reaching or efforts if time.enough(effort, pace, low, high)]
+        if allowed and not reaching:
+            least, most = (each.seconds(pace, high) for each in (allowed[0], allowed[-1]))
+            allowed = [effort for effort in allowed if effort.seconds(pace, high) <= math.sqrt(least * most)]
     else:
         macs = (high - low) / math.log(high / low) if high > low else low
         allowed = [effort for effort in efforts if effort.seconds(pace, macs) <= TRAINING_SECONDS]

@@ -64,14 +64,16 @@ def test_the_most_that_the_time_allows() -> None:
     assert time.networks(efforts[some - 3], PACE, 1 * G, 10 * G) >= 40
 
 
-def test_where_the_largest_is_out_of_reach_what_is_reached_is_trained_for_longer() -> None:
-    """Three epochs reach neither 100 nor 1000 GFLOPs: 40 networks of what is reached decide."""
+def test_where_the_largest_is_out_of_reach_the_middle_of_what_the_time_allows_is_trained() -> None:
+    """Of three to `most` epochs that train 40 networks each, all times being in proportion."""
     efforts = [replace(EFFORT, rungs=(n,)) for n in range(3, 31)]
     time = Time(400.0, 400.0, 2)
     assert not time.reached(efforts[0], PACE, 100 * G)
-    found = planned(efforts, PACE, time, 0.5 * G, 100 * G)
-    assert found == planned(efforts, PACE, time, 0.5 * G, 1000 * G) and found != efforts[0]
-    assert time.networks(found, PACE, 0.5 * G, time.ceiling(found, PACE, 0.5 * G)) >= 40
+    most = max(each.rungs[-1] for each in efforts if time.enough(each, PACE, 0.5 * G, 100 * G))
+    assert 8 < most < 30
+    found = planned(efforts, PACE, time, 0.5 * G, 100 * G).rungs[-1]
+    assert found <= (3 * most) ** 0.5 * 1.01 < found + 1.05
+    assert planned(efforts, PACE, Time(4.0, 4.0, 2), 0.5 * G, 100 * G) == efforts[0]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(59, "1m"), (61, "2m"), (5400, "90m"), (5401, "2h"), (7300, "3h")])
