@@ -112,8 +112,9 @@ class Table(Block):
             return table
         if len(self.rows) <= UNPACKED:
             return Markup("<details>\n<summary>{}</summary>\n{}</details>\n").format(self.folded, table)
-        fold = '<details>\n<summary>{}</summary>\n<div data-packed="{}"></div></details>\n'
-        return Markup(fold).format(self.folded, packed(visible(table)))
+        return Markup('<details>\n<summary>{}</summary>\n<div data-packed="{}"></div></details>\n').format(
+            self.folded, packed(visible(table))
+        )
 
     def _table(self) -> Markup:
         columns = [name for name in self.rows.columns if name not in self.below]

@@ -412,14 +412,15 @@ def test_of_many_results_the_nearest_to_the_front_and_some_of_the_rest_are_model
     """
     results = Results(np.array([1.0, -1.0]))
     results.numbers = list(range(20))
-    results.values = [[i, i - 9] for i in range(10)] + [[10 + i, -10 - i] for i in range(10)]
+    results.values.extend((i, i - 9) for i in range(10))
+    results.values.extend((10 + i, -10 - i) for i in range(10))
     results.trained = [{"x": i} for i in range(20)]
     results.curves = [[] for _ in range(20)]
     results.lost = [{"x": 99}]
     assert results.telling(20) is results
     kept = results.telling(8)
     assert kept.numbers == [0, 1, 2, 3, 4, 9, 14, 19] and kept.trained[-1] == {"x": 19}
-    assert kept.values[4] == [4, -5] and len(kept.curves) == 8 and kept.lost == results.lost
+    assert kept.values[4] == (4, -5) and len(kept.curves) == 8 and kept.lost == results.lost
 
 
 def test_a_space_is_asked_once_about_a_trial_that_has_ended() -> None:
