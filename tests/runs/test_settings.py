@@ -53,7 +53,7 @@ def test_what_is_allowed_is_taken() -> None:
     settings = Settings.of(data=Path("a") / "b.csv", time=60, gpus_per_trial="auto", confirm_seeds=0, trials=2)
     assert (settings.data, settings.time, settings.gpus_per_trial, settings.trials) == ("a/b.csv", 60.0, "auto", 2)
     assert Settings().time == 480 and Settings(trials=3).time is None
-    assert settings.changed(trials=None, time=None).time == 390
+    assert settings.changed(trials=None, time=None).time == 480
     assert Settings.of(time="10m").time == 600 and Settings.of(rung_seconds="20s").rung_seconds == 20
     assert Settings.of(seed=2**32 - 1).seed == 2**32 - 1
 
