@@ -38,8 +38,8 @@ from nas.runs.record import Counts, RunRecord, write_record
 from nas.runs.settings import Settings
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.space import SearchSpace
-from nas.trials.proposer import STUDY, Candidate, Proposer
-from nas.trials.results import TrialResult
+from nas.trials.proposer import Candidate, Proposer
+from nas.trials.results import STUDY, TrialResult
 
 # Many networks of few kinds of parts, so that pricing, which other benchmarks time, is cheap.
 OPERATORS = [{"op": "full3d", "temporal_kernel": {"choice": [1, 3]}}, {"op": "d2plus1d"}]

@@ -36,7 +36,8 @@ from nas.trained.folder import load_model
 from nas.trained.zero_shot import read_class_vectors
 from nas.training.recipe import read_recipe
 from nas.training.state import Progress, read_state
-from nas.trials.proposer import STUDY, Proposer
+from nas.trials.proposer import Proposer
+from nas.trials.results import STUDY
 from nas.weights.checkpoints import load_state
 
 MARKER = "nas-was-here"

@@ -16,7 +16,7 @@ from nas.cli.options import refuse_two_regions
 from nas.limits.budget import Budget
 from nas.limits.metrics import metrics
 from nas.space import SearchSpace
-from nas.units import magnitude, number
+from nas.units import magnitude
 
 if TYPE_CHECKING:
     from nas.weights.narrowing import Narrowed
@@ -96,5 +96,5 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
     for metric in metrics("computed"):
         values = figures[metric.name]
         figures_of = (values.min(), values.median(), values.max())
-        table.add_row(metric.title, *(f"{number(value / metric.scale)} {metric.unit}" for value in figures_of))
+        table.add_row(metric.title, *(metric.figure(value) for value in figures_of))
     return table

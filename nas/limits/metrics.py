@@ -96,6 +96,10 @@ class Metric:
         """The column of what was measured of it; empty for none."""
         return self.name if self.source == "measured" else self.measured_as
 
+    def figure(self, value: float) -> str:
+        """A figure with its unit, such as `25.5 ms`."""
+        return f"{number(value / self.scale)} {self.unit}"
+
     def text(self, value: float) -> str:
         """A figure for a sentence, with three significant digits, such as `3.20 GFLOPs`."""
         return " ".join(filter(None, (number(value / self.scale), self.unit, self.noun)))

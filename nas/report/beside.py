@@ -9,10 +9,10 @@ from nas.errors import NasError
 from nas.limits.volume import VolumeScale
 from nas.report.blocks import Block, Charts, Facts, Table, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Plane, Points
-from nas.report.differences import Difference, difference
+from nas.report.differences import difference
 from nas.report.panels.settings import settings_rows
 from nas.report.text import percent
-from nas.report.trials import accuracy_text, figure_text, hover_text, trained
+from nas.report.trials import accuracy_text, hover_text, trained
 from nas.runs.folder import Run
 from nas.units import MISSING, duration
 
@@ -69,7 +69,7 @@ def _row(run: Run, name: str, volume: float, count: int) -> dict[str, str]:
     found["Validation"] = accuracy_text(run, row, "val") if row else MISSING
     for metric in run.objectives.costs:
         value = row.get(metric.name, float("nan")) if row else float("nan")
-        found[metric.title.capitalize()] = MISSING if np.isnan(value) else figure_text(metric, value)
+        found[metric.title.capitalize()] = MISSING if np.isnan(value) else metric.figure(value)
     return found | {"Took": duration(run.record.wall_s) if run.record.wall_s else MISSING}
 
 
@@ -84,9 +84,7 @@ def _verdict(run: Run, other: Run, names: tuple[str, str]) -> list[str]:
     if unlike:
         return [*said, f"They differ in {', '.join(unlike)}, so their accuracies are not of the same thing."]
     gain = difference(run, run.row(run.pick_trial()), other.row(other.pick_trial()))
-    side, size = ("above", gain) if gain.by >= 0 else ("below", Difference(-gain.by, gain.error))
-    doubt = "" if gain.clear or not gain.interval else "; may be luck"
-    return [f"The pick of {names[0]} is {size.text(doubt)} {side} that of {names[1]} on validation.", *said]
+    return [f"The pick of {names[0]} is {gain.text(f'that of {names[1]}')} on validation.", *said]
 
 
 def _chart(run: Run, other: Run, names: tuple[str, str]) -> Chart:

@@ -47,12 +47,17 @@ class Difference:
         """The interval in points of per cent, such as `-2.1 to +7.0`; empty where it is unknown."""
         return "" if np.isnan(self.error) else f"{100 * self.low:+.1f} to {100 * self.high:+.1f}"
 
-    def text(self, remark: str = "") -> str:
-        """Difference and interval in points, with a remark on it, such as `2.4 points (-2.1 to
-        +7.0; may be luck)`.
+    def text(self, other: str) -> str:
+        """Difference and interval in points, such as `2.4 points (-2.1 to +7.0; may be luck) above
+        the other`.
+
+        Args:
+            other: The network that this one is above or below.
         """
-        interval = f" ({self.interval}{remark})" if self.interval else ""
-        return f"{100 * self.by:.1f} points{interval}"
+        size = self if self.by >= 0 else Difference(-self.by, self.error)
+        doubt = "" if size.clear else "; may be luck"
+        interval = f" ({size.interval}{doubt})" if size.interval else ""
+        return f"{100 * size.by:.1f} points{interval} {'above' if self.by >= 0 else 'below'} {other}"
 
 
 def difference(run: Run, one: Row, other: Row) -> Difference:

@@ -15,7 +15,7 @@ from nas.report.text import listed, with_error
 from nas.runs.folder import Run
 from nas.runs.record import ClipShape, RunRecord
 from nas.trained.scores import standard_error
-from nas.units import number, plural
+from nas.units import plural
 
 Row = Mapping[Any, Any]  # of a table of trials, by column
 DISTURBED = "\N{DAGGER}"  # at a figure whose measurement was disturbed
@@ -69,11 +69,6 @@ def data_text(record: RunRecord) -> str:
     if description.startswith(f"{name}:"):
         return description
     return f"{name} ({description})" if description else name
-
-
-def figure_text(metric: Metric, value: float) -> str:
-    """A figure with its unit, such as `25.5 ms`."""
-    return f"{number(value / metric.scale)} {metric.unit}"
 
 
 def clip_text(shape: ClipShape) -> str:
@@ -138,7 +133,7 @@ def hover_text(run: Run, row: Row) -> str:
     lines = [
         f"<b>trial {row['trial']}</b>, {html.escape(state)}{epochs}{seeds}",
         f"{accuracy_text(run, row, 'val')} on validation",
-        *(f"{metric.title} {figure_text(metric, value)}" for metric, value in figures if not math.isnan(value)),
+        *(f"{metric.title} {metric.figure(value)}" for metric, value in figures if not math.isnan(value)),
         html.escape(operators_text(row["operators"])),
     ]
     return "<br>".join(line for line in lines if line)

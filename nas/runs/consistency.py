@@ -23,8 +23,7 @@ from nas.runs.measurements import MEASUREMENTS, all_measurements
 from nas.runs.ranking import front_of
 from nas.runs.record import RECORD
 from nas.runs.tables import FRONT, TRIALS
-from nas.trials.proposer import STUDY
-from nas.trials.results import TrialResult
+from nas.trials.results import STUDY, TrialResult
 from nas.units import plural
 
 NAMED = 5  # trials that a sentence lists

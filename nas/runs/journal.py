@@ -11,7 +11,8 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-STUDY = "study.log"  # as in `nas.trials.proposer`, which brings Optuna along
+from nas.trials.results import STUDY
+
 _FIRST = 50  # lines in which the first proposal stands
 
 

@@ -24,7 +24,7 @@ from nas.runs.plan import Plan
 from nas.runs.record import RECORD
 from nas.runs.settings import CHANGEABLE, Settings, with_settings
 from nas.runs.stages import run_stages
-from nas.trials.proposer import STUDY
+from nas.trials.results import STUDY
 from nas.units import plural
 
 _DEFAULTS = Settings()

@@ -34,11 +34,10 @@ from nas.limits.gate import Gate, Priced
 from nas.profiler.computed.cost import Cost
 from nas.trials.cluster import is_whole
 from nas.trials.draws import RandomDraws
-from nas.trials.results import Assignment, Report, TrialResult
+from nas.trials.results import STUDY, Assignment, Report, TrialResult
 from nas.trials.samplers import find_sampler
 from nas.trials.tuning import StatelessSearcher
 
-STUDY = "study.log"
 GRACE = 3  # seconds after which a lock that a killed search has left is taken over; a run has one writer
 MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
 OUT_OF_REACH = "out of reach"  # why a candidate is not trained that the budget would allow

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
+STUDY = "study.log"  # the journal of a run, in its folder
+
 State = Literal["finished", "stopped", "failed"]
 # Why a training failed: memory ran out, its loss was no number, an exception, it took longer than
 # a training may, or its process ended whenever it was tried.

@@ -13,7 +13,7 @@ from nas.report.differences import Difference, best_of_control, difference, next
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
-from nas.report.trials import Row, accuracy_text, clip_text, data_text, figure_text, judged_as_measured, known, trained
+from nas.report.trials import Row, accuracy_text, clip_text, data_text, judged_as_measured, known, trained
 from nas.runs.folder import Run
 from nas.runs.picks import choose
 from nas.runs.ranking import clearly_above, uncertainty
@@ -70,11 +70,7 @@ def _beats(run: Run, row: Row) -> str:
         over.append((f"trial {other['trial']}, the next on the front", difference(run, row, other)))
     if (random := best_of_control(run)) is not None:
         over.append((f"the best of {plural(random['trainings'], 'random training')}", difference(run, row, random)))
-    said = []
-    for name, each in over:
-        side, size = ("above", each) if each.by >= 0 else ("below", Difference(-each.by, each.error))
-        doubt = "" if each.clear or not each.interval else "; may be luck"
-        said.append(f"{size.text(doubt)} {side} {name}")
+    said = [each.text(name) for name, each in over]
     brackets = "; in brackets an interval of about 95 %" if any(each.interval for _, each in over) else ""
     return f"On validation, it is {listed(said)}{brackets}." if said else ""
 
@@ -126,11 +122,11 @@ def _accuracy(run: Run, row: Row) -> str:
 def _cost(run: Run, row: Row) -> str:
     """The cost in a sentence that says what it is of, as measured where it was."""
     record = run.record
-    figures = [figure_text(METRICS["macs"], row["macs"])]
+    figures = [METRICS["macs"].figure(row["macs"])]
     measured = [METRICS[name] for name in _MEASURED if not math.isnan(row.get(name, math.nan))]
     others = [metric for metric in run.objectives.costs if metric.name not in ("macs", *_MEASURED)]
-    figures += [f"{metric.title} {figure_text(metric, row[metric.name])}" for metric in others if metric.name in row]
-    figures += [f"{metric.title} {figure_text(metric, row[metric.name])}" for metric in measured]
+    figures += [f"{metric.title} {metric.figure(row[metric.name])}" for metric in others if metric.name in row]
+    figures += [f"{metric.title} {metric.figure(row[metric.name])}" for metric in measured]
     said = f"{'The network itself' if record.proxy else 'It'} costs {listed(figures)}"
     said += f" at {clip_text(record.target)}" if record.target else ""
     said += f", latency and memory as measured on {record.device or 'an unnamed device'}" if len(measured) == 2 else ""

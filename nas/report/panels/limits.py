@@ -10,7 +10,7 @@ from nas.limits.budget import Limit
 from nas.limits.metrics import METRICS
 from nas.report.blocks import Block, Table, Text
 from nas.report.panel import Panel
-from nas.report.trials import Row, figure_text
+from nas.report.trials import Row
 from nas.runs.folder import Run
 from nas.runs.ranking import limited_figures
 from nas.units import MISSING
@@ -41,7 +41,7 @@ def _row(limit: Limit, figure: float | None, row: Row) -> dict[str, str]:
     how = "trained" if metric.source == "trained" else "measured" if measured else "computed"
     return {
         "Limit": limit.text,
-        "The pick": figure_text(metric, figure) if figure is not None else MISSING,
+        "The pick": metric.figure(figure) if figure is not None else MISSING,
         "Used (%)": f"{100 * figure / end:.0f}" if figure is not None else MISSING,
         "Of": metric.title,
         "As": how if figure is not None else MISSING,

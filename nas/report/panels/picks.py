@@ -11,7 +11,6 @@ from nas.report.panel import Panel
 from nas.report.trials import (
     DISTURBED,
     accuracy_text,
-    figure_text,
     objectives_text,
     operators_text,
     picks,
@@ -43,7 +42,7 @@ def _card(run: Run, trial: int, names: list[str]) -> Card:
         # The spread of a latency and predictions are in the table of the front.
         if metric.name in row and (metric.source == "computed" or metric.pick):
             mark = f" {DISTURBED}" if metric.name == "latency_ms" and row["flags"] else ""
-            facts.append((metric.title, figure_text(metric, float(row[metric.name])) + mark))
+            facts.append((metric.title, metric.figure(float(row[metric.name])) + mark))
     operators = operators_text(row["operators"])
     return Card(" + ".join(named), f"trial {trial}", facts, operators, export_command(run, trial))
 

@@ -35,14 +35,16 @@ def test_a_difference_is_of_independent_shares(run: Run) -> None:
     # sqrt(.8 x .2 / 256 + .5 x .5 / 256) = 0.0400
     found = difference(run, {"accuracy": 0.8, "accuracy_se": math.nan}, {"accuracy": 0.5, "accuracy_se": math.nan})
     assert found.error == pytest.approx(0.04002, abs=1e-4) and found.clear
-    assert found.text() == "30.0 points (+22.0 to +38.0)"
+    assert found.text("it") == "30.0 points (+22.0 to +38.0) above it"
     # The luck of training is larger than that of the clips: sqrt(.06^2 + .5 x .5 / 256) = 0.0677.
     found = difference(run, {"accuracy": 0.6, "accuracy_se": 0.06}, {"accuracy": 0.5, "accuracy_se": 0.0})
     assert found.error == pytest.approx(0.0677, abs=1e-3) and not found.clear
     run.record = replace(run.record, clips={})
     unknown = difference(run, {"accuracy": 0.8}, {"accuracy": 0.5})
-    assert unknown.text() == "30.0 points" and not unknown.clear
-    assert Difference(-0.1, 0.01).clear and Difference(0.1, 0.2).text("; luck") == "10.0 points (-30.0 to +50.0; luck)"
+    assert unknown.text("it") == "30.0 points above it" and not unknown.clear
+    assert Difference(-0.1, 0.01).clear
+    assert Difference(0.1, 0.2).text("it") == "10.0 points (-30.0 to +50.0; may be luck) above it"
+    assert Difference(-0.1, 0.01).text("it") == "10.0 points (+8.0 to +12.0) below it"
 
 
 def test_the_pick_stands_beside_every_other_of_the_front(run: Run) -> None:
@@ -99,7 +101,7 @@ def test_the_command_names_what_is_no_default(run: Run) -> None:
     run.record = replace(run.record, settings=settings, versions={"torch": "2.13.0"})
     said = text(Repeat(), run)
     assert f"`{words}`" in said and "| torch | 2.13.0 |" in said
-    private = command(Settings(data="/home/somebody/clips.csv", around="/x/net.yaml"))
+    private = command(Settings(data="/of/somebody/clips.csv", around="/x/net.yaml"))
     assert "--data clips.csv" in private and "--around net.yaml" in private and "somebody" not in private
 
 
