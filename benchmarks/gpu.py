@@ -38,8 +38,9 @@ from nas.limits.memory import fitting_micro_batch, training_step_memory
 from nas.models.attention import sequences_per_call
 from nas.models.network import build, build_part, part_inputs
 from nas.models.testing import example_parts
-from nas.profiler.measured.device import Conditions, device_name, environment, memory_bytes
+from nas.profiler.measured.device import Conditions, device_name, memory_bytes
 from nas.profiler.measured.disturbance import held_down
+from nas.profiler.measured.environment import Environment
 from nas.profiler.tables.growth import grow
 from nas.profiler.tables.predictor import Predictor
 from nas.profiler.tables.table import Table
@@ -102,7 +103,10 @@ class Bench:
 
 def facts(bench: Bench) -> Answer:
     """Versions, and the kernels that attention takes for some shapes."""
-    found: Answer = {"environment": environment(bench.device), "memory_bytes": memory_bytes(bench.device)}
+    found: Answer = {
+        "environment": Environment.here(bench.device).to_document(),
+        "memory_bytes": memory_bytes(bench.device),
+    }
     shapes = [(4096, 2, 16, 32), (64, 4, 49, 24), (8, 8, 784, 64)]
     q = [torch.zeros(shape, device=bench.device) for shape in shapes]
     found["attention_kernels"] = {

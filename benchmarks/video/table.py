@@ -28,7 +28,7 @@ from nas.architecture import Architecture
 from nas.data.datasets import Clips
 from nas.errors import NasError
 from nas.models.network import build
-from nas.profiler.measured.device import environment
+from nas.profiler.measured.environment import Environment
 from nas.resources import replacing
 from nas.space import Label, SearchSpace
 from nas.training.loop import Training, accuracy
@@ -223,8 +223,8 @@ def check_recipe(store: Path, wanted: dict[str, Any]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    found = environment(torch.device("cpu"))
-    return {name: found[name] for name in ("cpu", "cores", "cpu_capability", "torch", "python")} | {"threads": 1}
+    found = Environment.here(torch.device("cpu"), threads=1)
+    return {name: getattr(found, name) for name in ("cpu", "cores", "cpu_capability", "torch", "python", "threads")}
 
 
 def table(options: argparse.Namespace) -> None:

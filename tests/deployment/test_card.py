@@ -7,11 +7,14 @@ from dataclasses import replace
 from networks import model
 
 from nas.deployment.card import model_card
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
 from nas.trained.folder import Figure, TrainedModel
 
-CLEAN = Measurement(Latency.of([2.0] * 20), 3_000_000, "epyc-1c.torch2.13.fp32.b1.t1", {}, ["a neighbour was at work"])
+CLEAN = Measurement(
+    Latency.of([2.0] * 20), 3_000_000, "epyc-1c.torch2.13.fp32.b1.t1", Environment(), ["a neighbour was at work"]
+)
 
 
 def test_it_says_what_is_known_and_of_how_many_clips() -> None:

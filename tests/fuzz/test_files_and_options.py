@@ -44,6 +44,7 @@ from nas.cli.app import main
 from nas.data.datasets import open_data
 from nas.errors import NasError
 from nas.limits.budget import Budget
+from nas.profiler.measured.environment import Environment
 from nas.profiler.tables.rows import Row, part_workloads
 from nas.profiler.tables.table import Table
 from nas.runs.folder import Run
@@ -270,7 +271,7 @@ def test_folder(folder: Path, outcomes: Outcomes, tree: dict[tuple[str, ...], st
 @pytest.fixture(scope="module")
 def table(folder: Path) -> bytes:
     """A latency table."""
-    made = Table("phone", {"cpu": "x", "threads": 1}, 1.5)
+    made = Table("phone", Environment(cpu="x", threads=1), 1.5)
     for part in part_workloads(nas.load("x3d_xs"))[:20]:
         made.add(Row(part, 1.5, 0.1, 3))
     made.save(folder / "whole.csv")

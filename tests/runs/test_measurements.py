@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from nas.errors import NasError
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency, Paired
 from nas.profiler.measured.measure import Measurement
 from nas.runs.measurements import MEASUREMENTS, append_measurement, read_measurements
 
 BEFORE = Path(__file__).with_name("run_of_version_0.1")
-CLEAN = Measurement(Latency(50, 3.0, 0.1, 3.1, 3.2, [3.0]), 1000, "here", {"load": 0.5}, [])
+CLEAN = Measurement(Latency(50, 3.0, 0.1, 3.1, 3.2, [3.0]), 1000, "here", Environment(load_average=0.5), [])
 
 
 def beside(reference_ms: float, *flags: str) -> Measurement:

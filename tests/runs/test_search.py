@@ -16,6 +16,7 @@ import yaml
 from ray._private.authentication.authentication_utils import AuthenticationMode, get_authentication_mode
 
 import nas
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
 from nas.runs import measuring, plan
@@ -65,7 +66,7 @@ def one_ray() -> Iterator[None]:
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every network takes 3 ms: measuring one takes a process of its own."""
     latency = Latency(n=50, median=3.0, iqr=0.1, p90=3.1, p95=3.2, samples=[3.0])
-    measurement = Measurement(latency, 1000, "a-machine", {}, [])
+    measurement = Measurement(latency, 1000, "a-machine", Environment(), [])
     monkeypatch.setattr(measuring, "_measured", lambda *_: measurement)
 
 

@@ -24,6 +24,7 @@ from nas.errors import Interrupted
 from nas.locks import locked
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, device_name
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
 from nas.resources import drafts
@@ -114,7 +115,7 @@ def device() -> str:
 def measurement(ms: float, *flags: str, on: str | None = None) -> Measurement:
     """A network that takes so long, on a machine that was disturbed if there are flags."""
     latency = Latency(n=50, median=ms, iqr=0.1, p90=ms, p95=ms + 1, samples=[ms])
-    return Measurement(latency, 1000, on or device(), {}, list(flags))
+    return Measurement(latency, 1000, on or device(), Environment(), list(flags))
 
 
 class Clock:

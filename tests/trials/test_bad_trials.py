@@ -12,6 +12,7 @@ import yaml
 
 import nas
 from nas.architecture.registry import ENVIRONMENT
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
 from nas.report.page import compose
@@ -69,7 +70,7 @@ def test_every_bad_training_is_a_result_and_the_search_ends_with_all_of_them(
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "bad.py"))
     monkeypatch.setenv("NAS_TEST_DRIVER", str(os.getpid()))
     latency = Latency(n=50, median=3.0, iqr=0.1, p90=3.1, p95=3.2, samples=[3.0])
-    monkeypatch.setattr(measuring, "_measured", lambda *_: Measurement(latency, 1000, "a-machine", {}, []))
+    monkeypatch.setattr(measuring, "_measured", lambda *_: Measurement(latency, 1000, "a-machine", Environment(), []))
     # However slow this machine is, the hour is over when the one that hangs has begun.
     hangs = tmp_path / "bad.hangs"
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3601 * hangs.exists())

@@ -1,5 +1,5 @@
-"""What is measured on and how: devices and dtypes by name, conditions, the name that keeps numbers,
-the environment.
+"""What is measured on and how: devices and dtypes by name, conditions, the name that keeps
+numbers.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def device_name(device: torch.device, dtype: str, batch: int, threads: int, opti
         runtime = f"cuda{torch.version.cuda}" if torch.version.cuda else f"rocm{torch.version.hip}"
         parts = [gpu_slug(torch.cuda.get_device_name(device)), runtime, torch_version, dtype, f"b{batch}"]
     else:
-        cpu = f"{cpu_slug(_read('/proc/cpuinfo'))}-{available_cores()}c"
+        cpu = f"{cpu_slug(system_file('/proc/cpuinfo'))}-{available_cores()}c"
         parts = [cpu, torch_version, dtype, f"b{batch}", f"t{threads}"]
     return ".".join([*parts, *options])
 
@@ -230,7 +230,7 @@ def cpu_slug(cpuinfo: str) -> str:
         cpuinfo: The text of /proc/cpuinfo; empty where there is none.
     """
     fields = _fields(cpuinfo)
-    slug = _slug(_cpu_model(fields)) or "cpu"
+    slug = _slug(_model(fields)) or "cpu"
     if "model name" in fields and any(char.isdigit() for char in slug):
         return slug
     keys = ("cpu family", "model", "CPU implementer", "CPU part")
@@ -242,7 +242,7 @@ def available_cores() -> int:
     that is less.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    quota, _, period = system_file("/sys/fs/cgroup/cpu.max").partition(" ")
     return min(cores, math.ceil(int(quota) / int(period))) if quota.isdigit() else cores
 
 
@@ -252,7 +252,7 @@ def memory_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    limit = _read("/sys/fs/cgroup/memory.max")
+    limit = system_file("/sys/fs/cgroup/memory.max")
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(total, int(limit)) if limit.isdigit() else total
 
@@ -284,57 +284,17 @@ def pin(threads: int) -> list[int] | None:
 def _busy_shares(seconds: float = 0.2) -> dict[int, float]:
     """The share of each core that processes use now."""
     ticks = os.sysconf("SC_CLK_TCK")
-    before, _ = core_seconds(_read("/proc/stat"), ticks)
+    before, _ = core_seconds(system_file("/proc/stat"), ticks)
     sleep(seconds)
-    after, _ = core_seconds(_read("/proc/stat"), ticks)
+    after, _ = core_seconds(system_file("/proc/stat"), ticks)
     return {core: (after[core] - before.get(core, 0.0)) / seconds for core in after}
 
 
 def _sibling_rank(core: int, allowed: list[int]) -> int:
     """How many allowed hardware threads of the same physical core come before this one."""
-    siblings = _read(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")  # such as 0,32 or 0-1
+    siblings = system_file(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")  # such as 0,32 or 0-1
     ranges = [(int(low), int(high or low)) for low, high in re.findall(r"(\d+)(?:-(\d+))?", siblings)]
     return sum(any(low <= other <= high for low, high in ranges) for other in allowed if other < core)
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Returns what a measurement on `device` depends on, as JSON-able values; None where the system
-    does not say.
-
-    `load_average` is that of the last minute. `tf32` tells whether convolutions and matrix products
-    in fp32 may be rounded to TF32 on a GPU.
-    """
-    found: dict[str, Any] = {
-        "cpu": _cpu_model(_fields(_read("/proc/cpuinfo"))),
-        "cores": available_cores(),
-        "threads": torch.get_num_threads(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
-        "load_average": os.getloadavg()[0],
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "os": platform.platform(),
-    }
-    if device.type == "cuda":
-        found |= {
-            "gpu": torch.cuda.get_device_name(device),
-            "cuda": torch.version.cuda or torch.version.hip,
-            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-            "tf32": rounded_to_tf32(),
-        }
-    return found
-
-
-def rounded_to_tf32() -> dict[str, bool]:
-    """Whether convolutions and matrix products in fp32 may be rounded to TF32 on a GPU.
-
-    The older switches `allow_tf32` raise once a program has used these.
-    """
-    precision = {
-        "convolution": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
-        "matmul": torch.backends.cuda.matmul.fp32_precision,
-    }
-    return {name: value == "tf32" for name, value in precision.items()}
 
 
 def _version(package: str) -> str:
@@ -349,7 +309,14 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", _NOISE.sub(" ", name.lower())).strip("-")
 
 
-def _cpu_model(fields: dict[str, str]) -> str:
+def cpu_model(cpuinfo: str) -> str:
+    """Returns the processor's name in the text of /proc/cpuinfo; where it has none, what Python
+    knows.
+    """
+    return _model(_fields(cpuinfo))
+
+
+def _model(fields: dict[str, str]) -> str:
     return fields.get("model name") or platform.processor() or platform.machine()
 
 
@@ -362,7 +329,8 @@ def _fields(cpuinfo: str) -> dict[str, str]:
     return fields
 
 
-def _read(path: str) -> str:
+def system_file(path: str) -> str:
+    """Returns the text of a file of the system; empty where there is none."""
     try:
         return Path(path).read_text().strip()
     except OSError:

@@ -38,6 +38,7 @@ from pydantic import TypeAdapter
 from nas.architecture import Architecture
 from nas.errors import NasError
 from nas.profiler.measured.device import Conditions, device_name
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency, Paired
 from nas.profiler.measured.phases import Memory, PhasesAnswer, PhasesRequest, Timing
 from nas.profiler.measured.process import FORKS, MeasuringProcess
@@ -61,9 +62,7 @@ class Measurement:
         peak_memory_bytes: Peak memory of one run; `nas.profiler.measured.memory` says what it
             includes. On a GPU these are the bytes that tensors occupied.
         device: What was measured on, such as `epyc-9b14-4c.torch2.13.fp32.b1.t4`.
-        environment: Hardware, software and load, as `nas.profiler.measured.device.environment`
-            returns them, with `affinity` (the cores that the process was bound to, or None) and on
-            a GPU `driver`, the state that NVML told.
+        environment: Hardware, software and load.
         flags: Sentences that say why the numbers may be off; empty for a clean measurement.
         conditions: How it was measured; None in records of versions that did not keep it.
         reference: The reference network beside it; None in such records.
@@ -78,7 +77,7 @@ class Measurement:
     latency_ms: Latency
     peak_memory_bytes: int
     device: str
-    environment: dict[str, Any]
+    environment: Environment
     flags: list[str]
     conditions: Conditions | None = None
     reference: Paired | None = None
@@ -103,14 +102,15 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as plain mappings, lists and numbers."""
-        return asdict(self)
+        return asdict(self) | {"environment": self.environment.to_document()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The measurement that `to_dict` wrote."""
         nested = {"latency_ms": Latency, "conditions": Conditions, "reference": Paired}
         made = {name: kind(**data[name]) for name, kind in nested.items() if data.get(name) is not None}
-        return cls(**{**data, **made})
+        found = Environment.from_document(data["environment"], f"measurement on {data['device']}")
+        return cls(**{**data, **made, "environment": found})
 
 
 def measure(

@@ -7,7 +7,7 @@ torch: measuring memory slows down allocation, and the exporter leaves its memor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import torch
 
 from nas.errors import NasError, one_line, out_of_memory
 from nas.profiler.measured.calibration import reference_run
-from nas.profiler.measured.device import Conditions, environment, pin, use_device
-from nas.profiler.measured.disturbance import Watch, gpu_state
+from nas.profiler.measured.device import Conditions, pin, use_device
+from nas.profiler.measured.disturbance import Watch
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.execution import export, load_code, prepare
+from nas.profiler.measured.gpu_state import GpuState
 from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, time_pairs
 from nas.profiler.measured.memory import peak_bytes
 from nas.profiler.measured.process import FORKS, serve
@@ -61,7 +63,7 @@ class Timing:
     device: str
     latency: Latency
     reference: Paired
-    environment: dict[str, Any]
+    environment: Environment
     flags: list[str]
 
 
@@ -84,8 +86,8 @@ def measured_phases(request: PhasesRequest) -> Iterator[PhasesAnswer]:
     use_device(device)
     target.import_code()  # before memory is looked at: code is no part of a network's memory
     # Both ask for the cores of this process, which are fewer once it is bound to some.
-    found, name = environment(device) | {"threads": conditions.threads}, conditions.name
-    found["affinity"] = pin(conditions.threads)
+    found, name = Environment.here(device, conditions.threads), conditions.name
+    found = replace(found, affinity=pin(conditions.threads))
     torch.set_num_threads(conditions.threads)
     memory = timing = None
     try:
@@ -114,24 +116,24 @@ def _memory(target: Target, conditions: Conditions, graph: Path | None) -> Memor
     peak = peak_bytes(lambda: prepare(target, conditions, graph), device, warm, conditions.cuda_graph)
     if device.type != "cuda":
         return Memory(peak)
-    return Memory(peak, torch.cuda.max_memory_reserved(device), gpu_state(device).get("process_bytes"))
+    return Memory(peak, torch.cuda.max_memory_reserved(device), GpuState.now(device).process_bytes)
 
 
 def _timing(
-    target: Target, conditions: Conditions, graph: Path | None, name: str, env: dict[str, Any], max_seconds: float
+    target: Target, conditions: Conditions, graph: Path | None, name: str, found: Environment, max_seconds: float
 ) -> Timing:
     device, threads = conditions.resolved, conditions.threads
     run = prepare(target, conditions, graph)
     reference = reference_run(device, conditions.torch_dtype)
     run()  # compiling, capturing and allocating would use up the time for warm-up
-    watch = Watch(device, threads, env["affinity"])
+    watch = Watch(device, threads, found.affinity)
     pairs = time_pairs(run, reference, device, max_seconds=max_seconds)
     flags = watch.flags()
     if device.type == "cuda":
-        env = env | {"driver": watch.gpu}
+        found = replace(found, driver=watch.gpu)
     latency, paired = Latency.of([time for runs, _ in pairs for time in runs]), Paired.of(pairs)
-    if threads > env["cores"]:
-        flags.append(f"{threads} threads share {env['cores']} cores")
+    if found.cores is not None and threads > found.cores:
+        flags.append(f"{threads} threads share {found.cores} cores")
     if paired.slowed > SLOWED:
         flags.append(
             f"the machine was disturbed: the reference network took {paired.reference_ms:.3g} ms in the median and "
@@ -142,7 +144,7 @@ def _timing(
         flags.append(f"timed runs in {max_seconds:g} s: {latency.n}, too few to tell how well the median is known")
     elif inexact > TOLERANCE:
         flags.append(f"the median of {latency.n} runs is known to within {inexact:.1%} only, not {TOLERANCE:.0%}")
-    return Timing(name, latency, paired, env, flags)
+    return Timing(name, latency, paired, found, flags)
 
 
 if __name__ == "__main__":

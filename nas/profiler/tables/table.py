@@ -14,11 +14,12 @@ import json
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from nas.documents import of_schema, parse_json
 from nas.errors import NasError
-from nas.profiler.measured.device import Conditions, environment
+from nas.profiler.measured.device import Conditions
+from nas.profiler.measured.environment import Environment
 from nas.profiler.tables.rows import NETWORK, Row, read_lines, read_rows, write_rows
 from nas.resources import replacing, resource_folder
 
@@ -42,7 +43,7 @@ class Table:
     """
 
     device: str
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: Environment = field(default_factory=Environment)
     reference_ms: float | None = None
     rows: dict[str, Row] = field(default_factory=dict)
 
@@ -58,10 +59,11 @@ class Table:
             raise NasError(
                 f"a latency table with {', '.join(conditions.options)} is not allowed; allowed: plain inference"
             )
-        found = environment(conditions.resolved) | {"threads": conditions.threads}
+        found = Environment.here(conditions.resolved, conditions.threads)
+        kept = {name: getattr(found, name) for name in IDENTITY}
         if conditions.resolved.type == "cuda":
-            del found["threads"]
-        return cls(conditions.name, {name: found[name] for name in IDENTITY if name in found})
+            kept["threads"] = None
+        return cls(conditions.name, Environment(**kept))
 
     @classmethod
     def find(cls, conditions: Conditions, folder: str | Path = "profiles") -> Self:
@@ -92,12 +94,12 @@ class Table:
         number = header.get("schema", "1")
         of_schema({"schema": int(number) if number.isdecimal() else number}, SCHEMA, where)
         try:
-            found = parse_json(f"{where}, environment", header.get("environment", "{}"))
+            document = parse_json(f"{where}, environment", header.get("environment", "{}"))
             reference = float(header["reference_ms"]) if "reference_ms" in header else None
         except ValueError:
-            found = None
+            document = None
         if (
-            not isinstance(found, dict)
+            not isinstance(document, dict)
             or not header.get("device")
             or not (reference is None or 0 < reference < math.inf)
         ):
@@ -105,7 +107,7 @@ class Table:
                 f"{where} does not say what it was measured on; allowed: comment lines '# device: NAME' and, where "
                 f"known, '# environment: {{JSON}}' and '# reference_ms: NUMBER'"
             )
-        table = cls(header["device"], found, reference)
+        table = cls(header["device"], Environment.from_document(document, where), reference)
         for _, row in read_rows(lines, where):
             table.add(row)
         return table
@@ -116,7 +118,7 @@ class Table:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
         text.write(f"# schema: {SCHEMA}\n# device: {self.device}\n")
-        text.write(f"# environment: {json.dumps(self.environment, sort_keys=True)}\n")
+        text.write(f"# environment: {json.dumps(self.environment.to_document(), sort_keys=True)}\n")
         if self.reference_ms is not None:
             text.write(f"# reference_ms: {self.reference_ms:.6g}\n")
         write_rows(text, ((row.workload, f"{row.ms:.6g}", f"{row.error:.3g}", row.runs) for row in self.rows.values()))
@@ -151,8 +153,9 @@ class Table:
                 f"latency table of {self.device!r} cannot be used for {wanted.device!r}; "
                 f"allowed: a table of that device"
             )
+        theirs, ours = wanted.environment.to_document(), self.environment.to_document()
         for name in IDENTITY:
-            here, there = wanted.environment.get(name), self.environment.get(name)
+            here, there = theirs.get(name), ours.get(name)
             if here != there:
                 raise NasError(
                     f"latency table of {self.device!r} was measured with {name} {there!r}, and here it is {here!r}; "

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import ast
 import platform
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,11 @@ from nas.profiler.measured.device import (
     available_cores,
     cpu_slug,
     device_name,
-    environment,
     gpu_slug,
     resolve_device,
     resolve_dtype,
 )
+from nas.profiler.measured.environment import Environment
 
 CPU = torch.device("cpu")
 
@@ -78,7 +75,7 @@ def test_gpu_slug(name: str, slug: str) -> None:
 
 
 def test_device_name_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_module, "_read", lambda path: x86("AMD EPYC 9B14 96-Core Processor"))
+    monkeypatch.setattr(device_module, "system_file", lambda path: x86("AMD EPYC 9B14 96-Core Processor"))
     monkeypatch.setattr(device_module, "available_cores", lambda: 4)
     monkeypatch.setattr(torch, "__version__", "2.13.0+cpu")
     assert device_name(CPU, "fp32", 1, 4) == "epyc-9b14-4c.torch2.13.fp32.b1.t4"
@@ -120,7 +117,7 @@ def test_pin_prefers_physical_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     siblings = {
         f"/sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": f"{i % 3},{i % 3 + 3}" for i in range(6)
     }
-    monkeypatch.setattr(device_module, "_read", siblings.__getitem__)
+    monkeypatch.setattr(device_module, "system_file", siblings.__getitem__)
     monkeypatch.setattr(device_module, "_busy_shares", dict)
     # Thread 5 is the second of its core, but 2 is not ours.
     assert [device_module.pin(n) for n in (1, 2, 3, 5, 6)] == [[0], [0, 1], [0, 1, 5], [0, 1, 3, 4, 5], None]
@@ -187,25 +184,6 @@ def test_auto_does_not_mean_the_cpu_where_a_gpu_cannot_be_used(
     assert resolve_device("cpu") == CPU
 
 
-def test_tf32_is_told_whichever_switches_a_program_uses() -> None:
-    """In a process of its own, because the switches are of a process."""
-    program = (
-        "import torch\n"
-        "from nas.profiler.measured.device import rounded_to_tf32\n"
-        "print(rounded_to_tf32())\n"
-        "torch.backends.fp32_precision = 'tf32'\n"
-        "print(rounded_to_tf32())\n"
-        "torch.backends.cudnn.conv.fp32_precision = 'ieee'\n"
-        "print(rounded_to_tf32())\n"
-    )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert [ast.literal_eval(line) for line in found.stdout.splitlines()] == [
-        {"convolution": True, "matmul": False},
-        {"convolution": True, "matmul": True},
-        {"convolution": False, "matmul": True},
-    ]
-
-
 def test_resolve_dtype() -> None:
     assert [resolve_dtype(name) for name in ("fp32", "bf16", "fp16")] == [torch.float32, torch.bfloat16, torch.float16]
     with pytest.raises(NasError, match="dtype 'float64' is unknown; allowed: fp32, bf16, fp16"):
@@ -217,16 +195,8 @@ def test_available_cores_heeds_the_quota_of_a_container(
     monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(device_module, "_read", lambda path: quota)
+    monkeypatch.setattr(device_module, "system_file", lambda path: quota)
     assert available_cores() == cores
-
-
-def test_environment_of_a_cpu() -> None:
-    found = environment(CPU)
-    assert found["threads"] == torch.get_num_threads()
-    assert found["torch"] == torch.__version__
-    assert found["cpu"]
-    assert "gpu" not in found
 
 
 @pytest.mark.gpu
@@ -235,4 +205,4 @@ def test_names_of_a_real_gpu() -> None:
         pytest.skip("no CUDA device")
     device = resolve_device("cuda")
     assert re.fullmatch(r"[a-z0-9-]+\.(cuda|rocm)[\d.]+\.torch\d+\.\d+\.bf16\.b2", device_name(device, "bf16", 2, 1))
-    assert environment(device)["gpu"] == torch.cuda.get_device_name(device)
+    assert Environment.here(device).gpu == torch.cuda.get_device_name(device)

@@ -18,6 +18,7 @@ from nas.errors import NasError
 from nas.profiler.measured import device as device_module
 from nas.profiler.measured import measure as measure_module
 from nas.profiler.measured.device import OPTIMIZERS, Conditions
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.execution import export, prepare
 from nas.profiler.measured.latency import Latency, Paired
 from nas.profiler.measured.measure import Measurement, measure
@@ -83,8 +84,8 @@ def test_measures_a_tiny_network() -> None:
     # Far below what torch itself takes, so neither torch nor this process is in it.
     assert 0 < found.peak_memory_bytes < 16 * 2**20
     assert found.device.endswith(".fp32.b2.t1")
-    assert found.environment["threads"] == 1
-    assert len(found.environment["affinity"]) == 1
+    assert found.environment.threads == 1
+    assert len(found.environment.affinity or ()) == 1
     assert found.conditions == Conditions("cpu", "fp32", 2, 1)
     assert found.reference is not None
     assert 0 < found.reference.fastest_ms <= found.reference.reference_ms <= max(found.reference.samples)
@@ -171,7 +172,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, flags: list[str], reference_ms: f
     the reference.
     """
     paired = Paired.of([([2 * reference_ms], [reference_ms])] * 3)
-    timing = Timing("abacus", Latency.of([2 * reference_ms] * 3), paired, {}, list(flags))
+    timing = Timing("abacus", Latency.of([2 * reference_ms] * 3), paired, Environment(), list(flags))
     answer = PhasesAnswer(Memory(7), timing)
     monkeypatch.setattr(measure_module, "_fresh_processes", lambda *_: nullcontext(lambda request: answer))
 
@@ -232,7 +233,7 @@ def test_records_without_conditions_and_reference_are_read() -> None:
 
 def test_a_record_of_a_gpu_is_read_where_there_is_none() -> None:
     conditions = Conditions("cuda:7", "bf16", 1, 1, cuda_graph=True)
-    record = Measurement(Latency.of([1.0]), 1, "h100", {}, [], conditions)
+    record = Measurement(Latency.of([1.0]), 1, "h100", Environment(), [], conditions)
     assert Measurement.from_dict(json.loads(json.dumps(record.to_dict()))) == record
 
 
@@ -303,7 +304,8 @@ def test_a_disturbed_measurement_is_taken_again_and_the_least_disturbed_kept(
         if request.phases == ("memory",):
             return PhasesAnswer(Memory(1))
         ms = next(reference)
-        return PhasesAnswer(None, Timing("x", Latency.of([2 * ms] * 3), Paired(2.0, ms, 10.0, [ms] * 3), {}, []))
+        paired = Paired(2.0, ms, 10.0, [ms] * 3)
+        return PhasesAnswer(None, Timing("x", Latency.of([2 * ms] * 3), paired, Environment(), []))
 
     monkeypatch.setattr(measure_module, "_fresh_processes", lambda *_: nullcontext(ask))
     monkeypatch.setattr(measure_module, "PAUSE", 0.0)

@@ -13,6 +13,7 @@ import nas
 from nas.cli.app import app
 from nas.profiler.measured import references
 from nas.profiler.measured.device import Conditions
+from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement, Paired
 
@@ -29,7 +30,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert architecture.name
         names.append(architecture.name)
         paired = Paired(ratio=4.0, reference_ms=10.0, fastest_ms=9.0, samples=[10.0] * 3)
-        return Measurement(Latency.of([39.0, 40.0, 41.0]), 10**8, "cpu", {}, ["busy"], CONDITIONS, paired, 9.0)
+        return Measurement(
+            Latency.of([39.0, 40.0, 41.0]), 10**8, "cpu", Environment(), ["busy"], CONDITIONS, paired, 9.0
+        )
 
     monkeypatch.setattr(references, "measure", measure)
     return names

@@ -9,6 +9,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.profiler.measured.device import Conditions
+from nas.profiler.measured.environment import Environment
 from nas.profiler.tables.rows import Row, Workload
 from nas.profiler.tables.table import Table
 
@@ -18,7 +19,7 @@ NETWORK = Workload("network", "8x16x16x3", "1x1x1x5 tokens", "1x1x1", f"{LAYER.k
 
 
 def table(*rows: Row, device: str = "box", **environment: Any) -> Table:
-    made = Table(device, environment)
+    made = Table(device, Environment(**environment))
     for row in rows:
         made.add(row)
     return made
@@ -141,7 +142,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 def test_table_of_this_machine_carries_its_environment(tmp_path: Path) -> None:
     made = Table.under(HERE)
     assert made.device == HERE.name
-    assert {"cpu", "torch", "threads"} <= made.environment.keys()
+    assert {"cpu", "torch", "threads"} <= made.environment.to_document().keys()
     made.add(Row(LAYER, 1.0, 0.1, 9))
     made.save(tmp_path / f"{made.device}.csv")
     assert Table.find(HERE, tmp_path).rows == made.rows
