@@ -3,6 +3,7 @@
     recipe        how a network is trained, as plain values
     augmentation  whole clips varied, on their device
     mixing        mixup and CutMix
+    stages        smaller clips and fixed parameters, in turn
     optimizer     parameter groups, learning rate, moving average
     recompute     activation checkpointing
     loop          the steps, and accuracy

@@ -13,8 +13,9 @@ from nas.data.transforms import centre_crop, normalise
 from nas.training.augmentation import augment, middle
 from nas.training.mixing import draw_mixing
 from nas.training.optimizer import MovingAverage, make_optimizer, rate
-from nas.training.recipe import Recipe
+from nas.training.recipe import Recipe, Stage
 from nas.training.recompute import recompute
+from nas.training.stages import fixed_parameters, reduced
 
 
 class Training:
@@ -53,7 +54,7 @@ class Training:
         """Makes optimizer and schedule.
 
         Args:
-            model: Takes (B, 3, T, H, W).
+            model: Takes (B, 3, T, H, W), of the frames and sizes of all stages.
             clips: The training clips, at least as large and as long as the model's input; of more
                 pixels or frames a part is drawn at random.
             size: (height, width) of the model's input.
@@ -68,6 +69,9 @@ class Training:
             compiled: Run the network through `torch.compile`.
             lean: Keep no activations of its parts but run them again in the backward pass; see
                 `nas.training.recompute`.
+
+        Raises:
+            NasError: A stage fixes parameters that the model does not have.
         """
         self.model, self.clips, self.size = model, clips, size
         self.recipe, self.flip, self.device = recipe, flip, device
@@ -78,6 +82,7 @@ class Training:
         if lean:
             recompute(model)
         self._forward = torch.compile(model) if compiled else model
+        self._fixed = {stage: fixed_parameters(model, stage) for stage in recipe.stages}
         # A last batch of one clip would leave batch normalisation nothing to normalise.
         self.steps = max(1, len(clips.labels) // recipe.batch_size)
         self.total_steps = self.steps * recipe.epochs
@@ -100,6 +105,12 @@ class Training:
     def rate(self) -> float:
         """The learning rate of the next step."""
         return self.recipe.lr * rate(self.position, self.total_steps, self.recipe.warm_up)
+
+    @property
+    def stage(self) -> Stage:
+        """That of the epoch that is under way."""
+        turn = self.recipe.turn
+        return turn[self.epochs_done % len(turn)]
 
     @property
     def ended(self) -> bool:
@@ -130,7 +141,7 @@ class Training:
         pixels = torch.from_numpy(self.clips.pixels[chosen]).to(self.device)
         labels = torch.from_numpy(self.clips.labels[chosen]).to(self.device)
         varied = augment(pixels, self.frames, self.size, self.flip, self.recipe.augmentation, self.generator)
-        self.epoch_loss = self.epoch_loss + self._gradients(varied, labels)
+        self.epoch_loss = self.epoch_loss + self._gradients(reduced(varied, self.stage), labels)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         share = rate(self.position, self.total_steps, self.recipe.warm_up)
@@ -152,8 +163,9 @@ class Training:
     def _gradients(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """Leaves the gradients of a batch's mean loss, which it returns."""
         self.optimizer.zero_grad(set_to_none=True)
+        self._fix()
         total = torch.zeros((), device=self.device)
-        mixing = draw_mixing(self.recipe, len(pixels), self.size, self.generator)
+        mixing = draw_mixing(self.recipe, len(pixels), (pixels.shape[2], pixels.shape[3]), self.generator)
         targets = labels
         for start in range(0, len(pixels), self.micro_batch):
             part = slice(start, start + self.micro_batch)
@@ -171,6 +183,16 @@ class Training:
             loss.backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach()
         return total
+
+    def _fix(self) -> None:
+        """Takes the gradient from the stage's fixed parameters, which the optimizer then passes
+        over: neither decay nor moments move them.
+        """
+        for parameters in self._fixed.values():
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+        for parameter in self._fixed.get(self.stage, ()):
+            parameter.requires_grad_(False)
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean over clips: with targets of class shares, torch does not divide by the weights."""

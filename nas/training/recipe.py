@@ -49,6 +49,39 @@ class Augmentation:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class Stage:
+    """A part of a training that sees smaller clips and leaves some parameters as they are.
+
+    Attributes:
+        frames: Share of the clip's frames that are shown, evenly spread.
+        size: Share of its height and width, to which its frames are resized.
+        fixed: Kinds of parameters that are not trained, by the names that layers give them
+            (`parameter_kinds`): `temporal`, `spatial`.
+        epochs: Passes over the training clips until the next stage has its turn.
+    """
+
+    frames: PositiveShare = 1.0
+    size: PositiveShare = 1.0
+    fixed: tuple[str, ...] = ()
+    epochs: Count = 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether its clips are those of no stage."""
+        return self.frames == self.size == 1
+
+    def extent(self, frames: int, size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+        """Frames and (height, width) of the clips that a network of such an input gets, at least
+        one each.
+        """
+        height, width = (max(1, round(side * self.size)) for side in size)
+        return max(1, round(frames * self.frames)), (height, width)
+
+
+WHOLE = Stage()
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class Recipe:
     """How a network is trained.
 
@@ -79,6 +112,8 @@ class Recipe:
             mixed in one of the two ways.
         class_weights: `balanced` weighs clips so that every class counts the same.
         augmentation: How clips are varied.
+        stages: They follow each other in turn, again and again, until the training ends; none is
+            one stage of whole clips.
     """
 
     epochs: Count
@@ -101,6 +136,12 @@ class Recipe:
     cutmix: NotNegative = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     augmentation: Augmentation = field(default_factory=Augmentation)
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def turn(self) -> tuple[Stage, ...]:
+        """The stage of each epoch of a turn, after which they begin again."""
+        return tuple(stage for stage in self.stages for _ in range(stage.epochs)) or (WHOLE,)
 
     def changed(self, **changes: Any) -> Recipe:
         """The recipe with other values.
@@ -135,7 +176,7 @@ def _refusal(what: str, error: ValidationError) -> NasError:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument":
-        kind = Augmentation if path.startswith("augmentation.") else Recipe
+        kind: Any = {"augmentation": Augmentation, "stages": Stage}.get(path.split(".")[0], Recipe)
         return NasError(f"{what}: {path} is no field; allowed: {', '.join(kind.__dataclass_fields__)}")
     return NasError(f"{what}: {path or 'document'} {brief(first['input'])} is not allowed; allowed: {_allowed(first)}")
 
@@ -145,4 +186,4 @@ def _allowed(problem: Any) -> str:
     text = str(problem["msg"])
     for beginning in ("Input should be ", "Input should "):
         text = text.removeprefix(beginning)
-    return "a mapping of fields" if problem["type"] == "dataclass_type" else text
+    return {"dataclass_type": "a mapping of fields", "tuple_type": "a list"}.get(problem["type"], text)

@@ -5,7 +5,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.resources import resource_folder, resource_names
-from nas.training.recipe import Augmentation, Recipe, read_recipe
+from nas.training.recipe import Augmentation, Recipe, Stage, read_recipe
 
 
 def written(text: str, folder: Path) -> Path:
@@ -18,6 +18,13 @@ def test_a_recipe_is_read_from_yaml(tmp_path: Path) -> None:
     text = "epochs: 3\nlr: 0.1\noptimizer: sgd\naugmentation: {scale: 0.5, operations: 2}"
     read = read_recipe(written(text, tmp_path))
     assert read == Recipe(3, lr=0.1, optimizer="sgd", augmentation=Augmentation(scale=0.5, operations=2))
+
+
+def test_stages_of_a_recipe_are_the_epochs_of_a_turn(tmp_path: Path) -> None:
+    text = "epochs: 9\nstages: [{size: 0.5, fixed: [spatial], epochs: 2}, {frames: 0.25}]"
+    first, second = Stage(size=0.5, fixed=("spatial",), epochs=2), Stage(frames=0.25)
+    assert read_recipe(written(text, tmp_path)).turn == (first, first, second)
+    assert Recipe(3).turn == (Stage(),)
 
 
 @pytest.mark.parametrize("name", resource_names("recipes"))
@@ -39,6 +46,10 @@ def test_published_numbers_of_the_recipe_of_t2d() -> None:
         ("{}", "r.yaml': epochs"),
         ("epochs: 1\nleanring: 2", "r.yaml': leanring is no field; allowed: epochs, batch_size, lr"),
         ("epochs: 1\naugmentation: {scael: 2}", "r.yaml': augmentation.scael is no field; allowed: scale, time"),
+        ("epochs: 1\nstages: [{frame: 0.5}]", "stages.0.frame is no field; allowed: frames, size, fixed, epochs"),
+        ("epochs: 1\nstages: [{size: 0}]", "stages.0.size 0 is not allowed; allowed: greater than 0"),
+        ("epochs: 1\nstages: [{frames: 2.0}]", "stages.0.frames 2.0 is not allowed"),
+        ("epochs: 1\nstages: [{fixed: spatial}]", "stages.0.fixed 'spatial' is not allowed; allowed: a list"),
         ("epochs: 1\noptimizer: lion", "allowed: 'adamw' or 'sgd'"),
         ("epochs: 1\nlr: .nan", "r.yaml': lr nan is not allowed"),
         ("- 1", "r.yaml': document [1] is not allowed; allowed: a mapping of fields"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -184,6 +184,11 @@ class JointFilterBlock(ResidualBlock):
     it see, and short trainings do not get past that.
     """
 
+    parameter_kinds: ClassVar[dict[str, tuple[str, ...]]] = {
+        "temporal": ("temporal_atoms",),
+        "spatial": ("spatial_atoms",),
+    }
+
     def __init__(self, config: JointFilter, shape_in: Shape, shape_out: Shape, stride: Triple) -> None:
         c_in, c_out = shape_in.channels, shape_out.channels
         first = JointFilterConv(c_in, c_out, stride, config)
@@ -245,24 +250,6 @@ def may_replace(new: Tensor, old: Tensor) -> bool:
     """Whether atoms can stand in the place of others: as many, of one odd size."""
     size = new.shape[-1] if new.ndim else 0
     return new.shape == (*old.shape[:1], *[size] * (old.ndim - 1)) and size % 2 == 1
-
-
-def freeze_atoms(model: nn.Module, kind: Literal["temporal", "spatial"] | None) -> None:
-    """Stops the training of one kind of atoms and resumes that of the other, for training in two
-    stages.
-
-    Temporal stage (all frames at low resolution): freeze `spatial`. Spatial stage (full resolution,
-    few frames): freeze `temporal`. None trains both. A network of convolutions with a mean head
-    takes the clips of both stages.
-
-    Raises:
-        NasError: The model has no joint filter, or there is no such kind.
-    """
-    if kind not in ("temporal", "spatial", None):
-        raise NasError(f"atoms {kind!r} are unknown; allowed: 'temporal', 'spatial', None")
-    for layer in _joint_filters(model):
-        layer.temporal_atoms.requires_grad_(kind != "temporal")
-        layer.spatial_atoms.requires_grad_(kind != "spatial")
 
 
 def _joint_filters(model: nn.Module) -> list[JointFilterConv]:

@@ -20,7 +20,6 @@ from nas.models.layers.joint_filter import (
     JointFilterConv,
     dct_atoms,
     fourier_bessel_atoms,
-    freeze_atoms,
     swap_spatial_atoms,
     swap_temporal_atoms,
 )
@@ -224,7 +223,7 @@ def test_swapped_atoms_are_loaded_with_their_size(assign: bool) -> None:
     without_zeros(swapped)
     swap_temporal_atoms(swapped, dilation=2)
     swap_spatial_atoms(swapped, fourier_bessel_atoms(6, 5))
-    freeze_atoms(fresh, "temporal")
+    fresh.parts["stages_0_layers_1"].conv2.temporal_atoms.requires_grad_(False)
     fresh.load_state_dict(swapped.state_dict(), assign=assign)
     assert fresh.parts["stages_0_layers_1"].conv2.temporal_atoms.shape == (3, 5)
     assert not fresh.parts["stages_0_layers_1"].conv2.temporal_atoms.requires_grad
@@ -252,19 +251,6 @@ def test_swapped_atoms_are_loaded_with_their_size(assign: bool) -> None:
 def test_atoms_that_do_not_fit_are_refused(make_layer: Make, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(NasError, match=message):
         swap_temporal_atoms(make_layer(JointFilter(temporal_atoms=2)), **arguments)
-
-
-def test_one_kind_of_atoms_is_frozen(make_layer: Make, x: Tensor) -> None:
-    layer = make_layer(JointFilter())
-    frozen = {"temporal": {"temporal_atoms"}, "spatial": {"spatial_atoms"}, None: set()}
-    for kind, names in frozen.items():
-        freeze_atoms(layer, kind)  # type: ignore[arg-type]
-        still = {name.split(".")[1] for name, p in layer.named_parameters() if not p.requires_grad}
-        assert still == names
-    with pytest.raises(NasError, match="holds no joint filter"):
-        freeze_atoms(nn.Linear(1, 1), "spatial")
-    with pytest.raises(NasError, match="'time' are unknown; allowed: 'temporal', 'spatial', None"):
-        freeze_atoms(layer, "time")  # type: ignore[arg-type]
 
 
 def test_tuning_keeps_the_faster_execution(make_layer: Make, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
