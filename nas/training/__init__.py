@@ -6,6 +6,7 @@
     stages        smaller clips and fixed parameters, in turn
     optimizer     parameter groups, learning rate, moving average
     recompute     activation checkpointing
+    workers       several processes that train one network, each on its share of a batch
     loop          the steps, and accuracy
     state         what an exact resume needs, as one file
 

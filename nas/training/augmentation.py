@@ -9,7 +9,7 @@ clips, T frames, H x W pixels, C channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +68,7 @@ def augment(
     flip: bool,
     augmentation: Augmentation,
     generator: torch.Generator,
+    needed: Collection[int] | None = None,
 ) -> Tensor:
     """Varies a batch.
 
@@ -79,6 +80,8 @@ def augment(
         flip: Whether clips may be mirrored.
         augmentation: How.
         generator: Source of the randomness, on the CPU.
+        needed: Places of the clips that are looked at, all unless given: those of others hold no
+            clip, whose numbers are drawn all the same.
 
     Returns:
         uint8 (B, frames, height, width, C) on the device of the clips.
@@ -88,11 +91,12 @@ def augment(
     if augmentation.scale is None:
         clips_BTHWC = random_window(clips_BTHWC, size, False, generator)
     draws = Draws(generator)
-    varied = [
-        _apply(clip, size, draw_variation(draws, clip.shape[0], frames, clip.shape[1:3], size, flip, augmentation))
-        for clip in clips_BTHWC
-    ]
-    return torch.stack(varied)
+    varied = clips_BTHWC.new_zeros(len(clips_BTHWC), frames, *size, clips_BTHWC.shape[-1])
+    for i, clip in enumerate(clips_BTHWC):
+        variation = draw_variation(draws, clip.shape[0], frames, clip.shape[1:3], size, flip, augmentation)
+        if needed is None or i in needed:
+            varied[i] = _apply(clip, size, variation)
+    return varied
 
 
 def draw_variation(

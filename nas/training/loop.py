@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from nas.data.clips import Clips
 from nas.data.transforms import centre_crop, normalise
 from nas.training.augmentation import augment, middle
-from nas.training.mixing import draw_mixing
+from nas.training.mixing import Mixing, draw_mixing
 from nas.training.optimizer import MovingAverage, make_optimizer, rate
 from nas.training.recipe import Recipe, Stage
 from nas.training.recompute import recompute
 from nas.training.stages import fixed_parameters, reduced
+from nas.training.workers import ALONE, Workers
 
 
 class Training:
@@ -50,6 +51,7 @@ class Training:
         new: Collection[str] = (),
         compiled: bool = False,
         lean: bool = False,
+        workers: Workers = ALONE,
     ) -> None:
         """Makes optimizer and schedule.
 
@@ -69,12 +71,14 @@ class Training:
             compiled: Run the network through `torch.compile`.
             lean: Keep no activations of its parts but run them again in the backward pass; see
                 `nas.training.recompute`.
+            workers: The processes that train it together, all with equal arguments: each takes its
+                share of every batch, in micro-batches of its own.
 
         Raises:
             NasError: A stage fixes parameters that the model does not have.
         """
         self.model, self.clips, self.size = model, clips, size
-        self.recipe, self.flip, self.device = recipe, flip, device
+        self.recipe, self.flip, self.device, self.workers = recipe, flip, device, workers
         self.micro_batch = micro_batch or recipe.batch_size
         self.frames = frames or clips.pixels.shape[1]
         self.optimizer = make_optimizer(model, recipe, new)
@@ -140,8 +144,11 @@ class Training:
         chosen = self.order[first : first + self.recipe.batch_size].numpy()
         pixels = torch.from_numpy(self.clips.pixels[chosen]).to(self.device)
         labels = torch.from_numpy(self.clips.labels[chosen]).to(self.device)
-        varied = augment(pixels, self.frames, self.size, self.flip, self.recipe.augmentation, self.generator)
-        self.epoch_loss = self.epoch_loss + self._gradients(reduced(varied, self.stage), labels)
+        mixing = draw_mixing(self.recipe, len(pixels), self.stage.extent(self.frames, self.size)[1], self.generator)
+        own = self.workers.share(len(pixels))
+        needed = own if mixing is None else {*own, *mixing.partner[own.start : own.stop].tolist()}
+        varied = augment(pixels, self.frames, self.size, self.flip, self.recipe.augmentation, self.generator, needed)
+        self.epoch_loss = self.epoch_loss + self._gradients(reduced(varied, self.stage), labels, mixing)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         share = rate(self.position, self.total_steps, self.recipe.warm_up)
@@ -160,21 +167,20 @@ class Training:
         self.step_in_epoch = 0
         return mean
 
-    def _gradients(self, pixels: Tensor, labels: Tensor) -> Tensor:
+    def _gradients(self, pixels: Tensor, labels: Tensor, mixing: Mixing | None) -> Tensor:
         """Leaves the gradients of a batch's mean loss, which it returns."""
         self.optimizer.zero_grad(set_to_none=True)
         self._fix()
         total = torch.zeros((), device=self.device)
-        mixing = draw_mixing(self.recipe, len(pixels), (pixels.shape[2], pixels.shape[3]), self.generator)
-        targets = labels
-        for start in range(0, len(pixels), self.micro_batch):
-            part = slice(start, start + self.micro_batch)
+        targets, own = labels, self.workers.share(len(pixels))
+        for start in own[:: self.micro_batch]:
+            part = slice(start, min(start + self.micro_batch, own.stop))
             clips = normalise(pixels[part])
             if mixing is not None:
                 clips = mixing.clips(clips, normalise(pixels[mixing.partner[part]]), part)
             with _mixed_precision(self.device):
                 logits = self._forward(clips)
-                if start == 0 and (mixing is not None or self._weights is not None):
+                if start == own.start and (mixing is not None or self._weights is not None):
                     exact = torch.promote_types(logits.dtype, torch.float32)
                     targets = F.one_hot(labels, logits.shape[1]).to(exact)
                     targets = targets if mixing is None else mixing.targets(targets)
@@ -182,7 +188,7 @@ class Training:
             loss = loss * (len(clips) / len(pixels))
             loss.backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach()
-        return total
+        return self.workers.add_up_gradients(self.model, total)
 
     def _fix(self) -> None:
         """Takes the gradient from the stage's fixed parameters, which the optimizer then passes
@@ -247,7 +253,14 @@ def accuracy(
     device: torch.device,
     batch: int = 32,
     frames: int | None = None,
+    workers: Workers = ALONE,
 ) -> float:
-    """Share of clips whose highest logit is their label."""
-    predicted = logits(model, clips, size, device, batch, frames).argmax(dim=1)
-    return (predicted == torch.from_numpy(clips.labels)).float().mean().item()
+    """Share of clips whose highest logit is their label; each worker looks at its share of them."""
+    own = workers.share(len(clips.labels))
+    right = torch.zeros((), dtype=torch.int64)
+    if own:
+        part = Clips(clips.pixels[own.start : own.stop], clips.labels[own.start : own.stop])
+        predicted = logits(model, part, size, device, batch, frames).argmax(dim=1)
+        right += (predicted == torch.from_numpy(part.labels)).sum()
+    workers.add_up([right])
+    return right.item() / len(clips.labels)

@@ -61,7 +61,7 @@ def progress_of(training: Training) -> Progress:
 
 
 def tensors_of(training: Training) -> dict[str, Tensor]:
-    """The tensors of a training's state, on their devices."""
+    """The tensors of a training's state, on their devices; all workers call it at the same step."""
     tensors = {f"model.{name}": value for name, value in training.model.state_dict().items()}
     if training.average is not None:
         tensors |= {f"average.{name}": value for name, value in training.average.state_dict().items()}
@@ -71,10 +71,12 @@ def tensors_of(training: Training) -> dict[str, Tensor]:
         "order": training.order,
         "epoch_loss": training.epoch_loss,
         "random.clips": training.generator.get_state(),
-        "random.torch": torch.get_rng_state(),
     }
+    for rank, state in enumerate(training.workers.gathered(torch.get_rng_state())):
+        tensors[_random("torch", rank)] = state
     if training.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(training.device)
+        for rank, state in enumerate(training.workers.gathered(torch.cuda.get_rng_state(training.device))):
+            tensors[_random("cuda", rank)] = state
     return tensors
 
 
@@ -108,9 +110,10 @@ def restore(training: Training, tensors: dict[str, Tensor], progress: Progress, 
         training.order = tensors["order"]
         training.epoch_loss = tensors["epoch_loss"].to(training.device)
         training.generator.set_state(tensors["random.clips"])
-        torch.set_rng_state(tensors["random.torch"])
-        if training.device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], training.device)
+        torch.set_rng_state(tensors[_random("torch", training.workers.rank)])
+        on_gpu = _random("cuda", training.workers.rank)
+        if training.device.type == "cuda" and on_gpu in tensors:
+            torch.cuda.set_rng_state(tensors[on_gpu], training.device)
     except (RuntimeError, KeyError, ValueError) as error:
         raise NasError(f"{where} is of another network or recipe ({error}); allowed: those it was begun with") from None
     for name in ("total_steps", "position", "pace", "steps_done", "step_in_epoch", "epochs_done"):
@@ -143,6 +146,11 @@ def read_state(path: Path, kind: type[Document]) -> tuple[dict[str, Tensor], Doc
         raise NasError(f"state {str(path)!r} does not exist; allowed: a training that has begun") from None
     except (OSError, SafetensorError, ValidationError, ValueError):
         raise NasError(f"state {str(path)!r} cannot be read; allowed: one that this version wrote") from None
+
+
+def _random(kind: str, rank: int) -> str:
+    """The name of the random numbers to come of a worker, such as dropout's."""
+    return f"random.{kind}.{rank}" if rank else f"random.{kind}"
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,87 @@
+"""Several processes that train one network together, each on its share of every batch.
+
+At each step all of them have the same weights, order of clips and random numbers about clips: each
+draws for the whole batch and varies its share, so the batch is that of a single process. What they
+exchange goes through torch's default process group, which whoever starts them has made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes as one of them sees them; of a single one nothing is exchanged.
+
+    Attributes:
+        rank: Which this one is, from 0.
+        count: How many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    def share(self, size: int) -> range:
+        """The part of so many clips that is this one's; the parts differ by one clip at most."""
+        return range(size * self.rank // self.count, size * (self.rank + 1) // self.count)
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces the values of tensors, all on one device, by their sums over the workers, which
+        are the same bits in each.
+        """
+        if self.count == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, sums in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(sums.view_as(tensor))
+
+    def add_up_gradients(self, model: nn.Module, loss: Tensor) -> Tensor:
+        """Adds up the gradients and the loss of all shares, each a share of the batch's mean, and
+        returns the batch's loss.
+
+        Batch normalisation has normalised by the clips that passed the network together, those of
+        one worker; its running statistics become the mean over the workers.
+        """
+        if self.count == 1:
+            return loss
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        self.add_up([loss, *gradients])
+        statistics = [
+            value
+            for module in model.modules()
+            if isinstance(module, _BatchNorm)
+            for value in (module.running_mean, module.running_var)
+            if value is not None
+        ]
+        if statistics:
+            self.add_up(statistics)
+            for value in statistics:
+                value.div_(self.count)
+        return loss
+
+    def agreed(self, value: float) -> float:
+        """The first worker's value, where each would go by its own clock."""
+        if self.count == 1:
+            return value
+        told = torch.tensor(value, dtype=torch.float64)
+        dist.broadcast(told, 0)
+        return told.item()
+
+    def gathered(self, value: Tensor) -> list[Tensor]:
+        """The tensors of all workers by rank, of one shape, on the CPU."""
+        if self.count == 1:
+            return [value]
+        found = [torch.empty_like(value) for _ in range(self.count)]
+        dist.all_gather(found, value)
+        return found
+
+
+ALONE = Workers()

@@ -1,0 +1,173 @@
+"""Shares of a batch add up to the batch, told by workers that are threads of this process.
+
+Torch's process group, in which they are processes, is in `tests/trials/test_train_workers.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas.data.clips import Clips
+from nas.training.loop import Training, accuracy
+from nas.training.recipe import Augmentation, Recipe
+from nas.training.state import progress_of, restore, tensors_of
+from nas.training.workers import ALONE, Workers
+
+CPU = torch.device("cpu")
+T = TypeVar("T")
+
+
+class Meeting:
+    """Where threads hand in tensors and get those of all."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier, self.values = threading.Barrier(count, timeout=60), [torch.empty(0)] * count
+
+    def all(self, rank: int, value: Tensor) -> list[Tensor]:
+        self.values[rank] = value.clone()
+        self.barrier.wait()
+        found = list(self.values)
+        self.barrier.wait()
+        return found
+
+
+@dataclass(frozen=True)
+class Threads(Workers):
+    meeting: Any = None
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        for tensor in tensors:
+            tensor.copy_(torch.stack(self.gathered(tensor)).sum(0))
+
+    def agreed(self, value: float) -> float:
+        return self.gathered(torch.tensor(value))[0].item()
+
+    def gathered(self, value: Tensor) -> list[Tensor]:
+        return self.meeting.all(self.rank, value)
+
+
+def together(count: int, work: Callable[[Workers], T]) -> list[T]:
+    """What each of so many workers comes to."""
+    meeting = Meeting(count)
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, [Threads(rank, count, meeting) for rank in range(count)]))
+
+
+def clips(count: int) -> Clips:
+    pixels = np.random.default_rng(0).integers(0, 255, (count, 4, 6, 6, 3)).astype(np.uint8)
+    return Clips(pixels, np.arange(count) % 3 % 2)
+
+
+class Small(nn.Module):
+    """In float64, so that nothing but the order of additions could differ."""
+
+    def __init__(self, norm: bool = False) -> None:
+        super().__init__()
+        middle: nn.Module = nn.BatchNorm3d(4) if norm else nn.Identity()
+        parts = (nn.Conv3d(3, 4, 3), middle, nn.GELU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2))
+        self.parts = nn.Sequential(*parts).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts(x.double())
+
+
+def numbers(model: nn.Module) -> Tensor:
+    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+
+
+def test_shares_are_all_clips_and_differ_by_one() -> None:
+    assert [Workers(rank, 3).share(7) for rank in range(3)] == [range(0, 2), range(2, 4), range(4, 7)]
+    assert ALONE.share(7) == range(7)
+
+
+EVERYTHING = Recipe(
+    2, batch_size=7, ema=0.9, mixup=0.4, cutmix=1.0, label_smoothing=0.1, class_weights="balanced", clip_norm=0.01,
+    augmentation=Augmentation(0.5, 0.7, operations=2, erasing=0.5),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", [Recipe(2, batch_size=7), EVERYTHING])
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_three_workers_train_as_one(recipe: Recipe, micro_batch: int) -> None:
+    """Four steps on 7 clips, of which the workers take 2, 2 and 3."""
+
+    def trained(workers: Workers) -> tuple[list[float], Tensor, Tensor]:
+        torch.manual_seed(0)  # both threads build under one generator, so the weights are set below
+        model = Small()
+        model.load_state_dict(start)
+        training = Training(model, clips(15), (4, 4), recipe, True, CPU, micro_batch, frames=3, workers=workers)
+        losses = [training.epoch(), training.epoch()]
+        return losses, numbers(model), numbers(training.evaluated)
+
+    start = Small().state_dict()
+    (losses, weights, average) = trained(ALONE)
+    assert not torch.allclose(weights, numbers_of(start), atol=1e-4)
+    for found in together(3, trained):
+        assert found[0] == pytest.approx(losses, rel=1e-6)
+        torch.testing.assert_close(found[1], weights, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(found[2], average, rtol=1e-6, atol=1e-8)
+
+
+def numbers_of(state: dict[str, Tensor]) -> Tensor:
+    return torch.cat([value.flatten().double() for value in state.values()])
+
+
+def test_batch_normalisation_is_by_share_and_its_statistics_are_the_mean() -> None:
+    """Two workers of one clip each: with a kernel that passes the red channel on, the mean of a
+    share is the clip's mean red, its variance that of the clip's pixels; both enter with 0.1.
+    """
+    data = clips(2)
+    red = (torch.from_numpy(data.pixels[..., 0]).double() / 255 - 0.45) / 0.225
+
+    def trained(workers: Workers) -> tuple[Tensor, Tensor]:
+        norm: Any = nn.BatchNorm3d(3)
+        model = nn.Sequential(norm, nn.AdaptiveAvgPool3d(1), nn.Flatten())
+        recipe = Recipe(1, batch_size=2, augmentation=Augmentation())
+        Training(model, data, (6, 6), recipe, False, CPU, workers=workers).epoch()
+        return norm.running_mean[0], norm.running_var[0]
+
+    means, variances = red.flatten(1).mean(1), red.flatten(1).var(1)
+    for mean, variance in together(2, trained):
+        assert mean.item() == pytest.approx(0.1 * means.mean().item(), rel=1e-5)
+        assert variance.item() == pytest.approx(0.9 + 0.1 * variances.mean().item(), rel=1e-5)
+
+
+def test_workers_count_their_shares_of_what_is_evaluated() -> None:
+    """Two clips for three workers, one of which is classified rightly."""
+
+    def score(workers: Workers) -> float:
+        return accuracy(nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten()), data, (6, 6), CPU, workers=workers)
+
+    pixels = np.zeros((2, 4, 6, 6, 3), np.uint8)
+    pixels[:, ..., 1] = 200  # green is class 1
+    data = Clips(pixels, np.array([1, 2]))
+    assert together(3, score) == [0.5] * 3
+
+
+def test_each_worker_keeps_its_own_random_numbers() -> None:
+    """Those of dropout: the first worker's have the name that a single process gives its own."""
+    states = [torch.Generator().manual_seed(seed).get_state() for seed in (1, 2)]
+
+    @dataclass(frozen=True)
+    class Told(Workers):
+        def gathered(self, value: Tensor) -> list[Tensor]:
+            return states
+
+    def made(rank: int) -> Training:
+        return Training(Small(), clips(8), (4, 4), Recipe(1, batch_size=4), False, CPU, workers=Told(rank, 2))
+
+    first = made(0)
+    tensors = tensors_of(first)
+    assert torch.equal(tensors["random.torch"], states[0]) and torch.equal(tensors["random.torch.1"], states[1])
+    with torch.random.fork_rng([]):
+        restore(made(1), tensors, progress_of(first), "state")
+        assert torch.equal(torch.get_rng_state(), states[1])
