@@ -15,6 +15,7 @@ from nas.space import SearchSpace
 
 if TYPE_CHECKING:
     __version__: str
+    from nas.limits.scaled import scaled
     from nas.profiler.computed.cost import cost
     from nas.profiler.computed.effects import register_operator_cost
     from nas.profiler.measured.measure import measure
@@ -37,6 +38,7 @@ __all__ = [
     "measure",
     "register_operator",
     "register_operator_cost",
+    "scaled",
     "search",
 ]
 
@@ -47,6 +49,7 @@ _LAZY = {
     "measure": "nas.profiler.measured.measure",
     "register_operator_cost": "nas.profiler.computed.effects",
     "Run": "nas.runs.folder",
+    "scaled": "nas.limits.scaled",
     "search": "nas.runs.search",
     "TrainedModel": "nas.trained.folder",
 }

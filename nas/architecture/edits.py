@@ -37,7 +37,7 @@ def single_edits(base: Architecture) -> tuple[str, ...]:
     for s, stage in enumerate(base.stages):
         path = f"stages.{s}"
         names += [f"{path}.depth={depth}" for depth in _depths(len(stage.layers))]
-        if _width_group(base, s)[0] == s:
+        if width_group(base, s)[0] == s:
             candidates = [f"{path}.width={width}" for width in _widths(base, s)]
             names += [name for name in candidates if _builds(base, name)]
         for i, layer in enumerate(stage.layers):
@@ -67,7 +67,7 @@ def edited(base: Architecture, edits: Sequence[str]) -> dict[str, Any]:
         place = target.split(".")
         stage = document["stages"][int(place[1])]
         if place[2] == "width":
-            for member in _width_group(base, int(place[1])):
+            for member in width_group(base, int(place[1])):
                 document["stages"][member]["width"] = int(value)
         elif place[2] == "layers":
             i, field = int(place[3]), place[4]
@@ -102,7 +102,7 @@ def edits_between(base: Architecture, other: Architecture) -> tuple[str, ...] | 
     for s, (old, new) in enumerate(zip(base.stages, other.stages, strict=True)):
         if len(old.layers) != len(new.layers):
             depths.append(f"stages.{s}.depth={len(new.layers)}")
-        if old.width != new.width and _width_group(base, s)[0] == s:
+        if old.width != new.width and width_group(base, s)[0] == s:
             rest.append(f"stages.{s}.width={new.width}")
         for i, (before, after) in enumerate(zip(old.layers, new.layers, strict=False)):
             where = f"stages.{s}.layers.{i}"
@@ -186,8 +186,8 @@ def _with_depth(layers: list[dict[str, Any]], depth: int) -> list[dict[str, Any]
     return grown
 
 
-def _width_group(base: Architecture, stage: int) -> list[int]:
-    """The stages whose width is the same because nothing between them could change it."""
+def width_group(base: Architecture, stage: int) -> list[int]:
+    """Returns the stages whose width is the same because nothing between them could change it."""
     first = stage
     while first > 0 and not _changes_width(base.stages[first].downsample):
         first -= 1
@@ -203,7 +203,7 @@ def _changes_width(downsample: DownsampleConfig | None) -> bool:
 
 def _widths(base: Architecture, stage: int) -> list[int]:
     """Other widths, rounded to what the heads of the group divide, or to multiples of 4."""
-    layers = [layer for member in _width_group(base, stage) for layer in base.stages[member].layers]
+    layers = [layer for member in width_group(base, stage) for layer in base.stages[member].layers]
     unit = math.lcm(4, *(layer.width_divisor for layer in layers))
     width = base.stages[stage].width
     widths = {max(unit, round(width * factor / unit) * unit) for factor in FACTORS[:-1]}

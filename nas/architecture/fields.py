@@ -40,6 +40,11 @@ Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
+def narrower(channels: int, share: float, unit: int = 4) -> int:
+    """A number of channels times `share`, in whole units and at least one."""
+    return max(unit, round(channels * share / unit) * unit)
+
+
 class Config(BaseModel):
     """Base of every part of the file: frozen and hashable, unknown keys refused."""
 
@@ -60,6 +65,12 @@ class Operator(Config):
     def op_name(cls) -> str:
         """The name in the file."""
         return str(cls.model_fields["op"].default)
+
+    def narrowed(self, share: float) -> Self:
+        """This operator for a network whose stages are `share` as wide: an operator that counts
+        heads or channels of its own overrides this.
+        """
+        return self
 
 
 class Tube(Config):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat
 
-from nas.architecture.fields import Dropout, Operator, PositiveInt
+from nas.architecture.fields import Dropout, Operator, PositiveInt, narrower
 from nas.architecture.messages import ArchitectureError
 from nas.architecture.registry import Registry
 from nas.architecture.shape import Shape
@@ -96,6 +96,11 @@ class ConvHead(HeadConfig):
     inner_width: PositiveInt
     width: PositiveInt = 2048
     dropout: Dropout = 0.5
+
+    def narrowed(self, share: float) -> Self:
+        """With both of its widths scaled."""
+        widths = {"inner_width": narrower(self.inner_width, share), "width": narrower(self.width, share)}
+        return self.model_copy(update=widths)
 
     def check(self, shape: Shape, path: str) -> None:
         super().check(shape, path)

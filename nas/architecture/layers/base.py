@@ -90,6 +90,10 @@ class AttentionConfig(LayerConfig):
     def width_divisor(self) -> int:
         return self.heads
 
+    def narrowed(self, share: float) -> Self:
+        """With fewer heads, which stay about as wide."""
+        return self.model_copy(update={"heads": max(1, round(self.heads * share))})
+
     def check(self, shape: Shape, path: str) -> None:
         width = shape.channels
         if width % self.heads:

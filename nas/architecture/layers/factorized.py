@@ -32,6 +32,12 @@ class Factorized(AttentionConfig):
     def adds_stem_tokens(self) -> bool:
         return self.stem_gate
 
+    def narrowed(self, share: float) -> Self:
+        """With an even number of heads where half of them attend over time."""
+        layer = super().narrowed(share)
+        odd = self.variant == "dot_product" and layer.heads % 2
+        return layer.model_copy(update={"heads": layer.heads + 1}) if odd else layer
+
     def check(self, shape: Shape, path: str) -> None:
         super().check(shape, path)
         allowed = {"clip": ("divided", "joint"), "frame": ("space",)}.get(shape.class_tokens)

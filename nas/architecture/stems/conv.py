@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from nas.architecture.fields import Odd, PositiveInt, Triple
+from nas.architecture.fields import Odd, PositiveInt, Triple, narrower
 from nas.architecture.shape import Shape
 from nas.architecture.stems.base import StemConfig
 
@@ -28,6 +28,12 @@ class ConvStem(StemConfig):
         default=None, description="channels between the two convolutions; none for a depthwise second one"
     )
     norm: Literal["batch", "layer"] = "batch"
+
+    def narrowed(self, share: float) -> Self:
+        """With the channels between its convolutions scaled."""
+        if self.inner_width is None:
+            return self
+        return self.model_copy(update={"inner_width": narrower(self.inner_width, share)})
 
     def output(self, shape: Shape, width: int, path: str) -> Shape:
         return shape.strided(self.stride, width)
