@@ -91,6 +91,6 @@ def test_what_is_written_has_the_number(tmp_path: Path) -> None:
 
 def test_a_training_of_a_newer_number_is_not_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / "training").mkdir()
-    (tmp_path / "training" / "settings.json").write_text('{"schema": 2}')
-    with pytest.raises(nas.NasError, match="has the schema 2, of a newer nas; allowed: up to 1"):
+    (tmp_path / "training" / "settings.json").write_text('{"schema": 3}')
+    with pytest.raises(nas.NasError, match="has the schema 3, of a newer nas; allowed: up to 2"):
         planned(tmp_path)

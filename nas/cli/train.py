@@ -19,7 +19,7 @@ from nas.units import duration, seconds
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
-    from nas.trained.train import Moment
+    from nas.trained.moment import Moment
 
 EVERY = 30.0  # seconds between two lines of a training that is not on a terminal
 # What a resumed training may be given anew: how it is shown.
@@ -71,7 +71,7 @@ def train_command(
     seed: Annotated[int, typer.Option(help="Of weights, order, augmentation and a random split.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads on the CPU; all of its cores by default.", min=1)] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that decode; all cores by default.", min=1)] = None,
+    decoders: Annotated[int | None, typer.Option(help="Threads that decode; all cores by default.", min=1)] = None,
     classes: Annotated[
         str | None, typer.Option(help="Vectors by class name in a safetensors file, for a head `similarity`.")
     ] = None,
@@ -146,7 +146,7 @@ def train_command(
             seed=seed,
             device=device,
             threads=threads,
-            workers=workers or available_cores(),
+            decoders=decoders or available_cores(),
             patience=patience,
             classes=classes,
             compiled=compiled,

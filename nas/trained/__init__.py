@@ -15,6 +15,9 @@
     plan        what a training decides before it begins, with reasons
     presets     recipes by the number of clips and by the start
     curves      what is kept of each epoch: a table, event files
+    decoded     the clips that a training reads
+    moment      what is told of a training while it runs
+    stopping    Ctrl-C as a wish that is read between two steps
     train       a training from its plan to its folder, resumed wherever it was stopped
 
 More than a dozen files, because each is one thing that is done with a trained network.

@@ -14,10 +14,12 @@ from pydantic.dataclasses import dataclass as checked
 
 from nas.architecture import Architecture
 from nas.data.cache import cached
+from nas.data.clips import Clips, load_split
 from nas.data.datasets import open_data
 from nas.data.kinds import CACHE_GB
 from nas.data.preprocessing import Preprocessing
-from nas.data.source import VideoData
+from nas.data.sampling import Sampling
+from nas.data.source import Split, VideoData
 from nas.errors import NasError
 from nas.limits.memory import USABLE, fitting_micro_batch, training_step_memory
 from nas.profiler.computed.cost import cost
@@ -56,7 +58,9 @@ class TrainSettings:
         seed: Of weights, order, augmentation and a random split.
         device: As `resolve_device` takes it.
         threads: Of the CPU; all cores unless given.
-        workers: Threads that decode.
+        decoders: Threads that decode.
+        workers: Processes that train, each on its share of every batch.
+        address: Of a running Ray cluster that they are processes of; None for this machine.
         patience: Epochs without a better accuracy after which training stops; 0 never does.
         classes: File of a vector for each class, for a head `similarity`.
         compiled: Train through `torch.compile`.
@@ -83,7 +87,9 @@ class TrainSettings:
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
-    workers: int = 1
+    decoders: int = 1
+    workers: Annotated[int, Field(ge=1)] = 1
+    address: str | None = None
     patience: int = 0
     classes: str | None = None
     compiled: bool = False
@@ -93,6 +99,11 @@ class TrainSettings:
     cache_gb: float = CACHE_GB
     micro_batch: int | None = None
     source: tuple[str | None, str | None, int | None] = (None, None, None)
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether the training runs in processes of Ray."""
+        return self.workers > 1 or self.address is not None
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ class Plan:
         Raises:
             NasError: Something is not allowed, or not one clip fits into memory.
         """
-        device = resolve_device(settings.device)
+        device = _device(settings)
         data = open_data(settings.data, seed=settings.seed, flip=settings.flip, allow_outside=settings.allow_outside)
         data = cached(data, settings.cache, settings.cache_gb)
         architecture = architecture.resized(num_classes=len(data.classes))
@@ -143,22 +154,33 @@ class Plan:
         if recipe.batch_size > len(data.train):
             recipe = recipe.changed(batch_size=len(data.train))
             reasons += (f"batches of {recipe.batch_size}: all training clips",)
-        _check_room(data, preprocessing)
+        if settings.workers > recipe.batch_size:
+            raise NasError(
+                f"workers {settings.workers} are more than the {plural(recipe.batch_size, 'clip')} of a batch; "
+                f"allowed: 1 to {recipe.batch_size}"
+            )
+        _check_room(data, preprocessing, settings)
         priced, memory = cost(architecture), memory_bytes(device)
-        kept = priced.parameter_bytes if recipe.ema else 0
-        micro_batch = fitting_micro_batch(priced, recipe.batch_size, USABLE * memory - kept)
+        if device.type == "cpu":  # which workers share
+            memory //= settings.workers
+        batch = _share(recipe, settings)
+        # The average, and what is told to the other workers: all gradients in a row.
+        kept = priced.parameter_bytes * (bool(recipe.ema) + (settings.workers > 1))
+        micro_batch = fitting_micro_batch(priced, batch, USABLE * memory - kept)
         if not micro_batch:
-            needed = training_step_memory(priced, recipe.batch_size, 1) + kept
+            needed = training_step_memory(priced, batch, 1) + kept
             raise NasError(
                 f"training on one clip takes {needed / 1e9:.3g} GB of memory, and {device} has {memory / 1e9:.3g} GB; "
                 f"allowed: networks that take {100 * USABLE:.0f} % of it"
             )
         micro_batch = min(micro_batch, settings.micro_batch or micro_batch)
-        step_bytes = training_step_memory(priced, recipe.batch_size, micro_batch) + kept
-        whole = training_step_memory(priced, recipe.batch_size, recipe.batch_size) + kept
-        if micro_batch < recipe.batch_size:
+        step_bytes = training_step_memory(priced, batch, micro_batch) + kept
+        whole = training_step_memory(priced, batch, batch) + kept
+        if settings.workers > 1:
+            reasons += (f"{settings.workers} workers: each takes up to {plural(batch, 'clip')} of every batch",)
+        if micro_batch < batch:
             reasons += (
-                f"{recipe.batch_size // micro_batch} micro-batches of {micro_batch}: a whole batch would take "
+                f"{batch // micro_batch} micro-batches of {micro_batch}: a whole batch would take "
                 f"{whole / 1e9:.3g} GB of the device's {memory / 1e9:.3g}",
             )
         return cls(
@@ -167,8 +189,16 @@ class Plan:
 
     @property
     def threads(self) -> int:
-        """Threads of the CPU."""
-        return self.settings.threads or available_cores()
+        """Threads of the CPU, of each worker."""
+        return self.settings.threads or max(1, available_cores() // self.settings.workers)
+
+    def clips(self, name: str, split: Split, sampling: Sampling) -> Clips:
+        """Decodes a split.
+
+        Raises:
+            NasError: Too many of its clips cannot be read.
+        """
+        return load_split(split, sampling, name=name, workers=self.settings.decoders)
 
     def describe(self) -> str:
         """What is going to be trained, a line each."""
@@ -185,10 +215,30 @@ class Plan:
         return "\n  ".join(lines)
 
 
-def _check_room(data: VideoData, preprocessing: Preprocessing) -> None:
-    """Raises NasError where the decoded clips do not fit into the machine's memory."""
+def _share(recipe: Recipe, settings: TrainSettings) -> int:
+    """The most clips that a worker takes of a batch."""
+    return math.ceil(recipe.batch_size / settings.workers)
+
+
+def _device(settings: TrainSettings) -> torch.device:
+    """The device, or the first of those that workers have.
+
+    Raises:
+        NasError: There is none such here, or it is one that workers cannot share.
+    """
+    if settings.on_ray and settings.device.startswith("cuda:"):
+        raise NasError(
+            f"device {settings.device!r} is one GPU, and each worker takes one of its own; allowed: auto, cpu, cuda"
+        )
+    return resolve_device(settings.device)
+
+
+def _check_room(data: VideoData, preprocessing: Preprocessing, settings: TrainSettings) -> None:
+    """Raises NasError where the decoded clips do not fit into the machine's memory, in which they
+    are twice while workers are given them.
+    """
     height, width = preprocessing.resized
-    clips = len(data.train) + len(data.val) + len(data.test or ())
+    clips = (len(data.train) + len(data.val) + len(data.test or ())) * (1 + settings.on_ray)
     needed, there = clips * preprocessing.frames * height * width * 3, memory_bytes(torch.device("cpu"))
     if needed > USABLE * there:
         raise NasError(
@@ -287,9 +337,10 @@ def check_memory(plan: Plan, say: Callable[[str], None]) -> Plan:
         except NasError as error:
             if "memory" not in str(error) or plan.micro_batch == 1:
                 raise
-            half = max(n for n in range(1, plan.micro_batch) if plan.recipe.batch_size % n == 0)
+            batch = _share(plan.recipe, plan.settings)
+            half = max(n for n in range(1, plan.micro_batch) if batch % n == 0)
             say(f"  a step of {plan.micro_batch} clips does not fit ({error}); now {half}")
-            step_bytes = training_step_memory(priced, plan.recipe.batch_size, half)
+            step_bytes = training_step_memory(priced, batch, half)
             plan = replace(plan, micro_batch=half, step_bytes=step_bytes)
             continue
         say(

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,26 +22,27 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from nas.architecture import load
-from nas.data.clips import Clips, load_split
-from nas.data.sampling import Sampling
-from nas.data.source import Split
-from nas.data.unreadable import write_unreadable
+from nas.data.clips import Clips
 from nas.documents import of_schema, read_json
 from nas.errors import Interrupted, NasError, out_of_memory
 from nas.locks import locked
 from nas.models.network import Network, build
 from nas.resources import replacing
 from nas.trained.curves import CurveRow, Events, write_curve
+from nas.trained.decoded import Decoded
 from nas.trained.folder import Figure, ModelRecord, Provenance, TrainedModel, load_model, save_model
+from nas.trained.moment import Moment, Say, Show
 from nas.trained.plan import Plan, TrainSettings, checkpoint, steps_in
+from nas.trained.stopping import stop_signals
 from nas.trained.zero_shot import read_class_vectors, set_classes
 from nas.training.loop import Training, accuracy
 from nas.training.state import Progress, progress_of, read_state, restore, tensors_of, write_state
+from nas.training.workers import ALONE, Workers
 from nas.units import number, plural
 from nas.weights.fill import fill_from
 
 INSIDE, LAST, CURVES, EVENTS = "training", "last", "curves.csv", "tensorboard"
-SCHEMA = 1  # of the form of what a resume needs
+SCHEMA = 2  # of the form of what a resume needs; in the first, `workers` were the threads that decode
 SETTINGS, ARCHITECTURE, STATE = "settings.json", "architecture.yaml", "state.safetensors"
 SAVE_SECONDS = 60.0  # between two states of one epoch
 SHOW_SECONDS = 0.5  # between two moments of one epoch that are shown: to see a loss waits for the device
@@ -66,39 +66,23 @@ class SessionState:
     ended: str | None = None
 
 
-@dataclass(frozen=True)
-class Moment:
-    """What is shown of a training that runs.
-
-    Attributes:
-        epoch: That is under way, from 1.
-        share: Of the schedule that is done.
-        loss: Mean loss of the epoch so far.
-        clips_per_second: Since the session began, evaluation not counted.
-        seconds_left: Until the end of the schedule, as the last steps went.
-        row: The epoch that has just ended, or None within one.
-        best: The best epoch so far.
-    """
-
-    epoch: int
-    share: float
-    loss: float
-    clips_per_second: float
-    seconds_left: float
-    row: CurveRow | None
-    best: CurveRow | None
+Run = Callable[[Plan, Path, Show, Say], None]
 
 
-Show = Callable[[Moment], None]
+def run_here(plan: Plan, folder: Path, show: Show, say: Say) -> None:
+    """Trains to the end in this process, from where the folder says that the training stands."""
+    with stop_signals() as stopped:
+        Session(plan, folder, say).run(show, stopped)
 
 
-def train(plan: Plan, show: Show = lambda moment: None, say: Callable[[str], None] = print) -> TrainedModel:
+def train(plan: Plan, show: Show = lambda moment: None, say: Say = print, run: Run = run_here) -> TrainedModel:
     """Trains a network and writes its folder.
 
     Args:
         plan: What to train and how; its settings name the folder.
         show: Called at the end of each epoch, and at times within one.
         say: Takes sentences about what goes on.
+        run: Where the steps are taken.
 
     Returns:
         The network with its best weights.
@@ -121,11 +105,12 @@ def train(plan: Plan, show: Show = lambda moment: None, say: Callable[[str], Non
         with replacing(inside / SETTINGS) as draft:
             draft.write_text(json.dumps({"schema": SCHEMA, **asdict(settings)}, indent=2) + "\n", encoding="utf-8")
         try:
-            session = _Session(plan, folder, say)
-        except NasError:  # nothing was begun that could be gone on with
-            (inside / SETTINGS).unlink()
+            run(plan, folder, show, say)
+        except NasError:
+            if not (inside / STATE).exists():  # nothing was begun that could be gone on with
+                (inside / SETTINGS).unlink()
             raise
-        return session.run(show)
+        return load_model(folder, str(plan.device))
 
 
 def planned(folder: str | Path) -> Plan:
@@ -136,7 +121,10 @@ def planned(folder: str | Path) -> Plan:
     """
     inside = Path(folder) / INSIDE
     if (inside / SETTINGS).is_file():
-        document = of_schema(read_json("settings", inside / SETTINGS), SCHEMA, f"training {str(folder)!r}")
+        written = read_json("settings", inside / SETTINGS)
+        document = of_schema(written, SCHEMA, f"training {str(folder)!r}")
+        if isinstance(document, dict) and written.get("schema", 1) == 1:
+            document["decoders"] = document.pop("workers", 1)
     else:
         document = None
     try:
@@ -146,7 +134,7 @@ def planned(folder: str | Path) -> Plan:
     return Plan.of(settings, load(inside / ARCHITECTURE))
 
 
-def resume(folder: str | Path, show: Show = lambda moment: None, say: Callable[[str], None] = print) -> TrainedModel:
+def resume(folder: str | Path, show: Show = lambda moment: None, say: Say = print, run: Run = run_here) -> TrainedModel:
     """Goes on with a training as if it had not been stopped; one that has ended is returned.
 
     Raises:
@@ -155,15 +143,37 @@ def resume(folder: str | Path, show: Show = lambda moment: None, say: Callable[[
     """
     plan = planned(folder)
     with locked(Path(folder)):
-        return _Session(plan, Path(folder), say).run(show)
+        run(plan, Path(folder), show, say)
+        return load_model(folder, str(plan.device))
 
 
-class _Session:
-    """From the plan to the end, once in a process."""
+class Session:
+    """From the plan to the end, once in a process, which may be one of several workers."""
 
-    def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
-        self.began = time.monotonic()
-        self.plan, self.folder, self.say = plan, folder, say
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        say: Say,
+        workers: Workers = ALONE,
+        decoded: Decoded | None = None,
+        spent: float = 0.0,
+    ) -> None:
+        """Builds the network and goes to where the folder says that the training stands.
+
+        Args:
+            plan: What to train; that of a worker names its own device.
+            folder: Seen by all workers, of which the first writes it.
+            say: Takes sentences about what goes on.
+            workers: This process among them.
+            decoded: The clips, read unless given.
+            spent: Seconds that have passed of what this session counts as its time.
+
+        Raises:
+            NasError: Something of the plan cannot be done.
+        """
+        self.began = time.monotonic() - spent
+        self.plan, self.folder, self.say, self.workers = plan, folder, say, workers
         self.state = folder / INSIDE / STATE
         settings = plan.settings
         torch.set_num_threads(plan.threads)
@@ -177,10 +187,10 @@ class _Session:
         if settings.classes is not None:
             set_classes(self.model, read_class_vectors(settings.classes).of(plan.data.classes))
         self.model.to(plan.device)
-        self.clip_seconds = plan.data.train.median_seconds()
-        self.train_clips = self._clips("train", plan.data.train, plan.preprocessing.training)
-        self.val_clips = self._clips("val", plan.data.val, plan.preprocessing.evaluation)
-        write_unreadable(folder, (*self.train_clips.unreadable, *self.val_clips.unreadable))
+        self.decoded = decoded or Decoded.read(plan, folder)
+        self.train_clips, self.val_clips = self.decoded.train, self.decoded.val
+        if workers.rank:  # as for the first one, what is dropped of its clips follows from the seed
+            torch.manual_seed(settings.seed + workers.rank)
         self.training = self._training(self.model, new=self.new, compiled=settings.compiled, lean=settings.lean)
         self.curve: list[CurveRow] = []
         self.seconds_before, self.ended = 0.0, None
@@ -193,9 +203,6 @@ class _Session:
             say(f"goes on after {self.training.steps_done} steps")
         elif settings.time is not None:
             self._lay_out()
-
-    def _clips(self, name: str, split: Split, sampling: Sampling) -> Clips:
-        return load_split(split, sampling, name=name, workers=self.plan.settings.workers)
 
     def _training(
         self, model: Network, *, new: Sequence[str] = (), compiled: bool = False, lean: bool = False
@@ -212,6 +219,7 @@ class _Session:
             new=new,
             compiled=compiled,
             lean=lean,
+            workers=self.workers,
         )
 
     @property
@@ -228,8 +236,8 @@ class _Session:
 
     def _lay_out(self) -> None:
         """Plans the schedule's steps from timed ones, which leave no trace."""
-        step, evaluation = self._timed()
-        left = (self.plan.settings.time or 0.0) - self.seconds
+        step, evaluation = map(self.workers.agreed, self._timed())
+        left = self._seconds_left()
         self.training.total_steps = steps_in(left, step, evaluation, self.training.steps)
         epochs = number(self.training.total_steps / self.training.steps)
         self.say(
@@ -249,7 +257,7 @@ class _Session:
             started = time.monotonic()
             taken = 0
             longest = min(20.0, (plan.settings.time or math.inf) / 10)
-            while taken < 4 and time.monotonic() - started < longest:
+            while self.workers.agreed(taken < 4 and time.monotonic() - started < longest):
                 trial.step()
                 taken += 1
             trial.epoch_loss.item()  # waits for an accelerator
@@ -258,34 +266,49 @@ class _Session:
             part = Clips(self.val_clips.pixels[:batch], self.val_clips.labels[:batch])
             started = time.monotonic()
             accuracy(trial.model, part, plan.preprocessing.size, plan.device, batch)
-            share = len(part.labels) / len(self.val_clips.labels)
+            share = len(part.labels) / len(self.val_clips.labels) * self.workers.count
         return step, (time.monotonic() - started) / share
 
     def _stretch(self) -> None:
         """Lets the schedule end with the time, as the last steps went."""
         if self.plan.settings.time is None or not self.steps_here or self.training.ended:
             return
-        left = self.plan.settings.time - self.seconds
+        left = self._seconds_left()
         if left <= 0 and self.training.step_in_epoch == 0:
             self.ended = "the time's end"
             return
         if left <= 0:  # within an epoch, which ends with the next step: no network is kept unevaluated
             self.training.stretch(1)
             return
-        step = self.busy_seconds / self.steps_here
-        self.training.stretch(steps_in(left, step, self.evaluation_seconds, self.training.steps))
+        step = self.workers.agreed(self.busy_seconds / self.steps_here)
+        evaluation = self.workers.agreed(self.evaluation_seconds)
+        self.training.stretch(steps_in(left, step, evaluation, self.training.steps))
+
+    def _seconds_left(self) -> float:
+        """Of the time that was given, by the clock of the first worker."""
+        return self.workers.agreed((self.plan.settings.time or 0.0) - self.seconds)
 
     # ------------------------------------------------------------------------------------ the steps
 
-    def run(self, show: Show) -> TrainedModel:
-        """Trains to the end."""
-        with Events(self.folder / EVENTS, self.training.steps_done) as events, _stop_signals() as stopped:
+    def run(self, show: Show, stopped: threading.Event) -> None:
+        """Trains to the end.
+
+        Args:
+            show: Called at the end of each epoch, and at times within one.
+            stopped: Set where the training is to stop between two steps; the first worker's counts.
+
+        Raises:
+            NasError: A step cannot be taken.
+            Interrupted: It was stopped; the state is kept.
+        """
+        agreed = self.workers.agreed
+        with nullcontext() if self.workers.rank else Events(self.folder / EVENTS, self.training.steps_done) as events:
             saved = shown = time.monotonic()
             while self.ended is None:
                 if self.training.ended:
                     self.ended = "the schedule's end"
                     break
-                if stopped.is_set():
+                if agreed(stopped.is_set()):
                     self._save()
                     self._save_model(self.folder / LAST)
                     raise Interrupted(
@@ -299,9 +322,9 @@ class _Session:
                 self.busy_seconds += now - started
                 self.steps_here += 1
                 row = None if loss is None else self._end_epoch(loss, rate)
-                if row is not None:
+                if row is not None and events is not None:
                     events.add(row)
-                if row is not None or time.monotonic() - saved > SAVE_SECONDS:
+                if row is not None or agreed(time.monotonic() - saved > SAVE_SECONDS):
                     self._stretch()
                     self._save()
                     saved = time.monotonic()
@@ -309,7 +332,8 @@ class _Session:
                     show(self._moment(row))
                     shown = now
             self._save()
-        return self._finish()
+        if self.workers.rank == 0:
+            self._finish()
 
     def _step(self) -> float | None:
         """A step of the loop; what a user can mend of its failures is told."""
@@ -332,7 +356,8 @@ class _Session:
     def _end_epoch(self, loss: float, rate: float) -> CurveRow:
         plan, training = self.plan, self.training
         started = time.monotonic()
-        score = accuracy(training.evaluated, self.val_clips, plan.preprocessing.size, plan.device, 2 * plan.micro_batch)
+        size, batch = plan.preprocessing.size, 2 * plan.micro_batch
+        score = accuracy(training.evaluated, self.val_clips, size, plan.device, batch, workers=self.workers)
         self.evaluation_seconds = time.monotonic() - started
         row = CurveRow(
             training.epochs_done, training.steps_done, loss, rate, score, self._clips_per_second(), self.seconds
@@ -344,7 +369,8 @@ class _Session:
         best = self.best
         if plan.settings.patience and best and row.epoch - best.epoch >= plan.settings.patience:
             self.ended = f"no better accuracy for {plan.settings.patience} epochs"
-        write_curve(self.folder / CURVES, self.curve)
+        if self.workers.rank == 0:
+            write_curve(self.folder / CURVES, self.curve)
         return row
 
     def _clips_per_second(self) -> float:
@@ -369,10 +395,14 @@ class _Session:
 
     def _save(self) -> None:
         document = SessionState(progress_of(self.training), tuple(self.curve), self.seconds, self.ended)
-        write_state(self.state, tensors_of(self.training), document)
+        tensors = tensors_of(self.training)
+        if self.workers.rank == 0:
+            write_state(self.state, tensors, document)
 
     def _save_model(self, folder: Path) -> None:
         """Writes the weights as they are now, with their accuracy where an epoch has just ended."""
+        if self.workers.rank:
+            return
         figures = {}
         if self.curve and self.training.step_in_epoch == 0:
             figures[VALIDATION] = Figure(self.curve[-1].accuracy, len(self.val_clips.labels))
@@ -385,7 +415,7 @@ class _Session:
             classes=self.plan.data.classes,
             preprocessing=self.plan.preprocessing,
             figures=figures,
-            clip_seconds=self.clip_seconds,
+            clip_seconds=self.decoded.clip_seconds,
             provenance=Provenance(
                 architecture=architecture,
                 run=run,
@@ -398,16 +428,15 @@ class _Session:
             ),
         )
 
-    def _finish(self) -> TrainedModel:
+    def _finish(self) -> None:
         self.say(f"ended: {self.ended}")
         self._save_model(self.folder / LAST)
-        model = load_model(self.folder, str(self.plan.device))
         if self.plan.data.test is None:
-            return model
+            return
         folders = [
             each for each in (self.folder, self.folder / LAST) if TEST not in load_model(each, "cpu").record.figures
         ]
-        test = self._clips("test", self.plan.data.test, self.plan.preprocessing.evaluation)
+        test = self.plan.clips("test", self.plan.data.test, self.plan.preprocessing.evaluation)
         size, batch = self.plan.preprocessing.size, 2 * self.plan.micro_batch
         for folder in folders:
             model = load_model(folder, str(self.plan.device))
@@ -415,27 +444,3 @@ class _Session:
             figures = {**model.record.figures, TEST: Figure(score, len(test.labels))}
             record = replace(model.record, figures=figures)
             save_model(folder, self.plan.architecture, model.network.state_dict(), record)
-        return load_model(self.folder, str(self.plan.device))
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a training stops between two steps; a second
-    Ctrl-C stops it at once. Outside the main thread signals stay as they are.
-    """
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def stop(number: int, frame: object) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

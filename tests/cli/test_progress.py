@@ -11,7 +11,7 @@ from rich.console import Console
 from nas.cli.progress import progress_bar
 from nas.cli.train import _Shown
 from nas.runs import news
-from nas.trained.train import Moment
+from nas.trained.moment import Moment
 
 
 def until(file: io.StringIO, text: str) -> str:

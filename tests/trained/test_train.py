@@ -18,8 +18,9 @@ import nas.trained.train as module
 from nas.errors import Interrupted, NasError
 from nas.locks import locked
 from nas.trained.folder import load_model
+from nas.trained.moment import Moment
 from nas.trained.plan import Plan
-from nas.trained.train import TEST, VALIDATION, Moment, resume, train
+from nas.trained.train import TEST, VALIDATION, resume, train
 
 EXACT = ("epoch", "steps", "loss", "rate", "accuracy")  # of a row of the curve; the others are times
 
@@ -152,9 +153,9 @@ def test_a_schedule_is_laid_out_to_end_with_the_time(
         now[0] += 1 if steps[0] <= 20 else 2
         return step(training)
 
-    def slow_accuracy(*arguments: Any) -> float:
+    def slow_accuracy(*arguments: Any, **named: Any) -> float:
         now[0] += 2
-        return evaluate(*arguments)
+        return evaluate(*arguments, **named)
 
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(module.Training, "step", slow_step)
@@ -194,19 +195,19 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, planned: float, real: float) -> None:
         """Steps take `planned` seconds while the schedule is laid out, `real` ones after that."""
         self.now, self.step = 0.0, planned
-        step, lay_out = module.Training.step, module._Session._lay_out
+        step, lay_out = module.Training.step, module.Session._lay_out
 
         def slow(training: module.Training) -> float | None:
             self.now += self.step
             return step(training)
 
-        def lay(session: module._Session) -> None:
+        def lay(session: module.Session) -> None:
             lay_out(session)
             self.step = real
 
         monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(module.Training, "step", slow)
-        monkeypatch.setattr(module._Session, "_lay_out", lay)
+        monkeypatch.setattr(module.Session, "_lay_out", lay)
 
 
 def test_a_schedule_that_ends_before_its_time_ends_the_training(
@@ -301,7 +302,7 @@ def test_image_weights_begin_a_training_and_what_they_lack_learns_faster(
     video = vit_architecture({"op": "t2d"}, {}, "mean")
     made = plan(init=str(init), epochs=1, source=("vit", None, None), architecture=video, resize=None)
     assert "from image weights" in made.describe() and made.recipe.new_lr == 10
-    session = module._Session(made, tmp_path / "out", silent)
+    session = module.Session(made, tmp_path / "out", silent)
     rates = {
         name: group["lr"] / made.recipe.lr
         for group in session.training.optimizer.param_groups
