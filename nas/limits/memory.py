@@ -8,7 +8,7 @@ and only a network of which not one clip fits is over it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -29,8 +29,12 @@ def training_step_memory(cost: Cost, batch: int, micro_batch: int) -> int:
 
 def fitting_micro_batch(cost: Cost, batch: int, memory_bytes: float) -> int:
     """The largest divisor of a batch that trains in so much memory; 0 if not even one clip does."""
-    divisors = (n for n in range(batch, 0, -1) if batch % n == 0)
-    return next((n for n in divisors if training_step_memory(cost, batch, n) <= memory_bytes), 0)
+    return largest_fitting(batch, memory_bytes, lambda n: training_step_memory(cost, batch, n))
+
+
+def largest_fitting(batch: int, memory_bytes: float, needed: Callable[[int], float]) -> int:
+    """The same for what so many clips are said to need."""
+    return next((n for n in range(batch, 0, -1) if batch % n == 0 and needed(n) <= memory_bytes), 0)
 
 
 def gpu_share(needed_bytes: Sequence[float], gpu_bytes: float) -> float:

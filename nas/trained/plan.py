@@ -21,12 +21,13 @@ from nas.data.preprocessing import Preprocessing
 from nas.data.sampling import Sampling
 from nas.data.source import Split, VideoData
 from nas.errors import NasError
-from nas.limits.memory import USABLE, fitting_micro_batch, training_step_memory
+from nas.limits.memory import USABLE, largest_fitting
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, memory_bytes, resolve_device
 from nas.profiler.measured.measure import measure
 from nas.resources import find_resource
 from nas.trained.presets import Start, preset
+from nas.trained.stage_memory import check_stages, largest_stage, stage_reasons, step_memory
 from nas.training.recipe import Recipe, read_recipe
 from nas.units import plural
 from nas.weights.checkpoints import load_state
@@ -118,7 +119,7 @@ class Plan:
         recipe: How to train.
         device: Where.
         micro_batch: Clips that pass the network at a time.
-        step_bytes: Predicted memory of a step.
+        step_bytes: Predicted memory of a step, in the stage that takes the most.
         device_bytes: Memory of the device.
         reasons: Why each of these, in sentences without full stop.
     """
@@ -160,22 +161,25 @@ class Plan:
                 f"allowed: 1 to {recipe.batch_size}"
             )
         _check_room(data, preprocessing, settings)
-        priced, memory = cost(architecture), memory_bytes(device)
+        check_stages(architecture, recipe)
+        memory = memory_bytes(device)
         if device.type == "cpu":  # which workers share
             memory //= settings.workers
         batch = _share(recipe, settings)
         # The average, and what is told to the other workers: all gradients in a row.
-        kept = priced.parameter_bytes * (bool(recipe.ema) + (settings.workers > 1))
-        micro_batch = fitting_micro_batch(priced, batch, USABLE * memory - kept)
+        kept = cost(architecture).parameter_bytes * (bool(recipe.ema) + (settings.workers > 1))
+
+        def needed(clips: int) -> int:
+            return step_memory(architecture, recipe, batch, clips) + kept
+
+        micro_batch = largest_fitting(batch, USABLE * memory, needed)
         if not micro_batch:
-            needed = training_step_memory(priced, batch, 1) + kept
             raise NasError(
-                f"training on one clip takes {needed / 1e9:.3g} GB of memory, and {device} has {memory / 1e9:.3g} GB; "
-                f"allowed: networks that take {100 * USABLE:.0f} % of it"
+                f"training on one clip takes {needed(1) / 1e9:.3g} GB of memory, and {device} has {memory / 1e9:.3g} "
+                f"GB; allowed: networks that take {100 * USABLE:.0f} % of it"
             )
         micro_batch = min(micro_batch, settings.micro_batch or micro_batch)
-        step_bytes = training_step_memory(priced, batch, micro_batch) + kept
-        whole = training_step_memory(priced, batch, batch) + kept
+        step_bytes, whole = needed(micro_batch), needed(batch)
         if settings.workers > 1:
             reasons += (f"{settings.workers} workers: each takes up to {plural(batch, 'clip')} of every batch",)
         if micro_batch < batch:
@@ -183,6 +187,7 @@ class Plan:
                 f"{batch // micro_batch} micro-batches of {micro_batch}: a whole batch would take "
                 f"{whole / 1e9:.3g} GB of the device's {memory / 1e9:.3g}",
             )
+        reasons += stage_reasons(architecture, recipe, batch, micro_batch)
         return cls(
             settings, architecture, data, preprocessing, recipe, device, micro_batch, step_bytes, memory, reasons
         )
@@ -199,6 +204,16 @@ class Plan:
             NasError: Too many of its clips cannot be read.
         """
         return load_split(split, sampling, name=name, workers=self.settings.decoders)
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Whole clips that are evaluated at a time: twice those of a step, or what takes no more
+        memory than a step, whose stage may have smaller clips.
+        """
+        priced = cost(self.architecture)
+        # Beside what an inference takes stand weights, two moments and the moving average.
+        room = self.step_bytes - (3 + bool(self.recipe.ema)) * priced.parameter_bytes
+        return max(1, min(2 * self.micro_batch, room // priced.inference_bytes))
 
     def describe(self) -> str:
         """What is going to be trained, a line each."""
@@ -320,12 +335,12 @@ def check_memory(plan: Plan, say: Callable[[str], None]) -> Plan:
     Raises:
         NasError: A step with one clip does not fit, or the measuring process failed otherwise.
     """
-    priced = cost(plan.architecture)
     while True:
-        predicted = priced.training_bytes("adamw", plan.micro_batch)
+        measured = largest_stage(plan.architecture, plan.recipe, plan.micro_batch)
+        predicted = cost(measured).training_bytes("adamw", plan.micro_batch)
         try:
             found = measure(
-                plan.architecture,
+                measured,
                 str(plan.device),
                 "bf16" if plan.device.type == "cuda" else "fp32",
                 plan.micro_batch,
@@ -340,7 +355,7 @@ def check_memory(plan: Plan, say: Callable[[str], None]) -> Plan:
             batch = _share(plan.recipe, plan.settings)
             half = max(n for n in range(1, plan.micro_batch) if batch % n == 0)
             say(f"  a step of {plan.micro_batch} clips does not fit ({error}); now {half}")
-            step_bytes = training_step_memory(priced, batch, half)
+            step_bytes = step_memory(plan.architecture, plan.recipe, batch, half)
             plan = replace(plan, micro_batch=half, step_bytes=step_bytes)
             continue
         say(

@@ -262,7 +262,7 @@ class Session:
                 taken += 1
             trial.epoch_loss.item()  # waits for an accelerator
             step = (time.monotonic() - started) / taken
-            batch = 2 * plan.micro_batch
+            batch = plan.evaluation_batch
             part = Clips(self.val_clips.pixels[:batch], self.val_clips.labels[:batch])
             started = time.monotonic()
             accuracy(trial.model, part, plan.preprocessing.size, plan.device, batch)
@@ -356,7 +356,7 @@ class Session:
     def _end_epoch(self, loss: float, rate: float) -> CurveRow:
         plan, training = self.plan, self.training
         started = time.monotonic()
-        size, batch = plan.preprocessing.size, 2 * plan.micro_batch
+        size, batch = plan.preprocessing.size, plan.evaluation_batch
         score = accuracy(training.evaluated, self.val_clips, size, plan.device, batch, workers=self.workers)
         self.evaluation_seconds = time.monotonic() - started
         row = CurveRow(
@@ -437,7 +437,7 @@ class Session:
             each for each in (self.folder, self.folder / LAST) if TEST not in load_model(each, "cpu").record.figures
         ]
         test = self.plan.clips("test", self.plan.data.test, self.plan.preprocessing.evaluation)
-        size, batch = self.plan.preprocessing.size, 2 * self.plan.micro_batch
+        size, batch = self.plan.preprocessing.size, self.plan.evaluation_batch
         for folder in folders:
             model = load_model(folder, str(self.plan.device))
             score = accuracy(model.network, test, size, self.plan.device, batch)

@@ -1,9 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import nas.trained.plan as module
+from nas.architecture import Architecture
 from nas.data.source import VideoData
 from nas.errors import NasError
 from nas.limits.memory import training_step_memory
@@ -84,3 +87,117 @@ def test_an_unknown_recipe_is_refused_with_the_names(plan: Callable[..., Plan]) 
 def test_steps_that_a_time_has_room_for() -> None:
     assert steps_in(60, 0.5, 5, 10) == 60  # ten steps and an evaluation are 10 s
     assert steps_in(60, 0.5, 0, 10) == 120 and steps_in(0.1, 1, 1, 10) == 1
+
+
+JOINT = {
+    "input": {"frames": 4, "size": 16},
+    "stem": {"op": "conv", "kernel": [1, 3, 3], "stride": [1, 2, 2]},
+    "stages": [{"width": 8, "layers": [{"op": "joint_filter"}]}],
+    "head": {"op": "mean"},
+}
+STAGES = "stages: [{size: 0.5, fixed: [spatial]}, {frames: 0.5, fixed: [temporal]}]"
+
+
+@pytest.fixture
+def staged(plan: Callable[..., Plan], tmp_path: Path) -> Callable[..., Plan]:
+    """The plan of a training of joint filters in stages."""
+
+    def make(recipe: str = f"epochs: 2\n{STAGES}", network: dict[str, Any] = JOINT, **settings: Any) -> Plan:
+        (tmp_path / "r.yaml").write_text(recipe)
+        common: dict[str, Any] = {"recipe": str(tmp_path / "r.yaml"), "epochs": None, "batch": None} | settings
+        return plan(architecture=Architecture.parse(network), **common)
+
+    return make
+
+
+def bytes_of(frames: int, size: int, batch: int = 16) -> int:
+    """Of a step in which all parameters are trained."""
+    return training_step_memory(cost(Architecture.parse(JOINT).resized(frames, size, 2)), 16, batch)
+
+
+def test_memory_is_that_of_the_largest_stage_beside_whole_clips(staged: Callable[..., Plan]) -> None:
+    """Below the cost of the network at the stage's clips, as fixed atoms need no gradients."""
+    whole, temporal, spatial = bytes_of(4, 16), bytes_of(4, 8), bytes_of(2, 16)
+    assert temporal < spatial < 0.6 * whole
+    made = staged()
+    assert 0.9 * spatial < made.step_bytes < spatial
+    shown = made.describe()
+    assert f"stage of 2x16x16 with temporal parameters fixed: a step takes {made.step_bytes / 1e9:.3g} GB" in shown
+    assert f"{whole / made.step_bytes:.3g} times less than the {whole / 1e9:.3g} GB of whole clips" in shown
+    assert "stage of 4x8x8 with spatial parameters fixed" in shown
+    assert (
+        staged(f"epochs: 2\nema: 0.9\n{STAGES}").step_bytes - made.step_bytes == cost(made.architecture).parameter_bytes
+    )
+
+
+def test_micro_batches_are_those_that_the_stages_need(
+    staged: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device for which a whole batch of whole clips is too large, and of any stage is not.
+    Eight whole clips take as much as 16 of half the frames, and the gradients so far.
+    """
+    monkeypatch.setattr(module, "_check_room", lambda *_: None)
+    monkeypatch.setattr(module, "memory_bytes", lambda device: bytes_of(2, 16) / module.USABLE + 1)
+    assert staged("epochs: 2").micro_batch == 4 and staged().micro_batch == 16
+
+
+def test_whole_clips_are_evaluated_in_the_memory_of_a_step(
+    staged: Callable[..., Plan], plan: Callable[..., Plan]
+) -> None:
+    made = staged("epochs: 1\nstages: [{frames: 0.25, size: 0.25}]")
+    priced = cost(made.architecture)
+    assert 1 <= made.evaluation_batch < 2 * made.micro_batch
+    for more, fits in ((0, True), (1, False)):
+        needed = 3 * priced.parameter_bytes + (made.evaluation_batch + more) * priced.inference_bytes
+        assert (needed <= made.step_bytes) == fits
+    deeper = JOINT | {"stages": [{"width": 8, "layers": [{"op": "joint_filter"}] * 3}]}
+    assert staged("epochs: 1", deeper).evaluation_batch == 32
+
+
+def test_a_real_step_is_one_of_the_largest_stage(staged: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def measured(network: Architecture, *_: Any, **__: Any) -> Any:
+        asked.append(network.input.shape.extent)
+        return SimpleNamespace(peak_memory_bytes=2e9)
+
+    monkeypatch.setattr(module, "measure", measured)
+    said: list[str] = []
+    module.check_memory(staged(), said.append)
+    assert asked == [(2, 16, 16)]
+    assert said == [f"  a step of 16 clips with AdamW: {bytes_of(2, 16) / 1e9:.3g} GB predicted, 2 GB measured"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "network", "message"),
+    [
+        (
+            f"epochs: 2\n{STAGES}",
+            JOINT | {"stages": [{"width": 8, "layers": [{"op": "full3d"}]}]},
+            "a stage fixes 'spatial' parameters, which no layer of the network has; allowed: networks with "
+            "joint_filter",
+        ),
+        (
+            "epochs: 2\nstages: [{fixed: [time]}]",
+            JOINT,
+            "a stage fixes 'time' parameters, which no layer of the network has; allowed: temporal, spatial",
+        ),
+        (
+            f"epochs: 2\n{STAGES}",
+            JOINT | {"head": {"op": "attention"}},
+            "a stage of the recipe has clips of 4x8x8 and the network takes those of 4x16x16 alone; allowed: networks "
+            "of convolutions with a mean head, or stages of whole clips",
+        ),
+        (
+            f"epochs: 1\n{STAGES}",
+            JOINT,
+            "epochs 1 end before every stage of the recipe has had its turn; allowed: 2 and more",
+        ),
+    ],
+)
+def test_stages_that_a_network_cannot_have_are_refused(
+    staged: Callable[..., Plan], recipe: str, network: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(NasError) as raised:
+        staged(recipe, network)
+    assert str(raised.value) == message
