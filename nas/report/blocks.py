@@ -242,6 +242,54 @@ def _share(layer: Layer) -> str:
 
 
 @dataclass(frozen=True)
+class Confusion(Block):
+    """What the clips of each class were called.
+
+    Attributes:
+        title: By which network.
+        classes: Their names.
+        counts: Answers by the class of the clip (row) and what it was called (column).
+        accuracies: Text for each class: the share of its clips that were called what they are.
+    """
+
+    title: str
+    classes: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    accuracies: Sequence[str]
+
+    def html(self) -> Markup:
+        head = Markup('<th scope="col" title="{}">{}</th>')
+        heads = Markup("").join(head.format(name, number) for number, name in enumerate(self.classes))
+        cell = Markup('<td{} style="--share: {}%">{}</td>')
+        rows = []
+        for number, (name, counts) in enumerate(zip(self.classes, self.counts, strict=True)):
+            whole = sum(counts) or 1
+            right = [Markup(' class="right"') if number == place else "" for place in range(len(counts))]
+            shades = [round(60 * count / whole) for count in counts]
+            cells = [cell.format(*each) for each in zip(right, shades, counts, strict=True)]
+            row = Markup('<tr><th scope="row">{} {}</th>{}<td>{}</td></tr>\n')
+            rows.append(row.format(number, name, Markup("").join(cells), self.accuracies[number]))
+        return Markup(
+            '<h3>{}</h3>\n<div class="scroll" tabindex="0" role="region" aria-label="{}"><table class="confusion">\n'
+            '<thead><tr><th scope="col">Class</th>{}<th scope="col">Accuracy</th></tr></thead>\n'
+            "<tbody>\n{}</tbody></table></div>\n"
+        ).format(self.title, f"Confusion of {self.title}", heads, Markup("").join(rows))
+
+    def markdown(self) -> str:
+        rows = [
+            {
+                "Class": f"{number} {name}",
+                **{str(place): str(n) for place, n in enumerate(counts)},
+                "Accuracy": accuracy,
+            }
+            for number, (name, counts, accuracy) in enumerate(
+                zip(self.classes, self.counts, self.accuracies, strict=True)
+            )
+        ]
+        return f"{escaped(self.title)}:\n\n{Table(pd.DataFrame(rows, dtype='str'), '').markdown()}"
+
+
+@dataclass(frozen=True)
 class Card:
     """One thing worth having, in short.
 

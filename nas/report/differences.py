@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from nas.runs.control import RANDOM
 from nas.runs.folder import Run
 from nas.runs.picks import by_accuracy
 from nas.runs.ranking import CLEARLY, keeping, uncertainty
+from nas.trials.answers import Answers
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class Difference:
     Attributes:
         by: The difference of their accuracies.
         error: Its standard error; nan where nobody knows one.
+        paired: Whether the error is of the same clips, each compared with itself.
     """
 
     by: float
     error: float
+    paired: bool = False
 
     @property
     def low(self) -> float:
@@ -61,15 +65,40 @@ class Difference:
 
 
 def difference(run: Run, one: Row, other: Row) -> Difference:
-    """How much more accurate one trained network is than another on validation.
-
-    Both are taken for independent. They answered the same clips, but a run keeps no single answer,
-    so the interval is rather too wide.
+    """How much more accurate one trained network is than another on validation, as if they had
+    answered different clips, which makes the interval of two of one run rather too wide; see
+    `paired`.
     """
     rows = pd.DataFrame([one, other])
     errors = uncertainty(rows, run.record.clips.get("val"))
     known = bool((errors > 0).any()) or bool(run.record.clips.get("val"))
     return Difference(float(one["accuracy"] - other["accuracy"]), float(np.hypot(*errors)) if known else float("nan"))
+
+
+def paired(run: Run, one: Row, other: Row) -> Difference:
+    """How much more accurate one trained network of a run is than another on validation, clip by
+    clip where the run keeps what both called each clip; else as `difference` has it.
+
+    The squares of two standard errors are added: that of the mean over N clips of how much more
+    often one is right, over its seeds, than the other; and those over seeds, if there are several.
+    With one seed each the first is McNemar's, sqrt((b + c - (b - c)^2 / N) / (N (N - 1))), where
+    one alone is right on b clips and the other alone on c.
+    """
+    plain, answers = difference(run, one, other), [_answers(run, row) for row in (one, other)]
+    if not all(answers) or answers[0][0].labels["val"].tolist() != answers[1][0].labels["val"].tolist():
+        return plain
+    mine, its = (np.mean([each.right("val") for each in given], axis=0) for given in answers)
+    if len(mine) < 2:
+        return plain
+    over_clips = float((mine - its).std(ddof=1)) / math.sqrt(len(mine))
+    over_seeds = [float(np.nan_to_num(row.get("accuracy_se", math.nan))) for row in (one, other)]
+    return replace(plain, error=math.hypot(over_clips, *over_seeds), paired=True)
+
+
+def _answers(run: Run, row: Row) -> list[Answers]:
+    """What is kept of what a network called the clips; none of one whose answers are not."""
+    known = run.control_answers if row.get("by") == RANDOM else run.answers
+    return known.get(row["trial"], [])
 
 
 def next_best(run: Run) -> Row | None:

@@ -16,6 +16,7 @@ from nas.limits.metrics import DEFAULT_PICK
 from nas.limits.objectives import Objectives
 from nas.runs.confirmations import Confirmation, append_confirmation
 from nas.runs.picks import by_accuracy, choose
+from nas.trials.answers import AnswerBook
 from nas.trials.proposer import Proposer
 from nas.trials.results import Report
 from nas.trials.tuning import StatelessSearcher
@@ -107,6 +108,7 @@ class ConfirmSearcher(StatelessSearcher):
         workers: Trainings at a time; one that is suggested beyond them waits for the first to end.
         seconds: How long there is, or None.
         on_result: Called with each that ended and its accuracy (None if it failed).
+        answers: Takes what the networks called the clips.
     """
 
     def __init__(
@@ -118,11 +120,12 @@ class ConfirmSearcher(StatelessSearcher):
         workers: int,
         seconds: float | None,
         on_result: Callable[[Repeat, float | None], None],
+        answers: AnswerBook,
     ) -> None:
         super().__init__()
         self._proposer, self._queue, self._folder, self._seed = proposer, queue, folder, seed
         self._ends = float("inf") if seconds is None else time.monotonic() + seconds
-        self._on_result = on_result
+        self._on_result, self._answers = on_result, answers
         self._workers = workers
         self._running: dict[str, tuple[Repeat, float]] = {}  # with the time at which it is expected to end
 
@@ -155,4 +158,6 @@ class ConfirmSearcher(StatelessSearcher):
                 seconds=report.seconds,
             )
             append_confirmation(self._folder, confirmation)
+            if report.called:
+                self._answers.add(repeat.trial, repeat.repeat, report.called)
         self._on_result(repeat, accuracy)

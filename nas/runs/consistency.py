@@ -16,18 +16,20 @@ import pandas as pd
 from nas.architecture import Architecture, load
 from nas.errors import NasError, one_line
 from nas.resources import drafts
-from nas.runs.confirmations import CONFIRMATIONS
+from nas.runs.confirmations import CONFIRMATIONS, read_confirmations
 from nas.runs.control import CONTROL, CURVES, RANDOM, SEARCH
 from nas.runs.folder import Run
 from nas.runs.measurements import MEASUREMENTS, all_measurements
 from nas.runs.ranking import front_of
 from nas.runs.record import RECORD
 from nas.runs.tables import FRONT, TRIALS
+from nas.trials.answers import ANSWERS, read_answers
 from nas.trials.results import STUDY, TrialResult
 from nas.units import plural
 
 NAMED = 5  # trials that a sentence lists
 SAME = 1e-9  # relative: what reading a number from a table may change
+ROUNDED = 1e-6  # an accuracy in float32 beside one in float64
 
 
 @dataclass
@@ -212,11 +214,12 @@ def _mean_of(row: Mapping[Any, Any], means: Mapping[Any, Any] | None) -> bool:
 
 
 def _check_further(run: Run, journal: _Journal, findings: Findings) -> None:
-    """`confirm.csv` and `measurements.jsonl` against the journal; both were readable so far."""
+    """`confirm.csv`, `measurements.jsonl` and `answers.jsonl` against the journal."""
     further = [tuple(line.split(",")[:2]) for line in _whole(run.path / CONFIRMATIONS, findings)[1:]]
     twice = [f"{trial} (repeat {repeat})" for (trial, repeat), count in Counter(further).items() if count > 1]
     findings.found(twice, lambda trials: f"{CONFIRMATIONS} has two rows of trial {trials}")
     _whole(run.path / MEASUREMENTS, findings)
+    _check_answers(run.path, journal, findings)
     known = {str(index) for index in journal.results}
     for name, numbers in (
         (CONFIRMATIONS, {trial for trial, *_ in further}),
@@ -228,8 +231,27 @@ def _check_further(run: Run, journal: _Journal, findings: Findings) -> None:
         )
 
 
+def _check_answers(folder: Path, journal: _Journal, findings: Findings) -> None:
+    """`answers.jsonl` against the journal and `confirm.csv`: the share of right answers is the
+    accuracy.
+    """
+    _whole(folder / ANSWERS, findings)
+    further = read_confirmations(folder)
+    told = {(index, 0): each.accuracy for index, each in journal.results.items() if each.state == "finished"}
+    told |= zip(zip(further["trial"], further["repeat"], strict=True), further["accuracy"], strict=True)
+    other = [
+        f"{each.trial} (repeat {each.repeat})"
+        for each in read_answers(folder)
+        if not math.isclose(told.get((each.trial, each.repeat)) or math.nan, each.right("val").mean(), abs_tol=ROUNDED)
+    ]
+    findings.found(other, lambda trials: f"{ANSWERS} gives another accuracy than is known of trial {trials}")
+
+
 def _check_control(run: Run, journal: _Journal, control: _Journal, findings: Findings) -> None:
-    """`control.csv` against both journals, once both searches have come to their end."""
+    """`control.csv` against both journals, once both searches have come to their end, and the
+    control's own answers.
+    """
+    _check_answers(run.path / CONTROL, control, findings)
     if not run.record.searched or run.record.front_of != len(journal.results):
         return
     for by, results in ((SEARCH, journal.results), (RANDOM, control.results)):

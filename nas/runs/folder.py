@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from nas.limits.budget import Budget
 from nas.limits.metrics import DEFAULT_PICK, metrics, pick_names
 from nas.limits.objectives import Objectives
 from nas.runs.confirmations import read_confirmations
-from nas.runs.control import CURVES
+from nas.runs.control import CONTROL, CURVES, RANDOM
 from nas.runs.picks import choose, picks_of
 from nas.runs.ranking import breaches, clearly_above, keeping, limited_figures, with_means
 from nas.runs.record import read_record
 from nas.runs.tables import read_front, read_table, read_trials
+from nas.trials.answers import Answers, read_answers
 
 _CURVES = ("trainings", "seconds", "hypervolume")  # beside the objectives
+_SAME = 1e-6  # by which two accuracies of the same answers differ, as one of them may be in float32
 
 
 class Run:
@@ -88,6 +91,19 @@ class Run:
         `nas.runs.ranking.with_means`.
         """
         return with_means(self.trials, read_confirmations(self.path))
+
+    @cached_property
+    def answers(self) -> dict[int, list[Answers]]:
+        """What networks called the clips that they were judged on, by trial: those whose answers
+        are kept of every training that their accuracy is the mean of.
+        """
+        return _whole(self.path, self.confirmed())
+
+    @cached_property
+    def control_answers(self) -> dict[int, list[Answers]]:
+        """The same of the networks of the random control, by their own numbers."""
+        control = self.control[self.control["by"] == RANDOM]
+        return _whole(self.path / CONTROL, control)
 
     def _over(self) -> pd.DataFrame:
         trials = self.confirmed()
@@ -199,3 +215,21 @@ class Run:
             known = ", ".join(map(str, trained)) or "none, nothing was trained"
             raise NasError(f"trial {trial} of run {str(self.path)!r} was not trained; allowed: {known}")
         return trial
+
+
+def _whole(folder: Path, trials: pd.DataFrame) -> dict[int, list[Answers]]:
+    """The answers that give the validation accuracies of a table of trials, by trial, all of them
+    to the same clips.
+    """
+    found: dict[int, list[Answers]] = {}
+    for answers in read_answers(folder):
+        found.setdefault(answers.trial, []).append(answers)
+    accuracies = dict(zip(trials["trial"], trials["accuracy"], strict=True))
+    return {trial: each for trial, each in found.items() if _give(each, accuracies.get(trial, np.nan))}
+
+
+def _give(answers: list[Answers], accuracy: float) -> bool:
+    """Whether the mean of some answers is an accuracy, and all are to the same clips."""
+    labels = [each.labels["val"].tolist() for each in answers]
+    same = all(each == labels[0] for each in labels)
+    return same and bool(abs(np.mean([each.right("val") for each in answers]) - accuracy) < _SAME)

@@ -50,6 +50,7 @@ from nas.runs.record import (
 )
 from nas.runs.record import CONTROL as RANDOM_CONTROL
 from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
+from nas.trials.answers import AnswerBook
 from nas.trials.cluster import session
 from nas.trials.proposer import LOST, Proposer, ProposerSearcher
 from nas.trials.scheduler import ParetoRungs
@@ -241,7 +242,8 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
         if proposer is run.proposer:
             keep()
 
-    searcher = ProposerSearcher(proposer, told)
+    folder = run.folder if proposer is run.proposer else run.folder / CONTROL
+    searcher = ProposerSearcher(proposer, told, AnswerBook(folder, run.data.labels()))
     with progress:
         parameters = {"proxy": plan.proxy, "data": run.data, "start": plan.start}
         scheduler = ParetoRungs(plan.lag, known=known)
@@ -324,7 +326,8 @@ def _confirm(run: Session, seconds: float | None) -> bool:
     )
     progress = ConfirmProgress(plan.console, queue, plan.workers, seconds)
     seed = plan.proxy.recipe.seed
-    searcher = ConfirmSearcher(run.proposer, queue, folder, seed, plan.workers, seconds, progress.update)
+    answers = AnswerBook(folder, run.data.labels())
+    searcher = ConfirmSearcher(run.proposer, queue, folder, seed, plan.workers, seconds, progress.update, answers)
     # Nobody is judged on the way, so there is one evaluation, at the end.
     proxy = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
     with progress:

@@ -31,7 +31,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from nas.architecture import Architecture, ArchitectureError
 from nas.errors import NasError, one_line
 from nas.limits.gate import Gate, Priced
+from nas.pareto.front import non_dominated
 from nas.profiler.computed.cost import Cost
+from nas.trials.answers import AnswerBook
 from nas.trials.cluster import is_whole
 from nas.trials.draws import RandomDraws
 from nas.trials.results import STUDY, Assignment, Report, TrialResult
@@ -250,6 +252,12 @@ class Proposer:
         self._trials[index].set_user_attr("result", result.document())
         self._results[index] = result
 
+    def undominated(self, index: int) -> bool:
+        """Whether no other network that is known dominates one that was trained."""
+        known = [i for i, result in self._results.items() if result.accuracy is not None]
+        points = np.array([(self._results[i].accuracy, *self._candidates[i].costs) for i in known], float)
+        return bool(non_dominated(points, self.gate.objectives.maximise)[known.index(index)])
+
     def _tell_results(self, indices: Iterable[int]) -> None:
         """Tells the study results, in order, that it has not been told yet."""
         with _quiet_optuna():
@@ -321,11 +329,17 @@ def _quiet_optuna() -> Iterator[None]:
 
 
 class ProposerSearcher(StatelessSearcher):
-    """Ray Tune's view of a proposer: a config per candidate, a result per trial."""
+    """Ray Tune's view of a proposer: a config per candidate, a result per trial.
 
-    def __init__(self, proposer: Proposer, on_result: Callable[[], None]) -> None:
+    Args:
+        proposer: Says what is trained, and takes what came of it.
+        on_result: Called after each.
+        answers: Takes what the networks called the clips that no other dominates when they end.
+    """
+
+    def __init__(self, proposer: Proposer, on_result: Callable[[], None], answers: AnswerBook | None = None) -> None:
         super().__init__()
-        self.proposer, self._on_result = proposer, on_result
+        self.proposer, self._on_result, self._answers = proposer, on_result, answers
         self._lost_in_a_row = 0
         self._index: dict[str, int] = {}
         self._latest: dict[str, Report] = {}
@@ -357,7 +371,10 @@ class ProposerSearcher(StatelessSearcher):
         elif error:
             self._end(trial_id, TrialResult("failed", error=TIMEOUT_REASON, failure="timeout"))
         else:
+            index = self._index[trial_id]
             self._end(trial_id, report.result() if report else None)
+            if report and report.called and self._answers and self.proposer.undominated(index):
+                self._answers.add(index, 0, report.called)
 
     def _end(self, trial_id: str, result: TrialResult | None) -> None:
         """Takes note of a trial that goes on no more; without a result its candidate stays open."""

@@ -60,6 +60,8 @@ class Report:
         error: Why it cannot be trained, in one line.
         failure: The kind of that.
         violation: Of the memory for a trial: what it needs more, as a share of what there is.
+        val_called, test_called: The number of the class that each clip was called after the last
+            epoch of a training that came to its end.
     """
 
     curve: tuple[float, ...] = ()
@@ -72,6 +74,14 @@ class Report:
     error: str | None = None
     failure: Failure | None = None
     violation: float | None = None
+    val_called: tuple[int, ...] = ()
+    test_called: tuple[int, ...] = ()
+
+    @property
+    def called(self) -> dict[str, tuple[int, ...]]:
+        """What the clips of each split were called, of those that there are."""
+        both = {"val": self.val_called, "test": self.test_called}
+        return {split: called for split, called in both.items() if called}
 
     @property
     def accuracy(self) -> float | None:
@@ -144,7 +154,7 @@ class TrialResult:
 def _fields_in(kind: type[Report | TrialResult], document: Mapping[str, Any]) -> dict[str, Any]:
     """What a document says of the fields of a type; JSON has lists for tuples."""
     given = {field.name: document[field.name] for field in fields(kind) if field.name in document}
-    return given | {"curve": tuple(given.get("curve", ()))}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def _known(values: Report | TrialResult) -> dict[str, Any]:

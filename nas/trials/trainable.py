@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray import tune
@@ -24,7 +25,7 @@ from nas.models.convolution import lay_out_channels_last
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import memory_bytes
-from nas.training.loop import Training, accuracy
+from nas.training.loop import Training, logits
 from nas.training.recipe import Recipe
 from nas.trials.results import Assignment, Failure, Report
 from nas.trials.scheduler import SPACING
@@ -66,6 +67,11 @@ class ProxyData:
         """How many clips of each part there are."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return {name: len(clips.labels) if clips else 0 for name, clips in parts.items()}
+
+    def labels(self) -> dict[str, list[int]]:
+        """The class of each clip that networks are judged on, by split."""
+        parts = {"val": self.val, "test": self.test}
+        return {name: clips.labels.tolist() for name, clips in parts.items() if clips}
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,10 @@ def own_memory(device: torch.device, proxy: Proxy) -> float:
     share = 1 / proxy.trials_per_device
     torch.cuda.set_per_process_memory_fraction(share, device)
     return min(proxy.memory_bytes, trial_memory(memory_bytes(device), proxy.trials_per_device))
+
+
+def _share_right(called: tuple[int, ...], clips: Clips) -> float:
+    return float((clips.labels == np.array(called)).mean())
 
 
 class ProxyTrial(tune.Trainable):
@@ -257,24 +267,31 @@ class ProxyTrial(tune.Trainable):
                 return Report(error=error, failure="diverged")
             last = training.epochs_done >= proxy.rungs[-1]
             spent = training.epochs_done if proxy.rung_seconds is None else self.seconds
-        batch = 2 * training.micro_batch  # where nothing is kept for a backward pass, more fits
-        score = accuracy(self.model, self.data.val, proxy.size, self.torch_device, batch)
+        val_called = self._called(self.data.val)
+        score = _share_right(val_called, self.data.val)
         # A training that ends stands for every rung that it did not need.
         passed = len(thresholds) if last else sum(threshold <= spent for threshold in thresholds)
         self.curve += [score] * (passed - len(self.curve))
         # Nothing is decided by the test clips, so they are only looked at where a trial may end.
         test = self.data.test
+        test_called = () if test is None else self._called(test)
         return Report(
             curve=tuple(self.curve),
             last=last,
             epochs=training.epochs_done,
             seconds=self.seconds,
             loss=loss,
-            test_accuracy=accuracy(self.model, test, proxy.size, self.torch_device, batch)
-            if test is not None
-            else None,
+            test_accuracy=None if test is None else _share_right(test_called, test),
             node=ray.get_runtime_context().get_node_id(),
+            val_called=val_called if last else (),
+            test_called=test_called if last else (),
         )
+
+    def _called(self, clips: Clips) -> tuple[int, ...]:
+        """The number of the class that each clip is called."""
+        batch = 2 * self.training.micro_batch  # where nothing is kept for a backward pass, more fits
+        found = logits(self.model, clips, self.proxy.size, self.torch_device, batch).argmax(dim=1)
+        return tuple(found.tolist())
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Proxies keep no weights."""

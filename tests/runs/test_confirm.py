@@ -18,6 +18,7 @@ from nas.runs.confirm import OVERHEAD, ConfirmSearcher, Repeat, expected_seconds
 from nas.runs.confirmations import read_confirmations
 from nas.runs.plan import Plan
 from nas.runs.settings import Settings
+from nas.trials.answers import AnswerBook, read_answers
 from nas.trials.proposer import Candidate
 from nas.trials.results import Report
 
@@ -77,8 +78,9 @@ def searcher(
 ) -> ConfirmSearcher:
     priced: Any = SimpleNamespace(architecture=SimpleNamespace(document=dict), costs=(1.0,))
     proposer: Any = SimpleNamespace(candidates=[Candidate(i, priced) for i in range(4)])
+    answers = AnswerBook(folder, {"val": [0, 1, 1, 0]})
     return ConfirmSearcher(
-        proposer, queue, folder, 7, workers, seconds, lambda one, accuracy: shown.append((one, accuracy))
+        proposer, queue, folder, 7, workers, seconds, lambda one, accuracy: shown.append((one, accuracy)), answers
     )
 
 
@@ -88,13 +90,16 @@ def test_an_interrupted_confirmation_goes_on_where_it_was(tmp_path: Path) -> Non
     configs = [first.suggest(name) for name in "abc"]
     assert [config["index"] for config in configs if isinstance(config, dict)] == [2, 2, 3]
     assert [config["seed"] for config in configs if isinstance(config, dict)] == [9, 1_000_009, 1_000_010]
-    result = Report(curve=(0.75,), test_accuracy=0.5, epochs=6, seconds=20.0).to_ray()
+    called = (0, 1, 0, 0)
+    result = Report(curve=(0.75,), test_accuracy=0.5, epochs=6, seconds=20.0, val_called=called).to_ray()
     first.on_trial_complete("b", result)
     first.on_trial_complete("a", error=True)
     first.on_trial_complete("c")  # cut off
     assert [accuracy for _, accuracy in shown] == [0.75, None, None]
     known = read_confirmations(tmp_path)
     assert known.values.tolist() == [[2, 1, 1_000_009, 0.75, 0.5, 6, 20.0]]
+    (kept,) = read_answers(tmp_path)
+    assert (kept.trial, kept.repeat, kept.called["val"].tolist()) == (2, 1, [0, 1, 0, 0])
 
     left = repeats(FRONT, MACS, 1, 6, set(zip(known["trial"], known["repeat"], strict=True)))
     assert keys(left) == [(2, 0), (3, 1), (0, 1)]

@@ -13,6 +13,7 @@ import pytest
 from command_line import nas
 
 from nas.runs.consistency import check_run
+from nas.trials.answers import AnswerBook
 
 BEFORE = Path(__file__).with_name("run_of_version_0.1")  # three trainings, confirmed and measured
 
@@ -79,6 +80,10 @@ def measured_nobody(folder: Path) -> None:
     path.write_text(json.dumps({"8": next(iter(json.loads(path.read_text()).values()))}))
 
 
+def other_answers(folder: Path) -> None:
+    AnswerBook(folder, {"val": [0] * 3}).add(1, 0, {"val": (1, 1, 1)})
+
+
 def other_counts(folder: Path) -> None:
     document = json.loads((folder / "run.json").read_text())
     document["counts"]["trained"] = 2
@@ -115,6 +120,7 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
         table("confirm.csv", lambda t: pd.concat([t, t.iloc[[0]].assign(trial=9)])),
         "confirm.csv has trial 9, of which study.log knows no result",
     ),
+    "other answers": (other_answers, "answers.jsonl gives another accuracy than is known of trial 1 (repeat 0)"),
     "measured nobody": (
         measured_nobody,
         "measurements.jsonl has trial 8",

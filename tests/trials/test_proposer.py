@@ -15,6 +15,7 @@ from nas.limits.spread import Reach
 from nas.limits.survey import nearest, survey
 from nas.pareto.front import hypervolume
 from nas.space import SearchSpace
+from nas.trials.answers import AnswerBook, read_answers
 from nas.trials.proposer import MAX_PROPOSALS, Candidate, Proposer, ProposerSearcher
 from nas.trials.results import Report, TrialResult
 from nas.trials.samplers import SAMPLERS
@@ -195,6 +196,25 @@ def test_what_the_end_of_the_time_cuts_off_keeps_what_it_had(tmp_path: Path) -> 
         1: ("finished", 0.5),
     }
     assert proposer(tmp_path, lag=None).propose().index == 2  # type: ignore[union-attr]
+
+
+def test_the_answers_of_what_no_other_dominates_when_it_ends_are_kept(tmp_path: Path) -> None:
+    """Each is more accurate than those before it, but for the last, which is worse and dearer."""
+    search = proposer(tmp_path, lag=None)
+    searcher = ProposerSearcher(search, lambda: None, AnswerBook(tmp_path, {"val": [0, 1, 1, 0]}))
+    called = [(0, 0, 0, 0), (0, 1, 0, 0), (1, 0, 0, 0)]
+    for name in "abc":
+        searcher.suggest(name)
+    dearest = max(range(3), key=lambda i: search.candidates[i].costs)
+    order = [i for i in range(3) if i != dearest] + [dearest]
+    for place, index in enumerate(order):
+        accuracy = (0.5, 0.75, 0.25)[place]
+        report = Report(curve=(accuracy,), epochs=1, seconds=2.0, val_called=called[place])
+        searcher.on_trial_complete("abc"[index], report.to_ray())
+    assert [(each.trial, each.right("val").mean()) for each in read_answers(tmp_path)] == [
+        (order[0], 0.5),
+        (order[1], 0.75),
+    ]
 
 
 def test_trainings_that_lose_their_process_in_a_row_end_the_search(tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def test_what_exceeds_the_memory_passes_in_smaller_batches(micro_batch: int) -> 
     assert small.training.micro_batch == micro_batch
 
 
+def test_a_training_that_ends_says_what_it_called_each_clip() -> None:
+    result = trial(1e12).step()
+    right = [called == label for called, label in zip(result["val_called"], [0, 1] * 4, strict=True)]
+    assert sum(right) / 8 == result["curve"][-1] and "test_called" not in result
+    assert "val_called" not in trial(1e12, replace(PROXY, rungs=(1, 2), recipe=Recipe(epochs=2, batch_size=8))).step()
+
+
 def test_a_network_of_which_not_one_clip_fits_is_refused_with_its_violation() -> None:
     result = trial(needed(1) / 2).step()
     assert result["violation"] == pytest.approx(1) and result["done"] and "curve" not in result

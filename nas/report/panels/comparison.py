@@ -8,7 +8,7 @@ import pandas as pd
 
 from nas.limits.metrics import DEFAULT_PICK, METRICS, Metric
 from nas.report.blocks import Block, Table, Text
-from nas.report.differences import best_of_control, difference
+from nas.report.differences import Difference, best_of_control, paired
 from nas.report.panel import Panel
 from nas.report.trials import Row, picks
 from nas.runs.folder import Run
@@ -32,20 +32,22 @@ class Comparison(Panel):
     def blocks(self, run: Run) -> Sequence[Block]:
         one = run.row(run.pick_trial())
         others = _others(run)
-        rows = []
-        for name, other in others[:MOST]:
-            gain = difference(run, one, other)
-            rows.append(
-                {
-                    "Beside": name,
-                    "Gain (points)": f"{100 * gain.by:+.1f}",
-                    "95 % interval": gain.interval or MISSING,
-                    "Verdict": _verdict(gain.by, gain.clear),
-                    **{f"Times the {metric.title}": _times(metric, one, other) for metric in _costs(run)},
-                }
-            )
-        table = Table(pd.DataFrame(rows, dtype="str"), "Comparison of the pick", words=["Beside", "Verdict"])
-        return [Text(_meaning(run, one, len(others)), "note"), table]
+        gains = [paired(run, one, other) for _, other in others[:MOST]]
+        mixed = len({gain.paired for gain in gains}) > 1
+        rows = [
+            {
+                "Beside": name,
+                "Gain (points)": f"{100 * gain.by:+.1f}",
+                "95 % interval": gain.interval or MISSING,
+                **({"Compared": "clip by clip" if gain.paired else "as two shares"} if mixed else {}),
+                "Verdict": _verdict(gain.by, gain.clear),
+                **{f"Times the {metric.title}": _times(metric, one, other) for metric in _costs(run)},
+            }
+            for (name, other), gain in zip(others, gains, strict=False)
+        ]
+        words = ["Beside", "Compared", "Verdict"]
+        table = Table(pd.DataFrame(rows, dtype="str"), "Comparison of the pick", words=words)
+        return [Text(_meaning(run, one, len(others), gains), "note"), table]
 
 
 def _others(run: Run) -> list[tuple[str, Row]]:
@@ -80,14 +82,23 @@ def _verdict(gain: float, clear: bool) -> str:
     return f"{DEFAULT_PICK} clearly better" if gain > 0 else "clearly worse"
 
 
-def _meaning(run: Run, one: Row, others: int) -> str:
+def _meaning(run: Run, one: Row, others: int, gains: Sequence[Difference]) -> str:
     said = (
         f"Trial {one['trial']}, the pick {DEFAULT_PICK}, beside others: gain in validation accuracy, and its cost as a "
-        "multiple of the other's. The interval is two standard errors to both sides, of the share of the clips or over "
-        "seeds, whichever is larger. Both networks answered the same clips, but the run keeps no single answer, so "
-        "they count as independent, which makes it rather too wide. Each comparison stands for itself: of many, some "
-        "are clear by luck."
+        "multiple of the other's. The interval is two standard errors to both sides."
     )
+    if any(gain.paired for gain in gains):
+        said += (
+            " Both networks answered the same clips, so they are compared clip by clip: the error is that of the mean "
+            "difference over clips, together with those over seeds where there are several."
+        )
+    if not all(gain.paired for gain in gains):
+        said += (
+            " Where the run did not keep all answers, two accuracies count as independent shares, each with the error "
+            "of a share of the clips or over seeds, whichever is larger; as both are of the same clips, this makes the "
+            "interval rather too wide."
+        )
+    said += " Each comparison stands for itself: of many, some are clear by luck."
     if best_of_control(run) is not None:
         said += (
             " The best random network has the accuracy of one training, chosen as the best of several: it is flattered."

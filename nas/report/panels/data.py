@@ -9,7 +9,6 @@ from nas.report.panel import Panel
 from nas.report.text import listed, percent
 from nas.report.trials import data_text
 from nas.runs.folder import Run
-from nas.units import plural
 
 
 class Data(Panel):
@@ -23,7 +22,11 @@ class Data(Panel):
 
     def blocks(self, run: Run) -> Sequence[Block]:
         record = run.record
-        said = data_text(record) if record.data_description else plural(len(record.classes), "class")
+        said = (
+            data_text(record)
+            if record.data_description
+            else f"{len(record.classes)} class{'es' * (len(record.classes) != 1)}"
+        )
         used = [f"{count:,} of {split}" for split, count in record.clips.items() if count]
         said += "."
         if used:

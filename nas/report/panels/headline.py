@@ -9,7 +9,7 @@ import pandas as pd
 
 from nas.limits.metrics import DEFAULT_PICK, METRICS
 from nas.report.blocks import Block, Text
-from nas.report.differences import Difference, best_of_control, difference, next_best
+from nas.report.differences import Difference, best_of_control, next_best, paired
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
@@ -67,9 +67,9 @@ def _beats(run: Run, row: Row) -> str:
         above = float(row["accuracy"]) - run.record.chance
         over.append(("guessing", Difference(above, _error(run, row))))
     if (other := next_best(run)) is not None and len(run.front):
-        over.append((f"trial {other['trial']}, the next on the front", difference(run, row, other)))
+        over.append((f"trial {other['trial']}, the next on the front", paired(run, row, other)))
     if (random := best_of_control(run)) is not None:
-        over.append((f"the best of {plural(random['trainings'], 'random training')}", difference(run, row, random)))
+        over.append((f"the best of {plural(random['trainings'], 'random training')}", paired(run, row, random)))
     said = [each.text(name) for name, each in over]
     brackets = "; in brackets an interval of about 95 %" if any(each.interval for _, each in over) else ""
     return f"On validation, it is {listed(said)}{brackets}." if said else ""

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import nas
-from nas.report.differences import Difference, best_of_control, difference
+from nas.report.differences import Difference, best_of_control, difference, paired
+from nas.report.panels.classes import Classes
 from nas.report.panels.comparison import Comparison
 from nas.report.panels.data import Data
 from nas.report.panels.drawn import Drawn
@@ -23,6 +24,8 @@ from nas.runs import journal
 from nas.runs.folder import Run
 from nas.runs.journal import begun, curves
 from nas.runs.settings import Settings
+from nas.trials.answers import AnswerBook
+from nas.units import MISSING
 
 BEFORE = Path(__file__).parents[2] / "runs" / "run_of_version_0.1"
 
@@ -45,6 +48,73 @@ def test_a_difference_is_of_independent_shares(run: Run) -> None:
     assert Difference(-0.1, 0.01).clear
     assert Difference(0.1, 0.2).text("it") == "10.0 points (-30.0 to +50.0; may be luck) above it"
     assert Difference(-0.1, 0.01).text("it") == "10.0 points (+8.0 to +12.0) below it"
+
+
+def answered(run: Run, folder: Path, trial: int, *trainings: str) -> None:
+    """Keeps what a network called ten clips of class 1 by each of its trainings, and its mean
+    accuracy.
+    """
+    for repeat, text in enumerate(trainings):
+        called = {"val": tuple(map(int, text)), "test": (0, 1, 2)}
+        AnswerBook(folder, {"val": [1] * 10, "test": [0, 1, 1]}).add(trial, repeat, called)
+    accuracy = sum(text.count("1") for text in trainings) / 10 / len(trainings)
+    for table in (run.trials, run.front, run.control):
+        if len(table):
+            table.loc[table["trial"] == trial, "accuracy"] = accuracy
+
+
+def test_two_networks_of_a_run_are_compared_clip_by_clip(run: Run) -> None:
+    # One alone is right on 3 clips, the other alone on 1: .2, McNemar's
+    # sqrt((3 + 1 - 2^2 / 10) / (10 x 9)) = 0.2.
+    answered(run, run.path, 23, "1111111200")
+    answered(run, run.path, 17, "1111200010")
+    one, other = run.row(23), run.row(17)
+    found = paired(run, one, other)
+    assert found.paired and found.by == pytest.approx(0.2) and found.error == pytest.approx(0.2)
+    # The luck of training is another: sqrt(.2^2 + .03^2 + .04^2).
+    seeds = paired(run, one | {"accuracy_se": 0.03}, other | {"accuracy_se": 0.04})
+    assert seeds.error == pytest.approx(math.sqrt(0.0425))
+    assert "compared clip by clip" in text(Comparison(), run)
+
+
+def test_seeds_of_a_clip_are_taken_together(run: Run) -> None:
+    """Right in both seeds, in one, in none: 1, .5 and 0; the other network is right in all."""
+    answered(run, run.path, 23, "1111111100", "1111110000")
+    answered(run, run.path, 17, "1111111111")
+    found = paired(run, run.row(23), run.row(17))
+    # Of -.5, -.5, -1, -1 and six zeros: mean -.3, variance (2.5 - .9) / 9.
+    assert found.by == pytest.approx(-0.3) and found.error == pytest.approx(math.sqrt(1.6 / 9 / 10))
+
+
+def test_without_all_answers_two_networks_are_two_shares(run: Run) -> None:
+    answered(run, run.path, 23, "1111111200")
+    answered(run, run.path, 17, "1111110000")
+    one, other = run.row(23), run.row(17)
+    run.trials.loc[run.trials["trial"] == 17, "accuracy"] = 0.75  # a seed whose answers are not there
+    assert not paired(run, one, other).paired and paired(run, one, other) == difference(run, one, other)
+    assert "count as independent shares" in text(Comparison(), run)
+
+
+def test_the_picks_class_by_class(run: Run) -> None:
+    answered(run, run.path, 23, "1" * 10, "1" * 10)
+    said = text(Classes(), run)
+    # Three test clips of class 0, 1, 1 that both trainings called 0, 1, 2.
+    assert "trial 23:" in said and "the 256 test clips" in said
+    assert "| 0 move_right | 2 | 0 | 0 | 100 % of 1 |" in said
+    assert (
+        "| 1 move_left | 0 | 2 | 2 | 50.0 ± 35.4 % |" in said
+        and f"| 2 turn_clockwise | 0 | 0 | 0 | {MISSING} |" in said
+    )
+    page = Classes().blocks(run)[1].html()
+    assert page.count('class="right"') == 3 and "--share: 30%" in page
+
+
+def test_many_classes_are_a_table(run: Run) -> None:
+    run.record = replace(run.record, classes=tuple(f"class {i}" for i in range(30)))
+    answered(run, run.path, 23, "1" * 10)
+    assert "Most often taken for" in Classes().blocks(run)[1].html() and text(Classes(), run).endswith(".\n\n")
+    run.record = replace(run.record, classes=("one",))  # the answers name others
+    assert not Classes().applies(run)
 
 
 def test_the_pick_stands_beside_every_other_of_the_front(run: Run) -> None:
