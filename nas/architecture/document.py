@@ -204,6 +204,11 @@ class Architecture(Config):
         """Whether single images, clips of one frame, can be classified, as a tube stem allows."""
         return self.stem.takes_images
 
+    @property
+    def takes_single_frames(self) -> bool:
+        """Whether a clip of one frame passes as it is, whatever frames it was built for."""
+        return self.takes_images or self.takes_any_clip or self.input.frames == 1
+
     def resized(
         self, frames: int | None = None, size: int | tuple[int, int] | None = None, num_classes: int | None = None
     ) -> Architecture:

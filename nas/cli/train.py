@@ -18,7 +18,10 @@ from nas.runs.news import Display, Heartbeat, announce, busy
 from nas.units import duration, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nas.architecture import Architecture
+    from nas.trained.folder import Figure
     from nas.trained.moment import Moment
 
 EVERY = 30.0  # seconds between two lines of a training that is not on a terminal
@@ -43,6 +46,10 @@ def train_command(
     ] = None,
     init: Annotated[
         str | None, typer.Option(help="Weights to begin with: of an image network, or a trained network's folder.")
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="Labelled pictures, in any form that --data takes, for a second head: every second batch."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training clips.", min=1)] = None,
     time: Annotated[
@@ -111,18 +118,26 @@ def train_command(
     chosen_target = None
     if target is not None and data is not None:
         find_source(data)
+        if images is not None:
+            find_source(images)
         chosen_target = _target(target, pick, clip)
     console = Console()
     with busy(Console(quiet=True) if quiet else console, "loading"):
         from nas.profiler.measured.device import available_cores
+        from nas.trained.folder import load_model
+        from nas.trained.outcome import IMAGES, TEST, VALIDATION
         from nas.trained.plan import Plan, TrainSettings, check_memory
         from nas.trained.scores import Share
-        from nas.trained.train import TEST, VALIDATION, planned, train
+        from nas.trained.train import planned, train
         from nas.trained.train import resume as resume_training
 
     def say(text: str) -> None:
         if not quiet:
             console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def said(figures: Mapping[str, Figure]) -> str:
+        shares = {name: Share.of_value(figure.value, figure.clips) for name, figure in figures.items()}
+        return ", ".join(f"{name} {shares[name]}" for name in (VALIDATION, TEST) if name in shares)
 
     if resume is not None:
         plan = planned(resume)
@@ -139,6 +154,7 @@ def train_command(
             batch=clips_per_step,
             check_memory=checks_memory,
             init=init,
+            images=images,
             class_weights=_weights(class_weights),  # type: ignore[arg-type]
             resize=None if resize is None else _size(resize),
             stride=stride,
@@ -165,10 +181,10 @@ def train_command(
         return
     with _Shown(console, quiet) as shown:
         model = resume_training(folder, shown.show, say) if resume is not None else train(plan, shown.show, say)
-    figures = model.record.figures
-    shares = {name: Share.of_value(figure.value, figure.clips) for name, figure in figures.items()}
-    parts = [f"{name} {shares[name]}" for name in (VALIDATION, TEST) if name in shares]
-    console.print(f"{', '.join(parts)}\nmodel   {folder}", highlight=False, markup=False, soft_wrap=True)
+    lines = [said(model.record.figures)]
+    if plan.images is not None:
+        lines.append(f"images: {said(load_model(folder / IMAGES, 'cpu').record.figures)}")
+    console.print("\n".join([*lines, f"model   {folder}"]), highlight=False, markup=False, soft_wrap=True)
 
 
 class _Shown(Display):
@@ -195,9 +211,12 @@ class _Shown(Display):
         row, best = moment.row, moment.best
         left = f"{duration(moment.seconds_left)} left"
         if row is not None and best is not None:
+            images = "" if row.image_accuracy is None else f", images {100 * row.image_accuracy:.1f} %"
+            best_images = "" if best.image_accuracy is None else f" and {100 * best.image_accuracy:.1f} %"
             self._console.print(
-                f"epoch {row.epoch}: loss {row.loss:.3f}, validation {100 * row.accuracy:.1f} % (best "
-                f"{100 * best.accuracy:.1f} % in epoch {best.epoch}), {row.clips_per_second:.3g} clips/s, {left}",
+                f"epoch {row.epoch}: loss {row.loss:.3f}, validation {100 * row.accuracy:.1f} %{images} (best "
+                f"{100 * best.accuracy:.1f} %{best_images} in epoch {best.epoch}), {row.clips_per_second:.3g} clips/s, "
+                f"{left}",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -22,12 +22,17 @@ class Chain(nn.Module):
         self.parts, self.gated = nn.ModuleDict(parts), frozenset(gated)
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        logits: Tensor = self.parts["head"](self.encode(clip_BCTHW))
+        return logits
+
+    def encode(self, clip_BCTHW: Tensor) -> Tensor:
+        """The last map (B, T, H, W, C), which the head reads."""
         raw = {"raw": True} if self.gated else {}  # otherwise the memory of the tokens ends with their first use
         out = self.parts["stem"](clip_BCTHW.permute(0, 2, 3, 4, 1), **raw)
         x, tokens = out if self.gated else (out, None)
         del out
         for name, part in self.parts.items():
-            if name != "stem":
+            if name not in ("stem", "head"):
                 x = part(x, tokens) if name in self.gated else part(x)
-        logits: Tensor = x
-        return logits
+        last_map: Tensor = x
+        return last_map

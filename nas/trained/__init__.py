@@ -19,6 +19,7 @@
     decoded     the clips that a training reads
     moment      what is told of a training while it runs
     stopping    Ctrl-C as a wish that is read between two steps
+    outcome     the networks that a training hands over, written and tested
     train       a training from its plan to its folder, resumed wherever it was stopped
 
 More than a dozen files, because each is one thing that is done with a trained network.

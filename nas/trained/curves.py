@@ -26,6 +26,7 @@ class CurveRow:
         accuracy: On the validation clips at its end.
         clips_per_second: Trained, evaluation not counted.
         seconds: Of the whole training until its end, all sessions together.
+        image_loss, image_accuracy: Of the second head, where images are trained on as well.
     """
 
     epoch: int
@@ -35,6 +36,13 @@ class CurveRow:
     accuracy: float
     clips_per_second: float
     seconds: float
+    image_loss: float | None = None
+    image_accuracy: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What epochs are compared by: the accuracy, or the mean of those of both heads."""
+        return self.accuracy if self.image_accuracy is None else (self.accuracy + self.image_accuracy) / 2
 
 
 class Events:
@@ -55,15 +63,19 @@ class Events:
 
     def add(self, row: CurveRow) -> None:
         """Writes the figures of an epoch at its last step."""
-        for name in ("loss", "rate", "accuracy", "clips_per_second"):
-            self._writer.add_scalar(name, getattr(row, name), row.steps)
+        for name in ("loss", "rate", "accuracy", "clips_per_second", "image_loss", "image_accuracy"):
+            value = getattr(row, name)
+            if value is not None:
+                self._writer.add_scalar(name, value, row.steps)
         self._writer.flush()
 
 
 def write_curve(path: Path, curve: Sequence[CurveRow]) -> None:
-    """Writes a row per epoch as CSV."""
+    """Writes a row per epoch as CSV, without the columns that are empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(CurveRow)], lineterminator="\n")
+    names = [field.name for field in fields(CurveRow)]
+    names = [name for name in names if any(getattr(row, name) is not None for row in curve)]
+    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(asdict(row) for row in curve)
     with replacing(path) as draft:

@@ -12,17 +12,20 @@ from nas.trained.plan import Plan
 
 @dataclass(frozen=True)
 class Decoded:
-    """What is in memory of a data set.
+    """What is in memory of the data.
 
     Attributes:
         train: Clips to train on, a little larger than the input.
         val: Clips that epochs are compared on.
         clip_seconds: Median length of what the training clips are cut out of; None where unknown.
+        images, val_images: The same of images for a second head, clips of one frame, or None.
     """
 
     train: Clips
     val: Clips
     clip_seconds: float | None
+    images: Clips | None = None
+    val_images: Clips | None = None
 
     @classmethod
     def read(cls, plan: Plan, folder: Path) -> Decoded:
@@ -33,5 +36,11 @@ class Decoded:
         """
         train = plan.clips("train", plan.data.train, plan.preprocessing.training)
         val = plan.clips("val", plan.data.val, plan.preprocessing.evaluation)
-        write_unreadable(folder, (*train.unreadable, *val.unreadable))
-        return cls(train, val, plan.data.train.median_seconds())
+        images = val_images = None
+        unreadable = (*train.unreadable, *val.unreadable)
+        if plan.images is not None:
+            images = plan.clips("image train", plan.images.train, plan.image_preprocessing.training)
+            val_images = plan.clips("image val", plan.images.val, plan.image_preprocessing.evaluation)
+            unreadable += (*images.unreadable, *val_images.unreadable)
+        write_unreadable(folder, unreadable)
+        return cls(train, val, plan.data.train.median_seconds(), images, val_images)

@@ -22,6 +22,7 @@ from nas.data.sampling import Sampling
 from nas.data.source import Split, VideoData
 from nas.errors import NasError
 from nas.limits.memory import USABLE, largest_fitting
+from nas.models.two_heads import image_architecture
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, memory_bytes, resolve_device
 from nas.profiler.measured.measure import measure
@@ -50,6 +51,7 @@ class TrainSettings:
         time: Seconds to train; the schedule is laid out so that it ends then.
         batch: Clips per step in place of the recipe's.
         check_memory: Measure one step's memory beside the prediction.
+        images: Labelled images to train a second head on, as `open_data` takes them.
         init: Image weights or a checkpoint to begin with.
         class_weights: `balanced` or `none`, in place of the recipe's.
         resize: (height, width) that frames are resized to before the crop; 8/7 of the input unless
@@ -80,6 +82,7 @@ class TrainSettings:
     time: Annotated[float, Field(gt=0)] | None = None
     batch: Annotated[int, Field(ge=1)] | None = None
     check_memory: bool = False
+    images: str | None = None
     init: str | None = None
     class_weights: Literal["none", "balanced"] | None = None
     resize: tuple[int, int] | None = None
@@ -122,6 +125,7 @@ class Plan:
         step_bytes: Predicted memory of a step, in the stage that takes the most.
         device_bytes: Memory of the device.
         reasons: Why each of these, in sentences without full stop.
+        images: Data set of the second head, or None.
     """
 
     settings: TrainSettings
@@ -134,6 +138,7 @@ class Plan:
     step_bytes: int
     device_bytes: int
     reasons: tuple[str, ...]
+    images: VideoData | None = None
 
     @classmethod
     def of(cls, settings: TrainSettings, architecture: Architecture) -> Plan:
@@ -143,8 +148,8 @@ class Plan:
             NasError: Something is not allowed, or not one clip fits into memory.
         """
         device = _device(settings)
-        data = open_data(settings.data, seed=settings.seed, flip=settings.flip, allow_outside=settings.allow_outside)
-        data = cached(data, settings.cache, settings.cache_gb)
+        data = _opened(settings.data, settings)
+        images = None if settings.images is None else _opened(settings.images, settings)
         architecture = architecture.resized(num_classes=len(data.classes))
         entry = architecture.input
         preprocessing = Preprocessing.of_input(entry.frames, entry.size, settings.stride)
@@ -161,6 +166,8 @@ class Plan:
                 f"allowed: 1 to {recipe.batch_size}"
             )
         _check_room(data, preprocessing, settings)
+        if images is not None:
+            reasons += (_of_images(images, architecture, settings),)
         check_stages(architecture, recipe)
         memory = memory_bytes(device)
         if device.type == "cpu":  # which workers share
@@ -189,8 +196,25 @@ class Plan:
             )
         reasons += stage_reasons(architecture, recipe, batch, micro_batch)
         return cls(
-            settings, architecture, data, preprocessing, recipe, device, micro_batch, step_bytes, memory, reasons
+            settings,
+            architecture,
+            data,
+            preprocessing,
+            recipe,
+            device,
+            micro_batch,
+            step_bytes,
+            memory,
+            reasons,
+            images,
         )
+
+    @property
+    def image_preprocessing(self) -> Preprocessing:
+        """How a file becomes an image: one frame as large as those of clips; of a video the middle
+        one.
+        """
+        return replace(self.preprocessing, frames=1, stride=None)
 
     @property
     def threads(self) -> int:
@@ -246,6 +270,27 @@ def _device(settings: TrainSettings) -> torch.device:
             f"device {settings.device!r} is one GPU, and each worker takes one of its own; allowed: auto, cpu, cuda"
         )
     return resolve_device(settings.device)
+
+
+def _opened(spec: str, settings: TrainSettings) -> VideoData:
+    data = open_data(spec, seed=settings.seed, flip=settings.flip, allow_outside=settings.allow_outside)
+    return cached(data, settings.cache, settings.cache_gb)
+
+
+def _of_images(images: VideoData, architecture: Architecture, settings: TrainSettings) -> str:
+    """What the second head learns, as a reason.
+
+    Raises:
+        NasError: The network takes no second head, or there are fewer images than workers.
+    """
+    if len(images.train) < settings.workers:
+        raise NasError(
+            f"workers {settings.workers} are more than the {plural(len(images.train), 'image')} to train on; allowed: "
+            f"1 to {len(images.train)}"
+        )
+    frames = image_architecture(architecture, len(images.classes)).input.frames
+    shown = "as a single frame" if frames == 1 else f"in all {frames} frames of a clip"
+    return f"images: every second step, {images.describe().replace(' clips', ' images')}; each enters {shown}"
 
 
 def _check_room(data: VideoData, preprocessing: Preprocessing, settings: TrainSettings) -> None:

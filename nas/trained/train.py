@@ -27,16 +27,19 @@ from nas.documents import of_schema, read_json
 from nas.errors import Interrupted, NasError, out_of_memory
 from nas.locks import locked
 from nas.models.network import Network, build
+from nas.models.two_heads import PREFIX, TwoHeads
 from nas.resources import replacing
 from nas.trained.curves import CurveRow, Events, write_curve
 from nas.trained.decoded import Decoded
-from nas.trained.folder import Figure, ModelRecord, Provenance, TrainedModel, load_model, save_model
+from nas.trained.folder import TrainedModel, load_model
 from nas.trained.moment import Moment, Say, Show
+from nas.trained.outcome import add_test_figures, save_networks
 from nas.trained.plan import Plan, TrainSettings, checkpoint, steps_in
 from nas.trained.stopping import stop_signals
 from nas.trained.zero_shot import read_class_vectors, set_classes
 from nas.training.loop import Training, accuracy
 from nas.training.state import Progress, progress_of, read_state, restore, tensors_of, write_state
+from nas.training.stills import Stills
 from nas.training.workers import ALONE, Workers
 from nas.units import number, plural
 from nas.weights.fill import fill_from
@@ -46,7 +49,6 @@ SCHEMA = 2  # of the form of what a resume needs; in the first, `workers` were t
 SETTINGS, ARCHITECTURE, STATE = "settings.json", "architecture.yaml", "state.safetensors"
 SAVE_SECONDS = 60.0  # between two states of one epoch
 SHOW_SECONDS = 0.5  # between two moments of one epoch that are shown: to see a loss waits for the device
-VALIDATION, TEST = "validation accuracy", "test accuracy"
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,10 @@ class Session:
             self.new = filled.new
         if settings.classes is not None:
             set_classes(self.model, read_class_vectors(settings.classes).of(plan.data.classes))
+        if plan.images is not None:
+            self.model = TwoHeads(self.model, len(plan.images.classes))
+            if settings.init is not None:
+                self.new += [name for name, _ in self.model.named_parameters() if name.startswith(PREFIX)]
         self.model.to(plan.device)
         self.decoded = decoded or Decoded.read(plan, folder)
         self.train_clips, self.val_clips = self.decoded.train, self.decoded.val
@@ -207,7 +213,9 @@ class Session:
     def _training(
         self, model: Network, *, new: Sequence[str] = (), compiled: bool = False, lean: bool = False
     ) -> Training:
-        plan = self.plan
+        plan, images = self.plan, self.decoded.images
+        flip = plan.images is not None and plan.images.flip
+        stills = None if images is None else Stills(images, flip, plan.recipe.batch_size, plan.device)
         return Training(
             model,
             self.train_clips,
@@ -220,6 +228,7 @@ class Session:
             compiled=compiled,
             lean=lean,
             workers=self.workers,
+            stills=stills,
         )
 
     @property
@@ -230,7 +239,7 @@ class Session:
     @property
     def best(self) -> CurveRow | None:
         """The first of the most accurate epochs."""
-        return max(self.curve, key=lambda row: row.accuracy, default=None)
+        return max(self.curve, key=lambda row: row.score, default=None)
 
     # ------------------------------------------------------------------------------------- the time
 
@@ -266,7 +275,8 @@ class Session:
             part = Clips(self.val_clips.pixels[:batch], self.val_clips.labels[:batch])
             started = time.monotonic()
             accuracy(trial.model, part, plan.preprocessing.size, plan.device, batch)
-            share = len(part.labels) / len(self.val_clips.labels) * self.workers.count
+            images = 0 if self.decoded.val_images is None else len(self.decoded.val_images.labels)
+            share = len(part.labels) / (len(self.val_clips.labels) + images) * self.workers.count
         return step, (time.monotonic() - started) / share
 
     def _stretch(self) -> None:
@@ -356,13 +366,22 @@ class Session:
     def _end_epoch(self, loss: float, rate: float) -> CurveRow:
         plan, training = self.plan, self.training
         started = time.monotonic()
-        size, batch = plan.preprocessing.size, plan.evaluation_batch
-        score = accuracy(training.evaluated, self.val_clips, size, plan.device, batch, workers=self.workers)
+        score, of_images = self._accuracy(self.val_clips), None
+        if self.decoded.val_images is not None:
+            of_images = self._accuracy(self.decoded.val_images, image=True)
         self.evaluation_seconds = time.monotonic() - started
         row = CurveRow(
-            training.epochs_done, training.steps_done, loss, rate, score, self._clips_per_second(), self.seconds
+            training.epochs_done,
+            training.steps_done,
+            loss,
+            rate,
+            score,
+            self._clips_per_second(),
+            self.seconds,
+            None if training.stills is None else training.stills.mean_loss,
+            of_images,
         )
-        better = self.best is None or score > self.best.accuracy
+        better = self.best is None or row.score > self.best.score
         self.curve.append(row)
         if better:
             self._save_model(self.folder)
@@ -373,6 +392,11 @@ class Session:
             write_curve(self.folder / CURVES, self.curve)
         return row
 
+    def _accuracy(self, clips: Clips, image: bool = False) -> float:
+        plan, model = self.plan, self.training.evaluated
+        size, batch = plan.preprocessing.size, plan.evaluation_batch
+        return accuracy(model, clips, size, plan.device, batch, workers=self.workers, image=image)
+
     def _clips_per_second(self) -> float:
         return self.steps_here * self.plan.recipe.batch_size / max(1e-9, self.busy_seconds)
 
@@ -380,7 +404,7 @@ class Session:
         training = self.training
         steps_left = (training.total_steps - training.position) / training.pace
         step = (self.busy_seconds + self.evaluation_seconds * self.steps_here / training.steps) / self.steps_here
-        done = max(1, training.step_in_epoch)
+        done = max(1, training.step_in_epoch - training.still_steps)
         return Moment(
             epoch=row.epoch if row else training.epochs_done + 1,
             share=min(1.0, training.position / training.total_steps),
@@ -403,44 +427,10 @@ class Session:
         """Writes the weights as they are now, with their accuracy where an epoch has just ended."""
         if self.workers.rank:
             return
-        figures = {}
-        if self.curve and self.training.step_in_epoch == 0:
-            figures[VALIDATION] = Figure(self.curve[-1].accuracy, len(self.val_clips.labels))
-        save_model(folder, self.plan.architecture, self.training.evaluated.state_dict(), self._record(figures))
-
-    def _record(self, figures: dict[str, Figure]) -> ModelRecord:
-        settings, training = self.plan.settings, self.training
-        architecture, run, trial = settings.source
-        return ModelRecord(
-            classes=self.plan.data.classes,
-            preprocessing=self.plan.preprocessing,
-            figures=figures,
-            clip_seconds=self.decoded.clip_seconds,
-            provenance=Provenance(
-                architecture=architecture,
-                run=run,
-                trial=trial,
-                data=self.plan.data.name,
-                recipe=Path(settings.recipe).stem if settings.recipe else "preset",
-                init=Path(settings.init).name if settings.init else None,
-                epochs=training.steps_done / training.steps,
-                seed=settings.seed,
-            ),
-        )
+        row = self.curve[-1] if self.curve and self.training.step_in_epoch == 0 else None
+        save_networks(folder, self.plan, self.training, self.decoded, row)
 
     def _finish(self) -> None:
         self.say(f"ended: {self.ended}")
         self._save_model(self.folder / LAST)
-        if self.plan.data.test is None:
-            return
-        folders = [
-            each for each in (self.folder, self.folder / LAST) if TEST not in load_model(each, "cpu").record.figures
-        ]
-        test = self.plan.clips("test", self.plan.data.test, self.plan.preprocessing.evaluation)
-        size, batch = self.plan.preprocessing.size, self.plan.evaluation_batch
-        for folder in folders:
-            model = load_model(folder, str(self.plan.device))
-            score = accuracy(model.network, test, size, self.plan.device, batch)
-            figures = {**model.record.figures, TEST: Figure(score, len(test.labels))}
-            record = replace(model.record, figures=figures)
-            save_model(folder, self.plan.architecture, model.network.state_dict(), record)
+        add_test_figures([self.folder, self.folder / LAST], self.plan)

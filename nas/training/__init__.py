@@ -7,6 +7,7 @@
     optimizer     parameter groups, learning rate, moving average
     recompute     activation checkpointing
     workers       several processes that train one network, each on its share of a batch
+    stills        images that every second step reads, for a second head
     loop          the steps, and accuracy
     state         what an exact resume needs, as one file
 

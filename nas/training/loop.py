@@ -16,6 +16,7 @@ from nas.training.optimizer import MovingAverage, make_optimizer, rate
 from nas.training.recipe import Recipe, Stage
 from nas.training.recompute import recompute
 from nas.training.stages import fixed_parameters, reduced
+from nas.training.stills import Stills
 from nas.training.workers import ALONE, Workers
 
 
@@ -35,6 +36,7 @@ class Training:
         epoch_loss: Sum of the losses of the epoch's steps so far, a tensor on the device.
         order: Clips of the epoch that is under way.
         generator: Of all that is random about clips, on the CPU.
+        stills: Images that every second step is taken on, from the second of an epoch, or None.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Training:
         compiled: bool = False,
         lean: bool = False,
         workers: Workers = ALONE,
+        stills: Stills | None = None,
     ) -> None:
         """Makes optimizer and schedule.
 
@@ -73,13 +76,16 @@ class Training:
                 `nas.training.recompute`.
             workers: The processes that train it together, all with equal arguments: each takes its
                 share of every batch, in micro-batches of its own.
+            stills: Images for the second head of the model, which is then a `TwoHeads`. Steps on
+                clips and on images take turns, so an epoch, a pass over the clips, has twice as
+                many; each leaves gradients of the encoder and of its own head.
 
         Raises:
             NasError: A stage fixes parameters that the model does not have.
         """
         self.model, self.clips, self.size = model, clips, size
         self.recipe, self.flip, self.device, self.workers = recipe, flip, device, workers
-        self.micro_batch = micro_batch or recipe.batch_size
+        self.micro_batch, self.stills = micro_batch or recipe.batch_size, stills
         self.frames = frames or clips.pixels.shape[1]
         self.optimizer = make_optimizer(model, recipe, new)
         self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
@@ -88,14 +94,16 @@ class Training:
         self._forward = torch.compile(model) if compiled else model
         self._fixed = {stage: fixed_parameters(model, stage) for stage in recipe.stages}
         # A last batch of one clip would leave batch normalisation nothing to normalise.
-        self.steps = max(1, len(clips.labels) // recipe.batch_size)
+        self.steps = max(1, len(clips.labels) // recipe.batch_size) * (1 if stills is None else 2)
         self.total_steps = self.steps * recipe.epochs
         self.position, self.pace = 0.0, 1.0
         self.steps_done = self.step_in_epoch = self.epochs_done = 0
         self.epoch_loss = torch.zeros((), device=device)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.order = torch.empty(0, dtype=torch.int64)
-        self._weights = balanced_weights(clips) if recipe.class_weights == "balanced" else None
+        balanced = recipe.class_weights == "balanced"
+        self._weights = balanced_weights(clips) if balanced else None
+        self._still_weights = balanced_weights(stills.clips) if balanced and stills is not None else None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -140,15 +148,12 @@ class Training:
         if self.step_in_epoch == 0:
             self.order = torch.randperm(len(self.clips.labels), generator=self.generator)
             self.epoch_loss = torch.zeros((), device=self.device)
-        first = self.step_in_epoch * self.recipe.batch_size
-        chosen = self.order[first : first + self.recipe.batch_size].numpy()
-        pixels = torch.from_numpy(self.clips.pixels[chosen]).to(self.device)
-        labels = torch.from_numpy(self.clips.labels[chosen]).to(self.device)
-        mixing = draw_mixing(self.recipe, len(pixels), self.stage.extent(self.frames, self.size)[1], self.generator)
-        own = self.workers.share(len(pixels))
-        needed = own if mixing is None else {*own, *mixing.partner[own.start : own.stop].tolist()}
-        varied = augment(pixels, self.frames, self.size, self.flip, self.recipe.augmentation, self.generator, needed)
-        self.epoch_loss = self.epoch_loss + self._gradients(reduced(varied, self.stage), labels, mixing)
+        stills = self.stills if self.step_in_epoch % 2 else None
+        if stills is not None:
+            stills.loss = stills.loss + self._loss_of(stills.draw(self.generator), stills)
+        else:
+            first = (self.step_in_epoch - self.still_steps) * self.recipe.batch_size
+            self.epoch_loss = self.epoch_loss + self._loss_of(self.order[first : first + self.recipe.batch_size])
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         share = rate(self.position, self.total_steps, self.recipe.warm_up)
@@ -162,13 +167,34 @@ class Training:
         self.step_in_epoch += 1
         if self.step_in_epoch < self.steps and not self.ended:
             return None
-        mean = self.epoch_loss.item() / self.step_in_epoch
+        mean = self.epoch_loss.item() / (self.step_in_epoch - self.still_steps)
+        if self.stills is not None:
+            self.stills.end_epoch(self.still_steps)
         self.epochs_done += 1
         self.step_in_epoch = 0
         return mean
 
-    def _gradients(self, pixels: Tensor, labels: Tensor, mixing: Mixing | None) -> Tensor:
+    @property
+    def still_steps(self) -> int:
+        """Steps of the epoch that is under way that were taken on images."""
+        return 0 if self.stills is None else self.step_in_epoch // 2
+
+    def _loss_of(self, chosen: Tensor, stills: Stills | None = None) -> Tensor:
+        """Draws what is random about a batch, of images where there are some, leaves the gradients
+        of its mean loss and returns this.
+        """
+        clips, flip, frames = (self.clips, self.flip, self.frames) if stills is None else (stills.clips, stills.flip, 1)
+        pixels = torch.from_numpy(clips.pixels[chosen.numpy()]).to(self.device)
+        labels = torch.from_numpy(clips.labels[chosen.numpy()]).to(self.device)
+        mixing = draw_mixing(self.recipe, len(pixels), self.stage.extent(frames, self.size)[1], self.generator)
+        own = self.workers.share(len(pixels))
+        needed = own if mixing is None else {*own, *mixing.partner[own.start : own.stop].tolist()}
+        varied = augment(pixels, frames, self.size, flip, self.recipe.augmentation, self.generator, needed)
+        return self._gradients(reduced(varied, self.stage), labels, mixing, image=stills is not None)
+
+    def _gradients(self, pixels: Tensor, labels: Tensor, mixing: Mixing | None, image: bool) -> Tensor:
         """Leaves the gradients of a batch's mean loss, which it returns."""
+        weights, options = (self._still_weights, {"image": True}) if image else (self._weights, {})
         self.optimizer.zero_grad(set_to_none=True)
         self._fix()
         total = torch.zeros((), device=self.device)
@@ -179,12 +205,12 @@ class Training:
             if mixing is not None:
                 clips = mixing.clips(clips, normalise(pixels[mixing.partner[part]]), part)
             with _mixed_precision(self.device):
-                logits = self._forward(clips)
-                if start == own.start and (mixing is not None or self._weights is not None):
+                logits = self._forward(clips, **options)
+                if start == own.start and (mixing is not None or weights is not None):
                     exact = torch.promote_types(logits.dtype, torch.float32)
                     targets = F.one_hot(labels, logits.shape[1]).to(exact)
                     targets = targets if mixing is None else mixing.targets(targets)
-                loss = self._loss(logits, targets[part])
+                loss = self._loss(logits, targets[part], weights)
             loss = loss * (len(clips) / len(pixels))
             loss.backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach()
@@ -200,9 +226,8 @@ class Training:
         for parameter in self._fixed.get(self.stage, ()):
             parameter.requires_grad_(False)
 
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Mean over clips: with targets of class shares, torch does not divide by the weights."""
-        weights = self._weights
         if weights is not None:
             weights = F.pad(weights, (0, logits.shape[1] - len(weights)), value=1.0).to(logits)
         return F.cross_entropy(logits, targets, weights, label_smoothing=self.recipe.label_smoothing)
@@ -227,16 +252,20 @@ def logits(
     device: torch.device,
     batch: int = 32,
     frames: int | None = None,
+    image: bool = False,
 ) -> Tensor:
-    """Class logits of the centre crop of every clip, of evenly spread frames where it has more than
-    asked for, (N, classes), on the CPU.
+    """Class logits of the centre crop of every clip, (N, classes), on the CPU.
+
+    Of evenly spread frames where it has more than asked for, of repeated ones where it has fewer;
+    with `image` those of the second head of a `TwoHeads`.
     """
+    options = {"image": True} if image else {}
     was_training = model.training
     model.eval()
     frames = frames or clips.pixels.shape[1]
     with torch.inference_mode(), _mixed_precision(device):
         crops = (centre_crop(middle(part, frames), size) for part in _batches(clips, batch))
-        rows = [model(normalise(crop.to(device))).float().cpu() for crop in crops]
+        rows = [model(normalise(crop.to(device)), **options).float().cpu() for crop in crops]
     model.train(was_training)
     return torch.cat(rows)
 
@@ -254,13 +283,16 @@ def accuracy(
     batch: int = 32,
     frames: int | None = None,
     workers: Workers = ALONE,
+    image: bool = False,
 ) -> float:
-    """Share of clips whose highest logit is their label; each worker looks at its share of them."""
+    """Share of clips whose highest logit is their label; each worker looks at its share of them.
+    The other arguments are those of `logits`.
+    """
     own = workers.share(len(clips.labels))
     right = torch.zeros((), dtype=torch.int64)
     if own:
         part = Clips(clips.pixels[own.start : own.stop], clips.labels[own.start : own.stop])
-        predicted = logits(model, part, size, device, batch, frames).argmax(dim=1)
+        predicted = logits(model, part, size, device, batch, frames, image).argmax(dim=1)
         right += (predicted == torch.from_numpy(part.labels)).sum()
     workers.add_up([right])
     return right.item() / len(clips.labels)

@@ -13,13 +13,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nas.training.recipe import Recipe
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
+HEADS = ("parts.head.", "image_head.")  # beginnings of names
 POSITIONS = ("position", "positions", "bias_table", "token", "query")  # parts of names
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, new: Collection[str] = ()) -> torch.optim.Optimizer:
     """Groups the parameters that are trained by weight decay and by factor on the learning rate.
 
-    Each group carries its factor as `factor`. Parameters of the head are those under `parts.head`.
+    Each group carries its factor as `factor`. Parameters of the head are those under `parts.head`,
+    and `image_head` where there is a second one.
 
     Args:
         model: The network.
@@ -33,7 +35,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, new: Collection[str] = ()) 
         position = not set(POSITIONS).isdisjoint(name.split("."))
         decay = recipe.weight_decay if parameter.ndim > 1 and (recipe.decay_positions or not position) else 0.0
         factor = recipe.new_lr if name in new else 1.0
-        if name.startswith("parts.head"):
+        if name.startswith(HEADS):
             factor = max(factor, recipe.head_lr) if recipe.head_lr >= 1 else factor * recipe.head_lr
         if recipe.optimizer == "adamw" and recipe.lr_channels and parameter.ndim > 1 and not position:
             factor *= min(1.0, recipe.lr_channels / parameter.shape[1])

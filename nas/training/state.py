@@ -33,7 +33,9 @@ class Progress:
     """Where a training is; see `Training` for the values.
 
     Attributes:
-        labels: Fingerprint of the training clips: of their labels in order, and of their shape.
+        labels: Fingerprint of the training clips: of their labels in order, and of their shape; and
+            of images beside them.
+        stills_taken: How many images of their order were read.
     """
 
     steps: int
@@ -44,6 +46,7 @@ class Progress:
     step_in_epoch: int
     epochs_done: int
     labels: str
+    stills_taken: int = 0
 
 
 def progress_of(training: Training) -> Progress:
@@ -57,6 +60,7 @@ def progress_of(training: Training) -> Progress:
         step_in_epoch=training.step_in_epoch,
         epochs_done=training.epochs_done,
         labels=_fingerprint(training),
+        stills_taken=training.stills.taken if training.stills is not None else 0,
     )
 
 
@@ -72,6 +76,8 @@ def tensors_of(training: Training) -> dict[str, Tensor]:
         "epoch_loss": training.epoch_loss,
         "random.clips": training.generator.get_state(),
     }
+    if training.stills is not None:
+        tensors |= {"stills.order": training.stills.order, "stills.loss": training.stills.loss}
     for rank, state in enumerate(training.workers.gathered(torch.get_rng_state())):
         tensors[_random("torch", rank)] = state
     if training.device.type == "cuda":
@@ -109,6 +115,9 @@ def restore(training: Training, tensors: dict[str, Tensor], progress: Progress, 
         training.optimizer.load_state_dict({"state": state, "param_groups": groups})
         training.order = tensors["order"]
         training.epoch_loss = tensors["epoch_loss"].to(training.device)
+        if training.stills is not None:
+            training.stills.order, training.stills.taken = tensors["stills.order"], progress.stills_taken
+            training.stills.loss = tensors["stills.loss"].to(training.device)
         training.generator.set_state(tensors["random.clips"])
         torch.set_rng_state(tensors[_random("torch", training.workers.rank)])
         on_gpu = _random("cuda", training.workers.rank)
@@ -158,5 +167,6 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _fingerprint(training: Training) -> str:
-    clips = training.clips
-    return sha256(clips.labels.tobytes() + str(clips.pixels.shape).encode()).hexdigest()[:16]
+    parts = [training.clips] if training.stills is None else [training.clips, training.stills.clips]
+    text = b"".join(clips.labels.tobytes() + str(clips.pixels.shape).encode() for clips in parts)
+    return sha256(text).hexdigest()[:16]

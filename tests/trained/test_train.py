@@ -19,8 +19,9 @@ from nas.errors import Interrupted, NasError
 from nas.locks import locked
 from nas.trained.folder import load_model
 from nas.trained.moment import Moment
+from nas.trained.outcome import TEST, VALIDATION
 from nas.trained.plan import Plan
-from nas.trained.train import TEST, VALIDATION, resume, train
+from nas.trained.train import resume, train
 
 EXACT = ("epoch", "steps", "loss", "rate", "accuracy")  # of a row of the curve; the others are times
 

@@ -99,6 +99,16 @@ class TubeEmbed(Derived):
             weights = [tube.get_parameter("conv.weight") for tube in self.tubes]
         return {f"tube {i}": weight for i, weight in enumerate(weights)}
 
+    def image_name(self, name: str) -> str | None:
+        """What a tensor of its state is called in the stem for images alone, of one frame; None
+        where that has no such tube. A stem without tubes for images keeps all.
+        """
+        if isinstance(self.tubes, InterpolatedTubes) or not self.image_tubes:
+            return name
+        tubes, place, rest = name.split(".", 2)
+        places = [str(i) for i in self.image_tubes]
+        return f"{tubes}.{places.index(place)}.{rest}" if place in places else None
+
     def forward(self, x_BTHWC: Tensor, raw: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """The embedded tokens; with `raw` also the tokens alone, which gates take."""
         image = x_BTHWC.shape[1] == 1 < self.shape.frames
