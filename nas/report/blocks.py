@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -287,6 +288,25 @@ class Confusion(Block):
             )
         ]
         return f"{escaped(self.title)}:\n\n{Table(pd.DataFrame(rows, dtype='str'), '').markdown()}"
+
+
+@dataclass(frozen=True)
+class Gallery(Block):
+    """Small pictures beside each other, for the page alone.
+
+    Attributes:
+        pictures_of: What each shows, and the bytes of its JPEG file.
+    """
+
+    pictures_of: Sequence[tuple[str, bytes]]
+
+    def html(self) -> Markup:
+        one = Markup('<li><img src="data:image/jpeg;base64,{}" alt="Frames of {}"><span>{}</span></li>\n')
+        shown = (one.format(b64encode(data).decode(), name, name) for name, data in self.pictures_of)
+        return Markup('<ul class="gallery">\n{}</ul>\n').format(Markup("").join(shown))
+
+    def markdown(self) -> str:
+        return ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Unpack
 
 from rich.console import Console
 
+from nas.data.strips import STRIPS
 from nas.data.unreadable import UNREADABLE
 from nas.errors import Interrupted, NasError, brief
 from nas.locks import LOCK, locked
@@ -31,7 +32,7 @@ _DEFAULTS = Settings()
 # A cluster runs what it likes in who joins it, and a storage gets what Ray writes.
 _NAMED_AGAIN = ("address", "storage")
 # What a run has that was cut off before its record was there.
-_BEFORE_RECORD = ("architectures", "space.yaml", UNREADABLE, LOCK)
+_BEFORE_RECORD = ("architectures", "space.yaml", UNREADABLE, STRIPS, LOCK)
 
 
 @with_settings(*Settings.model_fields)

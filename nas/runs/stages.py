@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from nas.data.strips import write_strips
 from nas.data.unreadable import UNREADABLE, write_unreadable
 from nas.errors import Interrupted, NasError
 from nas.limits.gate import Gate
@@ -142,6 +143,7 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
         data = ProxyData.read(plan.data, plan.proxy, plan.settings.seed, available_cores())
     reading = clock.monotonic() - started
     write_unreadable(folder, data.unreadable)
+    write_strips(folder, data.train)
     if plan.settings.strict and data.unreadable:
         raise NasError(
             f"{plural(len(data.unreadable), 'clip')} of data {plan.data.name!r} cannot be read, listed in "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.report.blocks import Block, Facts, Text
+from nas.data.strips import read_strips
+from nas.report.blocks import Block, Facts, Gallery, Text
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
 from nas.report.trials import data_text
@@ -12,7 +13,9 @@ from nas.runs.folder import Run
 
 
 class Data(Panel):
-    """Classes, the clips that a training used, and what makes accuracies on them doubtful."""
+    """Classes, the clips that a training used with frames of some, and what makes accuracies
+    doubtful.
+    """
 
     title = "Data"
     place = 65
@@ -22,11 +25,7 @@ class Data(Panel):
 
     def blocks(self, run: Run) -> Sequence[Block]:
         record = run.record
-        said = (
-            data_text(record)
-            if record.data_description
-            else f"{len(record.classes)} class{'es' * (len(record.classes) != 1)}"
-        )
+        said = data_text(record) if record.data_description else f"{len(record.classes)} classes"
         used = [f"{count:,} of {split}" for split, count in record.clips.items() if count]
         said += "."
         if used:
@@ -36,4 +35,9 @@ class Data(Panel):
         doubts = record.doubts or ("No doubts about it were noted.",)
         rows = [(str(number), name) for number, name in enumerate(record.classes)]
         names = Facts(rows, ("Class", "Name"), f"The {len(rows)} classes")
-        return [Text(said), *(Text(doubt) for doubt in doubts), *([names] if record.classes else [])]
+        found: list[Block] = [Text(said), *(Text(doubt) for doubt in doubts), *([names] if record.classes else [])]
+        if strips := read_strips(run.path, len(record.classes)):
+            first = f" The first {len(strips)} classes are shown." if len(strips) < len(record.classes) else ""
+            found.append(Text(f"Frames of a training clip of each class, as trainings read it.{first}", "note"))
+            found.append(Gallery([(f"{label} {record.classes[label]}", data) for label, data in strips.items()]))
+        return found

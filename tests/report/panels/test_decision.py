@@ -8,10 +8,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import nas
+from nas.data.clips import Clips
+from nas.data.strips import write_strips
 from nas.report.differences import Difference, best_of_control, difference, paired
 from nas.report.panels.classes import Classes
 from nas.report.panels.comparison import Comparison
@@ -178,6 +181,15 @@ def test_the_command_names_what_is_no_default(run: Run) -> None:
 def test_data_names_clips_and_classes(run: Run) -> None:
     said = text(Data(), run)
     assert "of 1,024 of train, 256 of val and 256 of test clips" in said and "| 2 | turn_clockwise |" in said
+
+
+def test_a_clip_of_each_class_is_shown(run: Run) -> None:
+    run.record = replace(run.record, classes=("<b>", "two"))
+    write_strips(run.path, Clips(np.zeros((2, 3, 8, 8, 3), np.uint8), np.array([1, 0])))
+    page = Data().blocks(run)[-1].html()
+    assert page.count("data:image/jpeg;base64,/9j/") == 2 and 'alt="Frames of 0 &lt;b&gt;"' in page
+    run.record = replace(run.record, classes=("a", "b", "c"))
+    assert "The first 2 classes are shown." in text(Data(), run)
 
 
 def test_the_journal_tells_its_beginning_and_curves(tmp_path: Path) -> None:
