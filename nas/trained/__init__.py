@@ -15,6 +15,7 @@
     plan        what a training decides before it begins, with reasons
     presets     recipes by the number of clips and by the start
     stage_memory memory of a step in each stage of a recipe
+    pace        how long steps take, by stage
     curves      what is kept of each epoch: a table, event files
     decoded     the clips that a training reads
     moment      what is told of a training while it runs

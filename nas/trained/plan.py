@@ -169,6 +169,8 @@ class Plan:
         if images is not None:
             reasons += (_of_images(images, architecture, settings),)
         check_stages(architecture, recipe)
+        if images is not None and recipe.stages:
+            raise NasError(f"images {settings.images!r} do not go with the stages of a recipe; allowed: one of them")
         memory = memory_bytes(device)
         if device.type == "cpu":  # which workers share
             memory //= settings.workers

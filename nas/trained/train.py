@@ -34,10 +34,12 @@ from nas.trained.decoded import Decoded
 from nas.trained.folder import TrainedModel, load_model
 from nas.trained.moment import Moment, Say, Show
 from nas.trained.outcome import add_test_figures, save_networks
+from nas.trained.pace import Pace, timed
 from nas.trained.plan import Plan, TrainSettings, checkpoint, steps_in
 from nas.trained.stopping import stop_signals
 from nas.trained.zero_shot import read_class_vectors, set_classes
 from nas.training.loop import Training, accuracy
+from nas.training.recipe import Stage
 from nas.training.state import Progress, progress_of, read_state, restore, tensors_of, write_state
 from nas.training.stills import Stills
 from nas.training.workers import ALONE, Workers
@@ -200,7 +202,7 @@ class Session:
         self.training = self._training(self.model, new=self.new, compiled=settings.compiled, lean=settings.lean)
         self.curve: list[CurveRow] = []
         self.seconds_before, self.ended = 0.0, None
-        self.busy_seconds, self.steps_here = 0.0, 0  # in steps of this session
+        self.pace = Pace(plan.recipe, {})  # of this session
         self.evaluation_seconds = 0.0
         if self.state.exists():
             tensors, found = read_state(self.state, SessionState)
@@ -245,43 +247,40 @@ class Session:
 
     def _lay_out(self) -> None:
         """Plans the schedule's steps from timed ones, which leave no trace."""
-        step, evaluation = map(self.workers.agreed, self._timed())
-        left = self._seconds_left()
-        self.training.total_steps = steps_in(left, step, evaluation, self.training.steps)
+        stages, evaluation = self._timed()
+        self.pace = Pace(self.plan.recipe, stages)
+        step, steps, turn = self.pace.step, self.training.steps, len(self.plan.recipe.turn)
+        self.training.total_steps = steps_in(self._seconds_left(), step, evaluation, steps)
+        if self.training.total_steps <= steps * (turn - 1):
+            raise NasError(
+                f"time {self.plan.settings.time:g} s ends before every stage of the recipe has had its "
+                f"turn; allowed: about {math.ceil(self.seconds + turn * (steps * step + evaluation))} s and more"
+            )
         epochs = number(self.training.total_steps / self.training.steps)
         self.say(
             f"{plural(self.training.total_steps, 'step')}, {epochs} epochs: a step takes {number(1000 * step)} ms "
             f"and an evaluation {number(evaluation)} s, as timed here"
         )
 
-    def _timed(self) -> tuple[float, float]:
-        """Seconds of a step, the second and further ones, and of an evaluation, by its first
-        batch.
-        """
+    def _timed(self) -> tuple[dict[Stage, float], float]:
+        """Seconds of a step in each stage, and of an evaluation, by its first batch."""
         plan = self.plan
         devices = [plan.device] if plan.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             trial = self._training(deepcopy(self.model))
-            trial.step()
-            started = time.monotonic()
-            taken = 0
             longest = min(20.0, (plan.settings.time or math.inf) / 10)
-            while self.workers.agreed(taken < 4 and time.monotonic() - started < longest):
-                trial.step()
-                taken += 1
-            trial.epoch_loss.item()  # waits for an accelerator
-            step = (time.monotonic() - started) / taken
+            stages = timed(trial, longest / max(1, len(plan.recipe.stages)), self.workers.agreed)
             batch = plan.evaluation_batch
             part = Clips(self.val_clips.pixels[:batch], self.val_clips.labels[:batch])
             started = time.monotonic()
             accuracy(trial.model, part, plan.preprocessing.size, plan.device, batch)
             images = 0 if self.decoded.val_images is None else len(self.decoded.val_images.labels)
             share = len(part.labels) / (len(self.val_clips.labels) + images) * self.workers.count
-        return step, (time.monotonic() - started) / share
+        return stages, self.workers.agreed((time.monotonic() - started) / share)
 
     def _stretch(self) -> None:
         """Lets the schedule end with the time, as the last steps went."""
-        if self.plan.settings.time is None or not self.steps_here or self.training.ended:
+        if self.plan.settings.time is None or not self.pace.steps or self.training.ended:
             return
         left = self._seconds_left()
         if left <= 0 and self.training.step_in_epoch == 0:
@@ -290,7 +289,7 @@ class Session:
         if left <= 0:  # within an epoch, which ends with the next step: no network is kept unevaluated
             self.training.stretch(1)
             return
-        step = self.workers.agreed(self.busy_seconds / self.steps_here)
+        step = self.workers.agreed(self.pace.step)
         evaluation = self.workers.agreed(self.evaluation_seconds)
         self.training.stretch(steps_in(left, step, evaluation, self.training.steps))
 
@@ -325,12 +324,11 @@ class Session:
                         f"stopped after {self.training.steps_done} steps, which are kept; go on with "
                         f"nas train --resume {self.folder}"
                     )
-                rate = self.training.rate
+                rate, stage = self.training.rate, self.training.stage
                 started = time.monotonic()
                 loss = self._step()
                 now = time.monotonic()
-                self.busy_seconds += now - started
-                self.steps_here += 1
+                self.pace.add(stage, now - started)
                 row = None if loss is None else self._end_epoch(loss, rate)
                 if row is not None and events is not None:
                     events.add(row)
@@ -386,7 +384,8 @@ class Session:
         if better:
             self._save_model(self.folder)
         best = self.best
-        if plan.settings.patience and best and row.epoch - best.epoch >= plan.settings.patience:
+        turned = row.epoch % len(plan.recipe.turn) == 0  # all stages have had as many epochs
+        if plan.settings.patience and best and row.epoch - best.epoch >= plan.settings.patience and turned:
             self.ended = f"no better accuracy for {plan.settings.patience} epochs"
         if self.workers.rank == 0:
             write_curve(self.folder / CURVES, self.curve)
@@ -398,12 +397,12 @@ class Session:
         return accuracy(model, clips, size, plan.device, batch, workers=self.workers, image=image)
 
     def _clips_per_second(self) -> float:
-        return self.steps_here * self.plan.recipe.batch_size / max(1e-9, self.busy_seconds)
+        return self.pace.steps * self.plan.recipe.batch_size / max(1e-9, self.pace.seconds)
 
     def _moment(self, row: CurveRow | None) -> Moment:
         training = self.training
         steps_left = (training.total_steps - training.position) / training.pace
-        step = (self.busy_seconds + self.evaluation_seconds * self.steps_here / training.steps) / self.steps_here
+        step = self.pace.step + self.evaluation_seconds / training.steps
         done = max(1, training.step_in_epoch - training.still_steps)
         return Moment(
             epoch=row.epoch if row else training.epochs_done + 1,

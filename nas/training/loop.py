@@ -15,9 +15,11 @@ from nas.training.mixing import Mixing, draw_mixing
 from nas.training.optimizer import MovingAverage, make_optimizer, rate
 from nas.training.recipe import Recipe, Stage
 from nas.training.recompute import recompute
-from nas.training.stages import fixed_parameters, reduced
+from nas.training.stages import fixed_parameters, reduced, settle
 from nas.training.stills import Stills
 from nas.training.workers import ALONE, Workers
+
+SETTLING = 256  # whole clips by which a network trained on smaller ones is prepared for evaluation
 
 
 class Training:
@@ -167,6 +169,8 @@ class Training:
         self.step_in_epoch += 1
         if self.step_in_epoch < self.steps and not self.ended:
             return None
+        if any(not stage.whole for stage in self.recipe.stages):
+            self._settle()
         mean = self.epoch_loss.item() / (self.step_in_epoch - self.still_steps)
         if self.stills is not None:
             self.stills.end_epoch(self.still_steps)
@@ -226,6 +230,19 @@ class Training:
         for parameter in self._fixed.get(self.stage, ()):
             parameter.requires_grad_(False)
 
+    def _settle(self) -> None:
+        """Prepares the network for the whole clips of an evaluation by some of the epoch's, as many
+        at a time as have no more pixels than the clips of a step.
+        """
+        at_once = max(1, int(self.micro_batch * max(s.frames * s.size**2 for s in self.recipe.stages)))
+        chosen = self.order[:SETTLING]
+        own = self.workers.share(len(chosen))
+        parts = (self.clips.pixels[part.numpy()] for part in torch.split(chosen[own.start : own.stop], at_once))
+        batches = (_whole(torch.from_numpy(pixels), self.frames, self.size, self.device) for pixels in parts)
+        with _mixed_precision(self.device):
+            settle(self.evaluated, batches)
+        self.workers.average_statistics(self.evaluated)
+
     def _loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Mean over clips: with targets of class shares, torch does not divide by the weights."""
         if weights is not None:
@@ -264,10 +281,14 @@ def logits(
     model.eval()
     frames = frames or clips.pixels.shape[1]
     with torch.inference_mode(), _mixed_precision(device):
-        crops = (centre_crop(middle(part, frames), size) for part in _batches(clips, batch))
-        rows = [model(normalise(crop.to(device)), **options).float().cpu() for crop in crops]
+        rows = [model(_whole(part, frames, size, device), **options).float().cpu() for part in _batches(clips, batch)]
     model.train(was_training)
     return torch.cat(rows)
+
+
+def _whole(pixels: Tensor, frames: int, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Clips as they are evaluated, as the network's input."""
+    return normalise(centre_crop(middle(pixels, frames), size).to(device))
 
 
 def _batches(clips: Clips, batch: int) -> Iterator[Tensor]:

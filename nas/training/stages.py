@@ -8,8 +8,12 @@ last words of the names of its parameters.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.architecture import LAYERS
 from nas.errors import NasError
@@ -37,6 +41,31 @@ def reduced(clips_BTHWC: Tensor, stage: Stage) -> Tensor:
     planes = shown.permute(0, 1, 4, 2, 3).reshape(batch * frames, channels, height, width)
     means = F.interpolate(planes.float(), size, mode="area").round_().to(clips_BTHWC.dtype)
     return means.view(batch, frames, channels, *size).permute(0, 1, 3, 4, 2).contiguous()
+
+
+def settle(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Takes the running statistics of batch normalisation anew, the mean over batches: those of a
+    stage's clips are not those of the whole clips that are evaluated (arXiv 1906.06423).
+
+    Args:
+        model: Its other state stays; it is in evaluation mode afterwards.
+        batches: Normalised whole clips, (B, 3, T, H, W).
+    """
+    model.eval()
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+    with torch.no_grad():
+        for clips in batches:
+            model(clips)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 def fixed_parameters(model: nn.Module, stage: Stage) -> list[nn.Parameter]:

@@ -54,6 +54,11 @@ class Workers:
             return loss
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         self.add_up([loss, *gradients])
+        self.average_statistics(model)
+        return loss
+
+    def average_statistics(self, model: nn.Module) -> None:
+        """Makes the running statistics of batch normalisation their mean over the workers."""
         statistics = [
             value
             for module in model.modules()
@@ -61,11 +66,10 @@ class Workers:
             for value in (module.running_mean, module.running_var)
             if value is not None
         ]
-        if statistics:
+        if statistics and self.count > 1:
             self.add_up(statistics)
             for value in statistics:
                 value.div_(self.count)
-        return loss
 
     def agreed(self, value: float) -> float:
         """The first worker's value, where each would go by its own clock."""

@@ -201,3 +201,8 @@ def test_stages_that_a_network_cannot_have_are_refused(
     with pytest.raises(NasError) as raised:
         staged(recipe, network)
     assert str(raised.value) == message
+
+
+def test_images_beside_stages_are_refused(staged: Callable[..., Plan]) -> None:
+    with pytest.raises(NasError, match="images 'stills' do not go with the stages of a recipe; allowed: one of them"):
+        staged(images="stills")

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
 import nas.trained.train as module
+from nas.architecture import Architecture
 from nas.errors import Interrupted, NasError
 from nas.locks import locked
 from nas.trained.folder import load_model
@@ -80,12 +81,28 @@ def test_the_curve_is_in_an_event_file_too(plan: Callable[..., Plan]) -> None:
     assert losses == [(int(row[1]), pytest.approx(float(row[2]))) for row in curve(made.settings.out)]
 
 
-@pytest.mark.parametrize("steps", [1, 5, 13])
+@pytest.fixture
+def stages(tmp_path: Path) -> dict[str, Any]:
+    """Settings of a training of joint filters in two stages, an epoch each."""
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "{epochs: 9, ema: 0.9, stages: [{size: 0.5, fixed: [spatial]}, {frames: 0.5, fixed: [temporal]}]}"
+    )
+    network = {
+        "input": {"frames": 2, "size": 8},
+        "stem": {"op": "conv", "kernel": [1, 3, 3], "stride": [1, 2, 2]},
+        "stages": [{"width": 4, "layers": [{"op": "joint_filter"}]}],
+        "head": {"op": "mean"},
+    }
+    return {"recipe": str(recipe), "architecture": Architecture.parse(network)}
+
+
+@pytest.mark.parametrize(("steps", "staged"), [(1, False), (5, False), (13, False), (5, True), (8, True)])
 def test_a_killed_training_goes_on_bit_for_bit(
-    steps: int, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    steps: int, staged: bool, stages: dict[str, Any], plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also twice, and where the state is older than the kill: one is written every second step."""
-    alone, killed = plan("alone"), plan("killed")
+    alone, killed = (plan(name, **(stages if staged else {})) for name in ("alone", "killed"))
     train(alone, say=silent)
     calls = iter(range(1000))
     monkeypatch.setattr(module, "SAVE_SECONDS", -1)
@@ -138,6 +155,29 @@ def test_patience_ends_a_training(plan: Callable[..., Plan]) -> None:
     rows = [float(row[4]) for row in curve(made.settings.out)]
     assert said[-1] == "ended: no better accuracy for 2 epochs"
     assert len(rows) < 40 and rows.index(max(rows)) == len(rows) - 3
+
+
+def test_patience_waits_until_every_stage_has_had_its_turn(
+    plan: Callable[..., Plan], stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No epoch is better than the first, the third would be the end, and the turn has two."""
+    monkeypatch.setattr(module, "accuracy", lambda *_, **__: 0.5)
+    made = plan(epochs=8, patience=2, **stages)
+    train(made, say=silent)
+    assert len(curve(made.settings.out)) == 4
+
+
+def test_a_time_without_room_for_every_stage_is_refused(
+    plan: Callable[..., Plan], stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 s two steps of each stage take 4; an epoch of each has 10 steps, and the first 5."""
+    Clock(monkeypatch, 1, 1)
+    with pytest.raises(NasError, match=r"time 8 s ends before every stage .* its turn; allowed: about 14 s and more"):
+        train(plan("short", epochs=None, time=8.0, **stages), say=silent)
+    Clock(monkeypatch, 1, 1)
+    made = plan(epochs=None, time=14.0, **stages)
+    train(made, say=silent)
+    assert [row[1] for row in curve(made.settings.out)] == ["5", "10"]
 
 
 def test_a_schedule_is_laid_out_to_end_with_the_time(

@@ -142,3 +142,33 @@ def test_kinds_that_no_layer_has_are_refused() -> None:
         fixed_parameters(model, Stage(fixed=("time",)))
     with pytest.raises(NasError, match=r"fixes 'spatial' parameters, .*; allowed: networks with joint_filter"):
         training(Recipe(1, stages=(TEMPORAL,)), Watched())
+
+
+def test_statistics_are_taken_anew_from_whole_clips() -> None:
+    """Batches of 8, as many whole clips as have the pixels of 16 of half the frames: the means over
+    both of what is normalised by 0.45 and 0.225, variances unbiased. Moments go on as before.
+    """
+    norm = nn.BatchNorm3d(3)
+    model = nn.Sequential(norm, nn.Dropout(0.5), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    begun = training(Recipe(1, 16, stages=(Stage(frames=0.5),)), model)
+    begun.epoch()
+    shown = torch.from_numpy(clips().pixels[begun.order.numpy()]).double().div(255).sub(0.45).div(0.225)
+    halves = [half.reshape(-1, 3) for half in shown.split(8)]
+    assert norm.running_mean is not None and norm.running_var is not None
+    torch.testing.assert_close(norm.running_mean.double(), sum(h.mean(0) for h in halves) / 2, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(norm.running_var.double(), sum(h.var(0) for h in halves) / 2, rtol=1e-5, atol=1e-6)
+    assert norm.momentum == 0.1
+    kept = norm.running_mean.clone()
+    fixed = training(Recipe(1, 16, stages=(Stage(epochs=1),)), model)  # of whole clips: as without stages
+    fixed.epoch()
+    assert norm.running_mean is not None and (norm.running_mean - kept).abs().max() < 0.2 * kept.abs().max()
+
+
+def test_the_average_is_prepared_and_the_network_left_as_it_is() -> None:
+    model = nn.Sequential(nn.BatchNorm3d(3), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    begun = training(Recipe(1, 16, ema=0.9, stages=(Stage(size=0.5),)), model)
+    begun.epoch()
+    own, average = model.get_buffer("0.running_mean"), begun.evaluated.get_buffer("0.running_mean")
+    shown = torch.from_numpy(clips().pixels).float().div(255).sub(0.45).div(0.225).mean((0, 1, 2, 3))
+    torch.testing.assert_close(average, shown, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own, 0.1 * shown, rtol=0.1, atol=0.01)  # a step with momentum .1
