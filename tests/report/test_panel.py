@@ -67,8 +67,8 @@ def test_panels_stand_in_their_order(added: None) -> None:
     assert titles == [
         "", "Picks", "Why this one and not another", "Accuracy against cost", "Front", "",
         "The picks, layer by layer", "The picks, class by class", "Over the limits", "Against random search",
-        "Time of trainings", "How the search went", "Operators", "Data", "Clips that cannot be read",
-        "What was not trained, and why",
+        "Time of trainings", "How the search went", "Operators", "Choices that matter", "Data",
+        "Clips that cannot be read", "What was not trained, and why",
         "Trainings that failed", "Predicted beside measured", "Limits", "How it was measured", "Where the time went",
         "How to repeat it", "Settings",
     ]  # fmt: skip
