@@ -10,8 +10,7 @@ from rich.table import Table
 
 from nas.limits.metrics import METRICS, Metric
 from nas.limits.objectives import DEFAULT_COST
-from nas.report.text import with_error
-from nas.report.trials import DISTURBED, STATES, operators_text, picks, shown_metrics
+from nas.report.trials import DISTURBED, STATES, accuracy_text, operators_text, picks, shown_metrics
 from nas.runs.folder import Run
 from nas.units import MISSING, number
 
@@ -55,8 +54,8 @@ def front_table(run: Run) -> pd.DataFrame:
     table: dict[str, list[str]] = {
         "Trial": [str(trial) for trial in front["trial"]],
         "Pick": [", ".join(chosen.get(trial, ())) for trial in front["trial"]],
-        VALIDATION: _accuracies(front, "accuracy"),
-        TEST: _accuracies(front, "test_accuracy"),
+        VALIDATION: _accuracies(run, front, "val"),
+        TEST: _accuracies(run, front, "test"),
         "Seeds": [str(value) for value in front["seeds"]],
         "Epochs": [number(value, 1) for value in front["epochs"]],
         **{metric.label: _figures(front, metric) for metric in shown_metrics(run) if metric.name in front},
@@ -81,7 +80,7 @@ def trials_table(run: Run) -> pd.DataFrame:
             f"{STATES.get(state, state)}{', on the front' * (trial in front)}"
             for trial, state in zip(trials["trial"], trials["state"], strict=True)
         ],
-        VALIDATION: _accuracies(trials, "accuracy"),
+        VALIDATION: _accuracies(run, trials, "val"),
         "Epochs": [number(value, 1) for value in trials["epochs"]],
         "Seconds": [number(value, 2) for value in trials["seconds"]],
         **{metric.label: [number(value / metric.scale) for value in trials[metric.name]] for metric in _shown(run)},
@@ -102,8 +101,8 @@ def over_table(run: Run) -> pd.DataFrame:
     before = [metric.before for metric in run.objectives.costs if metric.name != DEFAULT_COST and metric.before in over]
     table = {
         "Trial": [str(trial) for trial in over["trial"]],
-        VALIDATION: _accuracies(over, "accuracy"),
-        TEST: _accuracies(over, "test_accuracy"),
+        VALIDATION: _accuracies(run, over, "val"),
+        TEST: _accuracies(run, over, "test"),
         "GFLOPs": [number(value / 1e9) for value in over["macs"]],
         # What it was taken for, beside what it is.
         **{METRICS[name].label: _figures(over, METRICS[name]) for name in before},
@@ -147,9 +146,9 @@ def how_to_go_on(run: Run, path: Path | None = None) -> list[str]:
     return [*said, f"{command} --time 10m trains further networks under the same limits."]
 
 
-def _accuracies(front: pd.DataFrame, name: str) -> list[str]:
-    """In per cent, with the standard error where there are several seeds."""
-    return [with_error(*pair) for pair in zip(front[name], front[f"{name}_se"], strict=True)]
+def _accuracies(run: Run, trials: pd.DataFrame, split: str) -> list[str]:
+    """In per cent, with the standard error where it is known."""
+    return [accuracy_text(run, row, split).removesuffix(" %") for row in trials.to_dict("records")]
 
 
 def _figures(front: pd.DataFrame, metric: Metric) -> list[str]:
@@ -163,9 +162,9 @@ def _figures(front: pd.DataFrame, metric: Metric) -> list[str]:
 def front_summary(run: Run) -> Table:
     """The front as a table for a terminal."""
     front, texts = run.front, front_table(run)
-    seeds = "; \N{PLUS-MINUS SIGN} is one standard error over seeds" if (front["seeds"] > 1).any() else ""
+    errors = "\N{PLUS-MINUS SIGN} one standard error, over seeds or of a share of the clips, the larger"
     notes = [
-        f"accuracy of the proxy{seeds}; GFLOPs are 10^9 multiply-adds; median latency and peak memory as measured",
+        f"accuracy of the proxy, {errors}; GFLOPs are 10^9 multiply-adds; median latency and peak memory as measured",
         *disturbances(front),
     ]
     table = Table(title=f"front of {run.path}", caption="\n".join(notes))

@@ -24,7 +24,7 @@ from nas.limits.survey import check_budget
 from nas.profiler.measured.device import available_cores
 from nas.profiler.tables.predictor import Predictor
 from nas.resources import replacing
-from nas.runs.confirm import ConfirmSearcher, expected_seconds, repeats
+from nas.runs.confirm import ConfirmSearcher, Repeat, expected_seconds, repeats
 from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
 from nas.runs.export import BEST, write_picks
@@ -85,11 +85,17 @@ class Session:
     record: RunRecord
     started: float
     spent: float
+    _phase: tuple[str, float] | None = None  # the one that goes on, and when it began
 
     def note(self, **changes: Any) -> None:
         """Writes what has come out into `run.json`, with the time up to now."""
-        self.record = replace(self.record, wall_s=self.spent + clock.monotonic() - self.started, **changes)
-        write_record(self.record, self.folder)
+        now = clock.monotonic()
+        self.record = replace(self.record, wall_s=self.spent + now - self.started, **changes)
+        record = self.record
+        if self._phase:
+            name, since = self._phase
+            record = record.spending(name, now - since)
+        write_record(record, self.folder)
 
     def trials(self, proposer: Proposer | None = None, measured: bool = False) -> pd.DataFrame:
         """The trials as `trials.csv` has them.
@@ -109,12 +115,17 @@ class Session:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Counts the time of its context as that of a phase, which the next note writes."""
+        """Counts the time of its context as that of a phase, however it ends; a note in between
+        writes what it took so far.
+        """
         started = clock.monotonic()
+        self._phase = name, started
         try:
             yield
         finally:
+            self._phase = None
             self.record = self.record.spending(name, clock.monotonic() - started)
+            self.note()
 
     def say(self, text: str) -> None:
         """Tells something, unless the run is quiet."""
@@ -181,7 +192,6 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
         run.note(counts=_counts(proposer), clips=data.sizes())
         with run.phase(CONFIRMING):
             interrupted = interrupted or _confirm(run, seconds)
-    run.note()
     if interrupted:
         raise Interrupted(
             f"interrupted after {len(trials)} candidates, which are kept; allowed: nas search --resume {folder}"
@@ -246,7 +256,7 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
 
     folder = run.folder if proposer is run.proposer else run.folder / CONTROL
     searcher = ProposerSearcher(proposer, told, AnswerBook(folder, run.data.labels()))
-    with progress:
+    with run.phase(what), progress:
         parameters = {"proxy": plan.proxy, "data": run.data, "start": plan.start}
         scheduler = ParetoRungs(plan.lag, known=known)
         place, longest = plan.place(run.folder), plan.settings.trial_timeout
@@ -256,7 +266,6 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
     if outcome.slot_seconds:
         run.say(workers_busy(outcome.step_seconds, outcome.slot_seconds))
     took = clock.monotonic() - started
-    run.record = run.record.spending(what, took)
     run.note(
         spent_s={**run.record.spent_s, what: before + took},
         step_s=run.record.step_s + outcome.step_seconds,
@@ -329,7 +338,12 @@ def _confirm(run: Session, seconds: float | None) -> bool:
     progress = ConfirmProgress(plan.console, queue, plan.workers, seconds)
     seed = plan.proxy.recipe.seed
     answers = AnswerBook(folder, run.data.labels())
-    searcher = ConfirmSearcher(run.proposer, queue, folder, seed, plan.workers, seconds, progress.update, answers)
+
+    def told(repeat: Repeat, accuracy: float | None) -> None:
+        progress.update(repeat, accuracy)
+        run.note()
+
+    searcher = ConfirmSearcher(run.proposer, queue, folder, seed, plan.workers, seconds, told, answers)
     # Nobody is judged on the way, so there is one evaluation, at the end.
     proxy = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
     with progress:

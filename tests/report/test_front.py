@@ -11,9 +11,9 @@ PLUS_MINUS, DAGGER = "\N{PLUS-MINUS SIGN}", "\N{DAGGER}"
 def test_front_table(run: Run) -> None:
     run.front = run.front[run.front["trial"] == 23]
     row = front_table(run).iloc[0]
-    # 202 of 256 clips on validation, 198 on test.
-    assert row["Accuracy, validation (%)"] == "78.9"
-    assert row["Accuracy, test (%)"] == "77.3"
+    # 202 of 256 clips on validation, 198 on test: sqrt(.789 x .211 / 256) = .0255, .0262.
+    assert row["Accuracy, validation (%)"] == f"78.9 {PLUS_MINUS} 2.5"
+    assert row["Accuracy, test (%)"] == f"77.3 {PLUS_MINUS} 2.6"
     assert row["Pick"] == "accuracy, knee, latency, memory"
     assert row["GFLOPs"] == "24.4"
     assert row["Export"].endswith("run --pick 23 --out trial-23.yaml")
@@ -32,17 +32,17 @@ def test_export_command_quotes_the_folder(run: Run) -> None:
 
 def test_means_have_errors_and_disturbed_measurements_a_mark(run: Run) -> None:
     run.front = run.front[run.front["trial"].isin([17, 23])].assign(
-        accuracy_se=[0.0123, math.nan], test_accuracy_se=math.nan, seeds=[3, 1], latency_ms=[20.0, 1980.0]
+        accuracy_se=[0.0323, math.nan], test_accuracy_se=math.nan, seeds=[3, 1], latency_ms=[20.0, 1980.0]
     )
     run.front["flags"] = ["", "other processes used 3.00 of the 4 cores measured on"]
     table = front_table(run)
-    assert table["Accuracy, validation (%)"].tolist() == [f"74.6 {PLUS_MINUS} 1.2", "78.9"]
+    assert table["Accuracy, validation (%)"].tolist() == [f"74.6 {PLUS_MINUS} 3.2", f"78.9 {PLUS_MINUS} 2.5"]
     assert table["Seeds"].tolist() == ["3", "1"]
     assert table["Latency, median (ms)"].tolist() == ["20.0", f"1,980 {DAGGER}"]
     note = f"{DAGGER} Trial 23: other processes used 3.00 of the 4 cores measured on."
     assert disturbances(run.front) == [note]
     summary = front_summary(run)
-    assert list(summary.columns[1].cells) == [f"74.6 {PLUS_MINUS} 1.2", "78.9"]
+    assert list(summary.columns[1].cells) == [f"74.6 {PLUS_MINUS} 3.2", f"78.9 {PLUS_MINUS} 2.5"]
     assert str(summary.caption).endswith(note)
 
 

@@ -23,6 +23,7 @@ from nas.units import number
 
 BEFORE = Path(__file__).with_name("run_of_version_0.1")
 COUNT = 60
+KINDS: dict[str, list[Any]] = {"op": ["t2d", "tps", "full3d"], "deep": [1, 2], "width": [8, 16], "rare": [1, 2]}
 
 
 @pytest.fixture
@@ -35,11 +36,11 @@ def chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     lines, rows = list[dict[str, Any]](), list[dict[str, Any]]()
     for i in range(COUNT):
         trial = i + 5  # of the journal, which rejected some
-        values = {"op": random.choice(["t2d", "tps", "full3d"]), "deep": int(random.integers(1, 3))}
+        values: dict[str, Any] = {"op": random.choice(["t2d", "tps", "full3d"]), "deep": int(random.integers(1, 3))}
         values |= {"width": int(random.choice([8, 16]))} if i % 4 else {}
         values |= {"rare": int(random.choice([1, 2]))} if i % 4 == 0 else {}
         for name, value in values.items():
-            kind = {"op": ["t2d", "tps", "full3d"], "deep": [1, 2], "width": [8, 16], "rare": [1, 2]}[name]
+            kind = KINDS[name]
             distribution = distribution_to_json(CategoricalDistribution(kind))
             entry = {"param_name": name, "param_value_internal": kind.index(value), "distribution": distribution}
             lines.append({"trial_id": trial, **entry})

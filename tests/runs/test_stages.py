@@ -32,7 +32,7 @@ from nas.runs import measuring, plan, stages
 from nas.runs.confirm import ConfirmSearcher
 from nas.runs.effort import Pace
 from nas.runs.measurements import append_measurement, read_measurements
-from nas.runs.record import PHASES
+from nas.runs.record import PHASES, RunRecord, write_record
 from nas.runs.search import resume
 from nas.trials.results import Report
 from nas.trials.tuning import Outcome, Place
@@ -597,3 +597,42 @@ def test_a_clip_that_cannot_be_read_is_refused_where_that_is_asked_for(
         search(tmp_path / "strict", trials=1, strict=True)
     assert read_unreadable(tmp_path / "strict") == broken
     assert len(search(tmp_path / "strict", trials=1).trials) == 1  # and no list is in the way of another try
+
+
+def test_what_an_interruption_cuts_off_is_in_the_time_of_its_phase(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        trainings.now += 7
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "measure_front", interrupted)
+    with pytest.raises(Interrupted):
+        search(tmp_path / "run", trials=1, confirm_seeds=1)
+    phases = nas.Run(tmp_path / "run").record.phases_s
+    assert {name: phases[name] for name in ("training", "confirming", "measuring")} == {
+        "training": 20.0,
+        "confirming": 20.0,
+        "measuring": 7.0,
+    }
+
+
+def test_what_a_kill_cuts_off_is_in_the_time_up_to_the_last_note(
+    tmp_path: Path, trainings: Trainings, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Mapping[str, float]] = []
+
+    def written(record: RunRecord, folder: Path) -> None:
+        seen.append(record.phases_s)
+        write_record(record, folder)
+
+    monkeypatch.setattr(stages, "write_record", written)
+    taken = ConfirmSearcher.on_trial_complete
+
+    def complete(self: ConfirmSearcher, *given: Any, **named: Any) -> None:
+        trainings.now += 3
+        taken(self, *given, **named)
+
+    monkeypatch.setattr(ConfirmSearcher, "on_trial_complete", complete)
+    search(tmp_path / "run", trials=1, confirm_seeds=2)
+    assert [phases["confirming"] for phases in seen if "confirming" in phases][:3] == [3.0, 6.0, 26.0]

@@ -81,6 +81,13 @@ class Axis:
         low, high = self.ends or (math.nan, math.nan)
         return math.sqrt(low * high) if self.log else (low + high) / 2
 
+    def share(self, value: float) -> float:
+        """Where a value is, from 0 at the low end to 1 at the high one; 0.5 without ends."""
+        if self.ends is None:
+            return 0.5
+        low, high, at = (math.log(each) if self.log else each for each in (*self.ends, value))
+        return (at - low) / (high - low)
+
     @property
     def ticks(self) -> list[float]:
         """Where marks stand, at most ten; empty where the drawing finds them.

@@ -11,7 +11,9 @@ from nas.limits.metrics import ACCURACY, Metric, metrics
 from nas.pareto.front import non_dominated
 from nas.report.blocks import Block, Charts, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Place, Plane, Points, Rule, Steps
+from nas.report.charts.labels import PLACES, Box, label_box, overlap
 from nas.report.panel import Panel
+from nas.report.text import listed
 from nas.report.trials import (
     GFLOPS_NOTE,
     budget_limits,
@@ -33,6 +35,8 @@ _MEANINGS = {
     "moments, and the most bytes of activations and gradients that live at one time. The peak of a forward, in the "
     "table of the front where it was measured, is another quantity.",
 }
+_PLOT = (340.0, 220.0)  # pixels of the smallest plot that a reader sees
+_TITLE = "Accuracy against "
 
 
 class AccuracyAgainstCost(Panel):
@@ -48,7 +52,11 @@ class AccuracyAgainstCost(Panel):
 
     def blocks(self, run: Run) -> Sequence[Block]:
         first, *others = accuracy_charts(run)
-        return [Text(f"{GFLOPS_NOTE} {_reading(run)}", "note"), Charts([first]), Charts(others)]
+        drawn = [chart for chart in others if not chart.empty]
+        absent = [chart.title.removeprefix(_TITLE) for chart in others if chart.empty]
+        lacking = f" No trial has a known {listed(absent)}, so there is no chart of it." if absent else ""
+        blocks: list[Block] = [Text(f"{GFLOPS_NOTE} {_reading(run)}{lacking}", "note"), Charts([first])]
+        return [*blocks, Charts(drawn)] if drawn else blocks
 
 
 def _reading(run: Run) -> str:
@@ -62,7 +70,7 @@ def _reading(run: Run) -> str:
     if len(run.front):
         said += f" The front, drawn larger, is of {objectives_text(run)}."
     if any(math.isfinite(error_of(run, row, "val")) for row in run.front.to_dict("records")):
-        said += " Bars are one standard error, over seeds where there are several, else of a share of so many clips."
+        said += " Bars are one standard error, over seeds or of a share of so many clips, whichever is larger."
     return said
 
 
@@ -117,7 +125,7 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
                 emphasised=True,
                 errors=list(on["error"]),
                 labels=list(on["label"]),
-                places=_places(on, set(line["trial"]), axis),
+                places=_places(on, set(line["trial"]), axis, [*off["y"], *on["y"]]),
             )
         )
     rules = [Rule(end, f"budget {end:,g} {metric.unit}", Colour.LIMIT) for end in ends]
@@ -131,7 +139,7 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
         notes += _measured_notes(metric, measured == taken, front, trials)
     # Files are named after the quantity: pareto_macs, pareto_latency, pareto_memory.
     name = f"pareto_{metric.name.rsplit('_', 1)[0]}"
-    return Chart(name, f"Accuracy against {metric.title}", [plane], notes, tall)
+    return Chart(name, f"{_TITLE}{metric.title}", [plane], notes, tall)
 
 
 def _label(names: Sequence[str]) -> str:
@@ -191,11 +199,21 @@ def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials:
     return notes
 
 
-def _places(front: pd.DataFrame, on_line: set[int], axis: Axis) -> list[Place]:
-    """Labels stand towards the middle, where there is room; no point lies above and to the left of
-    the line.
+def _places(front: pd.DataFrame, on_line: set[int], axis: Axis, heights: Sequence[float]) -> list[Place]:
+    """Labels stand towards the middle, where there is room, as no point lies above and to the left
+    of the line; one that would stand on another goes to another corner of its dot, if one is free.
     """
-    return [
-        "bottom right" if row["x"] < axis.middle else "top left" if row["trial"] in on_line else "bottom left"
-        for row in front.to_dict("records")
-    ]
+    low, high = min(heights), max(heights)
+    taken: list[Box] = []
+    places: list[Place] = []
+    for row in front.to_dict("records"):
+        first: Place = (
+            "bottom right" if row["x"] < axis.middle else "top left" if row["trial"] in on_line else "bottom left"
+        )
+        dot = axis.share(row["x"]) * _PLOT[0], (row["y"] - low) / ((high - low) or 1.0) * _PLOT[1]
+        boxes = {place: label_box(dot, place, row["label"]) for place in dict.fromkeys((first, *PLACES))}
+        free = [place for place, box in boxes.items() if not any(overlap(box, other) for other in taken)]
+        places.append(free[0] if free else first)
+        if row["label"]:
+            taken.append(boxes[places[-1]])
+    return places

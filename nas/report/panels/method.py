@@ -55,9 +55,8 @@ def _sentences(run: Run) -> list[str]:
             "dominate left the front, and picks are chosen by means."
         )
         said.append(
-            f"{error} over seeds where a network was trained with several: the luck of training, itself estimated from "
-            "few and without the luck of which clips there are. Elsewhere, where it is shown, it is that of a share of "
-            "so many clips."
+            f"{error}: over the seeds of a network, the luck of training, itself estimated from few; or that of a "
+            "share of so many clips, the luck of which clips there are; whichever is larger."
         )
     elif "val" in clips:
         said.append(f"{error} of a share of so many clips; it leaves out the luck of training.")

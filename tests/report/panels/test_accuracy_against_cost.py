@@ -146,3 +146,18 @@ def test_a_metric_that_is_added_has_a_chart(run: Run, monkeypatch: pytest.Monkey
     chart = charts(run)["pareto_energy"]
     assert chart.title == "Accuracy against energy" and chart.planes[0].x.label == "Energy (mJ)"
     assert front(chart).x == [4.0] * 9
+
+
+def test_labels_of_neighbours_stand_in_different_corners(run: Run) -> None:
+    """Two picks at one place: the first label takes the corner where there is room."""
+    run.front = run.front.head(2).assign(macs=[1e10, 1.01e10], accuracy=[0.5, 0.501])
+    shown = front(charts(run)["pareto_macs"])
+    assert len(set(shown.places)) == len([label for label in shown.labels if label])
+
+
+def test_a_metric_that_nobody_knows_has_no_chart(run: Run) -> None:
+    run.trials = run.trials.assign(latency_ms_predicted=np.nan)
+    run.front = run.front.assign(latency_ms_predicted=np.nan, latency_ms=np.nan)
+    note, *shown = AccuracyAgainstCost().blocks(run)
+    assert "No trial has a known latency, so there is no chart of it." in note.markdown()
+    assert not any("pareto_latency" in block.markdown() for block in shown)

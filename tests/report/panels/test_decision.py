@@ -144,6 +144,15 @@ def test_the_share_of_each_limit_that_the_pick_uses(run: Run) -> None:
     assert "| 40ms | 34.3 ms | 86 | latency | measured |" in said
 
 
+def test_limits_stand_beside_a_network_without_a_front_too(run: Run) -> None:
+    run.record, run.front = replace(run.record, budget="100gflops"), run.front.head(0)
+    best = run.trials.sort_values("accuracy").dropna(subset="accuracy")["trial"].iloc[-1]
+    assert f"What trial {best}, the most accurate network so far, uses" in text(Limits(), run)
+    run.record = replace(run.record, budget="1gflops")
+    run.over = run.trials.dropna(subset="accuracy").assign(breaks="too large")
+    assert f"What trial {run.nearest()}, the network that misses them least, uses" in text(Limits(), run)
+
+
 def test_predictions_stand_beside_measurements(run: Run) -> None:
     said = text(Predicted(), run)
     row = run.front[run.front["trial"] == 23].iloc[0]

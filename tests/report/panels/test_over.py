@@ -45,7 +45,7 @@ def test_each_says_by_how_much_and_what_disturbed_it(over: Run) -> None:
     assert "52.5 ms > 30 ms \N{DAGGER} |" in table and LOAD in disturbed
     columns = {str(column.header): list(column.cells) for column in over_summary(over).columns}
     assert columns["over the limit"] == ["41.0 ms > 30 ms", "52.5 ms > 30 ms \N{DAGGER}", "60.0 ms > 30 ms"]
-    assert columns["val %"] == ["25.0", "50.0", "75.0"]
+    assert columns["val %"] == ["25.0 ± 2.7", "50.0 ± 3.1", "75.0 ± 2.7"]
 
 
 def test_what_a_network_was_taken_for_stands_beside_what_it_is(over: Run) -> None:
