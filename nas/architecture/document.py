@@ -123,6 +123,10 @@ class Architecture(Config):
         except ValidationError as error:
             raise as_sentence(error, cls) from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a document: whoever reads it first imports the operators from outside the package."""
+        return Architecture.parse, (self.document(),)
+
     def parts(self) -> list[Part]:
         """Lists the pieces of the network in the order in which data flows.
 

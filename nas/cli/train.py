@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.trained.folder import Figure
     from nas.trained.moment import Moment
+    from nas.trained.train import Run
 
 EVERY = 30.0  # seconds between two lines of a training that is not on a terminal
-# What a resumed training may be given anew: how it is shown.
-_WITH_RESUME = ("resume", "quiet")
+# What a resumed training may be given anew: how it is shown, and the cluster. No folder names one:
+# code of a cluster runs in who joins it.
+_WITH_RESUME = ("resume", "quiet", "address")
 
 
 def train_command(
@@ -78,6 +81,12 @@ def train_command(
     seed: Annotated[int, typer.Option(help="Of weights, order, augmentation and a random split.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads on the CPU; all of its cores by default.", min=1)] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that train, each on its share of every batch; one GPU each.", min=1)
+    ] = 1,
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster that has the workers: auto, or HOST:PORT.")
+    ] = None,
     decoders: Annotated[int | None, typer.Option(help="Threads that decode; all cores by default.", min=1)] = None,
     classes: Annotated[
         str | None, typer.Option(help="Vectors by class name in a safetensors file, for a head `similarity`.")
@@ -105,7 +114,7 @@ def train_command(
     if resume is not None:
         refused = [name for name in given if name not in _WITH_RESUME]
         if refused:
-            raise NasError(f"{_spelled(refused[0])} does not go with --resume; allowed: --quiet")
+            raise NasError(f"{_spelled(refused[0])} does not go with --resume; allowed: --quiet, --address")
     elif target is None or data is None:
         missing = "TARGET" if target is None else "--data"
         raise NasError(f"{missing} is not given; allowed: an architecture and its data, or --resume FOLDER")
@@ -128,7 +137,7 @@ def train_command(
         from nas.trained.outcome import IMAGES, TEST, VALIDATION
         from nas.trained.plan import Plan, TrainSettings, check_memory
         from nas.trained.scores import Share
-        from nas.trained.train import planned, train
+        from nas.trained.train import planned, run_here, train
         from nas.trained.train import resume as resume_training
 
     def say(text: str) -> None:
@@ -162,6 +171,7 @@ def train_command(
             seed=seed,
             device=device,
             threads=threads,
+            workers=workers,
             decoders=decoders or available_cores(),
             patience=patience,
             classes=classes,
@@ -176,11 +186,19 @@ def train_command(
         say(plan.describe())
         if checks_memory:
             plan = check_memory(plan, say)
+    run: Run = run_here
+    if plan.settings.workers > 1 or address is not None:
+        from nas.trials.workers import Room, run_on_workers
+
+        run = partial(run_on_workers, Room.of(plan, address))
     if dry_run:
         say("Nothing was trained.")
         return
     with _Shown(console, quiet) as shown:
-        model = resume_training(folder, shown.show, say) if resume is not None else train(plan, shown.show, say)
+        if resume is not None:
+            model = resume_training(folder, shown.show, say, run)
+        else:
+            model = train(plan, shown.show, say, run)
     lines = [said(model.record.figures)]
     if plan.images is not None:
         lines.append(f"images: {said(load_model(folder / IMAGES, 'cpu').record.figures)}")

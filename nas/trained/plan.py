@@ -63,7 +63,6 @@ class TrainSettings:
         threads: Of the CPU; all cores unless given.
         decoders: Threads that decode.
         workers: Processes that train, each on its share of every batch.
-        address: Of a running Ray cluster that they are processes of; None for this machine.
         patience: Epochs without a better accuracy after which training stops; 0 never does.
         classes: File of a vector for each class, for a head `similarity`.
         compiled: Train through `torch.compile`.
@@ -93,7 +92,6 @@ class TrainSettings:
     threads: int | None = None
     decoders: int = 1
     workers: Annotated[int, Field(ge=1)] = 1
-    address: str | None = None
     patience: int = 0
     classes: str | None = None
     compiled: bool = False
@@ -103,11 +101,6 @@ class TrainSettings:
     cache_gb: float = CACHE_GB
     micro_batch: int | None = None
     source: tuple[str | None, str | None, int | None] = (None, None, None)
-
-    @property
-    def on_ray(self) -> bool:
-        """Whether the training runs in processes of Ray."""
-        return self.workers > 1 or self.address is not None
 
 
 @dataclass(frozen=True)
@@ -188,6 +181,7 @@ class Plan:
                 f"GB; allowed: networks that take {100 * USABLE:.0f} % of it"
             )
         micro_batch = min(micro_batch, settings.micro_batch or micro_batch)
+        _check_parts(recipe, settings, micro_batch)
         step_bytes, whole = needed(micro_batch), needed(batch)
         if settings.workers > 1:
             reasons += (f"{settings.workers} workers: each takes up to {plural(batch, 'clip')} of every batch",)
@@ -261,13 +255,24 @@ def _share(recipe: Recipe, settings: TrainSettings) -> int:
     return math.ceil(recipe.batch_size / settings.workers)
 
 
+def _check_parts(recipe: Recipe, settings: TrainSettings, micro_batch: int) -> None:
+    """Raises NasError where some workers would have a clip too few to take as many micro-batches as
+    others.
+    """
+    if micro_batch == 1 and recipe.batch_size % settings.workers:
+        raise NasError(
+            f"batch {recipe.batch_size} in micro-batches of one clip does not divide by {settings.workers} workers; "
+            f"allowed: multiples of {settings.workers}"
+        )
+
+
 def _device(settings: TrainSettings) -> torch.device:
     """The device, or the first of those that workers have.
 
     Raises:
         NasError: There is none such here, or it is one that workers cannot share.
     """
-    if settings.on_ray and settings.device.startswith("cuda:"):
+    if settings.workers > 1 and settings.device.startswith("cuda:"):
         raise NasError(
             f"device {settings.device!r} is one GPU, and each worker takes one of its own; allowed: auto, cpu, cuda"
         )
@@ -300,7 +305,7 @@ def _check_room(data: VideoData, preprocessing: Preprocessing, settings: TrainSe
     are twice while workers are given them.
     """
     height, width = preprocessing.resized
-    clips = (len(data.train) + len(data.val) + len(data.test or ())) * (1 + settings.on_ray)
+    clips = (len(data.train) + len(data.val) + len(data.test or ())) * (1 + (settings.workers > 1))
     needed, there = clips * preprocessing.frames * height * width * 3, memory_bytes(torch.device("cpu"))
     if needed > USABLE * there:
         raise NasError(
@@ -402,6 +407,7 @@ def check_memory(plan: Plan, say: Callable[[str], None]) -> Plan:
             batch = _share(plan.recipe, plan.settings)
             half = max(n for n in range(1, plan.micro_batch) if batch % n == 0)
             say(f"  a step of {plan.micro_batch} clips does not fit ({error}); now {half}")
+            _check_parts(plan.recipe, plan.settings, half)
             step_bytes = step_memory(plan.architecture, plan.recipe, batch, half)
             plan = replace(plan, micro_batch=half, step_bytes=step_bytes)
             continue

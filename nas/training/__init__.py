@@ -6,6 +6,7 @@
     stages        smaller clips and fixed parameters, in turn
     optimizer     parameter groups, learning rate, moving average
     recompute     activation checkpointing
+    batch_norm    batch normalisation over the clips of several processes
     workers       several processes that train one network, each on its share of a batch
     stills        images that every second step reads, for a second head
     loop          the steps, and accuracy

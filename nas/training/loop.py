@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nas.data.clips import Clips
 from nas.data.transforms import centre_crop, normalise
 from nas.training.augmentation import augment, middle
+from nas.training.batch_norm import synchronise
 from nas.training.mixing import Mixing, draw_mixing
 from nas.training.optimizer import MovingAverage, make_optimizer, rate
 from nas.training.recipe import Recipe, Stage
@@ -77,7 +78,7 @@ class Training:
             lean: Keep no activations of its parts but run them again in the backward pass; see
                 `nas.training.recompute`.
             workers: The processes that train it together, all with equal arguments: each takes its
-                share of every batch, in micro-batches of its own.
+                share of every batch, and batch normalisation counts the clips of all.
             stills: Images for the second head of the model, which is then a `TwoHeads`. Steps on
                 clips and on images take turns, so an epoch, a pass over the clips, has twice as
                 many; each leaves gradients of the encoder and of its own head.
@@ -91,6 +92,8 @@ class Training:
         self.frames = frames or clips.pixels.shape[1]
         self.optimizer = make_optimizer(model, recipe, new)
         self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        for module in (model, self.average):
+            synchronise(module, workers)
         if lean:
             recompute(model)
         self._forward = torch.compile(model) if compiled else model
@@ -202,15 +205,14 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self._fix()
         total = torch.zeros((), device=self.device)
-        targets, own = labels, self.workers.share(len(pixels))
-        for start in own[:: self.micro_batch]:
-            part = slice(start, min(start + self.micro_batch, own.stop))
+        targets = labels
+        for part in self.workers.parts(len(pixels), self.micro_batch):
             clips = normalise(pixels[part])
             if mixing is not None:
                 clips = mixing.clips(clips, normalise(pixels[mixing.partner[part]]), part)
             with _mixed_precision(self.device):
                 logits = self._forward(clips, **options)
-                if start == own.start and (mixing is not None or weights is not None):
+                if targets is labels and (mixing is not None or weights is not None):
                     exact = torch.promote_types(logits.dtype, torch.float32)
                     targets = F.one_hot(labels, logits.shape[1]).to(exact)
                     targets = targets if mixing is None else mixing.targets(targets)
@@ -236,12 +238,10 @@ class Training:
         """
         at_once = max(1, int(self.micro_batch * max(s.frames * s.size**2 for s in self.recipe.stages)))
         chosen = self.order[:SETTLING]
-        own = self.workers.share(len(chosen))
-        parts = (self.clips.pixels[part.numpy()] for part in torch.split(chosen[own.start : own.stop], at_once))
+        parts = (self.clips.pixels[chosen[part].numpy()] for part in self.workers.parts(len(chosen), at_once))
         batches = (_whole(torch.from_numpy(pixels), self.frames, self.size, self.device) for pixels in parts)
         with _mixed_precision(self.device):
             settle(self.evaluated, batches)
-        self.workers.average_statistics(self.evaluated)
 
     def _loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Mean over clips: with targets of class shares, torch does not divide by the weights."""

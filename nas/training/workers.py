@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,15 @@ class Workers:
         """The part of so many clips that is this one's; the parts differ by one clip at most."""
         return range(size * self.rank // self.count, size * (self.rank + 1) // self.count)
 
+    def parts(self, size: int, most: int) -> list[slice]:
+        """The share of so many clips in micro-batches of at most `most`, of every worker equally
+        many; of one clip more where `most` is one and the shares differ.
+        """
+        own, largest = self.share(size), -(-size // self.count)
+        count = min(-(-largest // most), size // self.count)
+        cuts = [own.start + len(own) * i // count for i in range(count + 1)]
+        return [slice(start, stop) for start, stop in pairwise(cuts)]
+
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replaces the values of tensors, all on one device, by their sums over the workers, which
         are the same bits in each.
@@ -44,32 +53,12 @@ class Workers:
             tensor.copy_(sums.view_as(tensor))
 
     def add_up_gradients(self, model: nn.Module, loss: Tensor) -> Tensor:
-        """Adds up the gradients and the loss of all shares, each a share of the batch's mean, and
+        """Adds up the gradients and the loss of all shares, each a part of the batch's mean, and
         returns the batch's loss.
-
-        Batch normalisation has normalised by the clips that passed the network together, those of
-        one worker; its running statistics become the mean over the workers.
         """
-        if self.count == 1:
-            return loss
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         self.add_up([loss, *gradients])
-        self.average_statistics(model)
         return loss
-
-    def average_statistics(self, model: nn.Module) -> None:
-        """Makes the running statistics of batch normalisation their mean over the workers."""
-        statistics = [
-            value
-            for module in model.modules()
-            if isinstance(module, _BatchNorm)
-            for value in (module.running_mean, module.running_var)
-            if value is not None
-        ]
-        if statistics and self.count > 1:
-            self.add_up(statistics)
-            for value in statistics:
-                value.div_(self.count)
 
     def agreed(self, value: float) -> float:
         """The first worker's value, where each would go by its own clock."""

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import stat
 import sys
 import tempfile
@@ -42,6 +43,7 @@ _ENVIRONMENT = {
 _LONGEST = 43
 # Anybody may write there, so a folder of ours in one is checked to be ours.
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # nosec B108
+_GLOO = "GLOO_SOCKET_IFNAME"  # where workers of a training listen to each other
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs a node has
 
@@ -126,13 +128,13 @@ def session() -> Iterator[None]:
     stays.
     """
     before = ray.is_initialized()
-    variables = {name: os.environ.get(name) for name in (_MODE, _TOKEN)}
+    variables = {name: os.environ.get(name) for name in (_MODE, _TOKEN, _GLOO)}
     try:
         yield
     finally:
         if not before:
             ray.shutdown()
-            # The next session may join a cluster, which has another token.
+            # The next session may join a cluster, which has another token and is on the network.
             _set(variables)
 
 
@@ -167,6 +169,8 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
     if address is None:
         with _loopback(), _importing_nothing_here():
             _require_token(secrets.token_hex(32))
+            for loopback in {name for _, name in socket.if_nameindex()} & {"lo", "lo0"}:
+                os.environ.setdefault(_GLOO, loopback)
             for last in (False, True):
                 try:
                     ray.init(

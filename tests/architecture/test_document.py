@@ -337,6 +337,13 @@ def test_an_architecture_error_is_a_user_error_and_survives_pickling() -> None:
     assert (again.path, str(again)) == ("stem.size", "stem.size: [3] is wrong; allowed: [4]")
 
 
+def test_an_architecture_is_pickled_as_a_document() -> None:
+    """Classes of operators from outside the package are known only to who has imported them."""
+    architecture = Architecture.parse(document())
+    written = pickle.dumps(architecture)
+    assert pickle.loads(written) == architecture and b"nas.architecture.layers" not in written
+
+
 def test_operators_that_take_strides_and_tokens() -> None:
     able = {name: [kind.op_name() for kind in LAYERS.types() if getattr(kind, name)] for name in ABILITIES}
     assert able["strides_allowed"] == ["d2plus1d", "joint_filter", "full3d", "r2plus1d", "x3d"]

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.clips import Clips
+from nas.models.convolution import BatchNorm
+from nas.training.batch_norm import synchronise
 from nas.training.loop import Training, accuracy
 from nas.training.recipe import Augmentation, Recipe
 from nas.training.state import progress_of, restore, tensors_of
@@ -80,8 +82,8 @@ class Small(nn.Module):
         return self.parts(x.double())
 
 
-def numbers(model: nn.Module) -> Tensor:
-    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+def numbers(state: dict[str, Tensor]) -> Tensor:
+    return torch.cat([value.flatten().double() for value in state.values()])
 
 
 def test_shares_are_all_clips_and_differ_by_one() -> None:
@@ -95,50 +97,74 @@ EVERYTHING = Recipe(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", [Recipe(2, batch_size=7), EVERYTHING])
-@pytest.mark.parametrize("micro_batch", [1, 2])
-def test_three_workers_train_as_one(recipe: Recipe, micro_batch: int) -> None:
-    """Four steps on 7 clips, of which the workers take 2, 2 and 3."""
+@pytest.mark.parametrize(("recipe", "micro_batch"), [(Recipe(2, batch_size=7), 3), (EVERYTHING, 2)])
+@pytest.mark.parametrize("norm", [False, True])
+def test_three_workers_train_as_one(recipe: Recipe, micro_batch: int, norm: bool) -> None:
+    """Four steps on 7 clips, of which the workers take 2, 2 and 3, in one or two micro-batches.
+
+    Batch normalisation, which tells micro-batches from a batch, is compared without them.
+    """
 
     def trained(workers: Workers) -> tuple[list[float], Tensor, Tensor]:
-        torch.manual_seed(0)  # both threads build under one generator, so the weights are set below
-        model = Small()
+        model = Small(norm)
         model.load_state_dict(start)
-        training = Training(model, clips(15), (4, 4), recipe, True, CPU, micro_batch, frames=3, workers=workers)
+        most = None if norm else micro_batch
+        training = Training(model, clips(15), (4, 4), recipe, True, CPU, most, frames=3, workers=workers)
         losses = [training.epoch(), training.epoch()]
-        return losses, numbers(model), numbers(training.evaluated)
+        return losses, numbers(model.state_dict()), numbers(training.evaluated.state_dict())
 
-    start = Small().state_dict()
-    (losses, weights, average) = trained(ALONE)
-    assert not torch.allclose(weights, numbers_of(start), atol=1e-4)
+    start = Small(norm).state_dict()
+    losses, weights, average = trained(ALONE)
+    assert not torch.allclose(weights, numbers(start), atol=1e-4)
     for found in together(3, trained):
         assert found[0] == pytest.approx(losses, rel=1e-6)
         torch.testing.assert_close(found[1], weights, rtol=1e-6, atol=1e-8)
         torch.testing.assert_close(found[2], average, rtol=1e-6, atol=1e-8)
 
 
-def numbers_of(state: dict[str, Tensor]) -> Tensor:
-    return torch.cat([value.flatten().double() for value in state.values()])
+def test_micro_batches_are_equally_many() -> None:
+    assert [Workers(rank, 3).parts(7, 2) for rank in (0, 2)] == [
+        [slice(0, 1), slice(1, 2)],
+        [slice(4, 5), slice(5, 7)],
+    ]
+    assert [Workers(rank, 3).parts(7, 1) for rank in (0, 2)] == [
+        [slice(0, 1), slice(1, 2)],
+        [slice(4, 5), slice(5, 7)],
+    ]
+    assert ALONE.parts(5, 2) == [slice(0, 1), slice(1, 3), slice(3, 5)]
 
 
-def test_batch_normalisation_is_by_share_and_its_statistics_are_the_mean() -> None:
-    """Two workers of one clip each: with a kernel that passes the red channel on, the mean of a
-    share is the clip's mean red, its variance that of the clip's pixels; both enter with 0.1.
+@pytest.mark.parametrize("kind", [nn.BatchNorm3d, BatchNorm])
+def test_batch_normalisation_is_that_of_all_clips(kind: type[nn.BatchNorm3d]) -> None:
+    """Against torch's own of the whole batch, with a loss of random weights: outputs, gradients,
+    running statistics. The shares have one and two clips; ours has its channels last.
     """
-    data = clips(2)
-    red = (torch.from_numpy(data.pixels[..., 0]).double() / 255 - 0.45) / 0.225
+    torch.manual_seed(0)
+    x, loss_weights = torch.randn(2, 3, 4, 2, 5, 6).double() * 3 + 2
+    axes = (0, 2, 3, 4, 1) if kind is BatchNorm else (0, 1, 2, 3, 4)
+    x, loss_weights = x.permute(axes), loss_weights.permute(axes)
 
-    def trained(workers: Workers) -> tuple[Tensor, Tensor]:
-        norm: Any = nn.BatchNorm3d(3)
-        model = nn.Sequential(norm, nn.AdaptiveAvgPool3d(1), nn.Flatten())
-        recipe = Recipe(1, batch_size=2, augmentation=Augmentation())
-        Training(model, data, (6, 6), recipe, False, CPU, workers=workers).epoch()
-        return norm.running_mean[0], norm.running_var[0]
+    def normalised(workers: Workers) -> list[Tensor]:
+        norm = kind(4).double()
+        with torch.no_grad():
+            norm.weight.copy_(torch.arange(1, 5))
+            norm.bias.copy_(torch.arange(4))
+        synchronise(norm, workers)
+        own = slice(workers.share(3).start, workers.share(3).stop)
+        part = x[own].clone().requires_grad_()
+        y = norm(part)
+        (y * loss_weights[own]).sum().backward()
+        assert part.grad is not None and norm.running_mean is not None and norm.running_var is not None
+        gradients = [each.grad for each in (norm.weight, norm.bias) if each.grad is not None]
+        workers.add_up(gradients)
+        return [y, part.grad, *gradients, norm.running_mean, norm.running_var]
 
-    means, variances = red.flatten(1).mean(1), red.flatten(1).var(1)
-    for mean, variance in together(2, trained):
-        assert mean.item() == pytest.approx(0.1 * means.mean().item(), rel=1e-5)
-        assert variance.item() == pytest.approx(0.9 + 0.1 * variances.mean().item(), rel=1e-5)
+    expected, found = normalised(ALONE), together(2, normalised)
+    for i in (0, 1):
+        torch.testing.assert_close(torch.cat([each[i] for each in found]), expected[i])
+    for i in (2, 3, 4, 5):
+        for each in found:
+            torch.testing.assert_close(each[i], expected[i])
 
 
 def test_workers_count_their_shares_of_what_is_evaluated() -> None:
