@@ -1,1 +1,3 @@
-"""Trainings on Ray Tune: what is proposed, where it runs, when it is stopped, what a trial does."""
+"""Trainings on Ray: trials of a search, what is proposed, where it runs, when it is stopped, what a
+trial does; and one training in several processes.
+"""
