@@ -18,6 +18,7 @@ class ResumeOptions(TypedDict, total=False):
     trial_timeout: float | str | None
     measure_seconds: float | str | None
     confirm_seeds: int | None
+    baselines: str | None
     address: str | None
     storage: str | Path | None
     allow_outside: bool | None
@@ -48,6 +49,7 @@ class SearchOptions(TypedDict, total=False):
     trial_timeout: float | str | None
     measure_seconds: float | str
     confirm_seeds: int
+    baselines: str | None
     control: str | None
     seed: int
     sampler: str

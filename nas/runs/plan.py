@@ -24,11 +24,11 @@ from nas.limits.survey import check_budget, nearest
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, device_name, memory_bytes, resolve_device
 from nas.runs.checks import floor_of
-from nas.runs.confirm import TIME_SHARE
 from nas.runs.effort import CEILING_SHARE, EPOCHS, NETWORKS, Effort, Pace, Time, duration, gflops, planned
 from nas.runs.pace import MOST_SECONDS, PACE_SHARE, measured_pace
 from nas.runs.record import ClipShape, ProxyRecord, RunRecord
 from nas.runs.settings import MOST, Settings, split
+from nas.runs.shares import Shares
 from nas.space import SearchSpace
 from nas.training.recipe import Recipe
 from nas.trials.cluster import Node, cpus_per_trial, is_of_type, joined_nodes, resources, slots
@@ -191,8 +191,12 @@ class Plan:
 
     def _kept(self) -> str:
         """What of a limited time is not for the search."""
-        _, control, confirmation = self.seconds()
-        uses = ((control, "for random search"), (confirmation, "to confirm the front"))
+        shares = self.shares()
+        uses = (
+            (shares.control, "for random search"),
+            (shares.confirmation, "to confirm the front"),
+            (shares.baselines, "for published networks"),
+        )
         parts = [f"{seconds / 60:.1f} min {use}" for seconds, use in uses if seconds]
         return f"; of {(self.settings.time or 0) / 60:.1f} min {' and '.join(parts)}" if parts else ""
 
@@ -219,11 +223,9 @@ class Plan:
             text += f"; {smaller}`--time {more}` trains {time.wanted} and more"
         return text
 
-    def seconds(self) -> tuple[float | None, float | None, float | None]:
-        """The time of the search, of its control and of the confirmation of its front; None where
-        it is not limited.
-        """
-        return _seconds(self.settings)
+    def shares(self) -> Shares:
+        """How a limited time is divided."""
+        return Shares.of(self.settings)
 
     def trainings(self) -> tuple[int | None, int | None]:
         """How many networks the search trains, and its control; None where it is not limited."""
@@ -344,18 +346,9 @@ def _gpus_per_trial(settings: Settings, proxies: list[Architecture], device: tor
     return gpu_share([training_step_memory(cost(proxy), batch, batch) for proxy in proxies], memory_bytes(device))
 
 
-def _seconds(settings: Settings) -> tuple[float | None, float | None, float | None]:
-    """As `Plan.seconds`."""
-    time, share = settings.time, settings.control_share
-    if time is None:
-        return None, None, None
-    confirmation = TIME_SHARE * time if settings.confirm_seeds else 0.0
-    return (1 - share) * (time - confirmation), share * (time - confirmation), confirmation
-
-
 def _time(settings: Settings, workers: int) -> Time | None:
     """The time of the search, where it is limited."""
-    seconds = _seconds(settings)[0]
+    seconds = Shares.of(settings).search
     if seconds is None:
         return None
     trials = NETWORKS if settings.trials is None else split(settings.trials, settings.control_share)[0]

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from nas.runs.confirm import Repeat, expected_seconds
 from nas.runs.news import Display, EventConsole, Heartbeat, announce
 from nas.runs.standing import BLOCKS, PLAIN, Standing, sparkline
 from nas.trials.proposer import Proposer
+from nas.trials.queue import Queued, expected_seconds
 from nas.units import duration, plural
 
 ROWS = 12
@@ -138,32 +138,35 @@ class SearchProgress(_Bar):
         return min(limits, default=None)
 
 
-class ConfirmProgress(_Bar):
-    """A bar on a terminal, a line or an event per confirmation elsewhere.
+class QueueProgress(_Bar):
+    """A bar on a terminal, a line or an event per training elsewhere.
 
     Args:
         console: Where to show it.
-        queue: The confirmations that are to be trained.
+        queue: What is to be trained.
         workers: How many at a time.
         seconds: How long there is, or None.
+        what: What they are for, as the bar says it.
+        event: The name of their events.
     """
 
-    def __init__(self, console: Console, queue: list[Repeat], workers: int, seconds: float | None) -> None:
-        super().__init__(console, len(queue), "confirming")
-        self._open, self._workers, self._seconds = list(queue), workers, seconds
+    def __init__(
+        self, console: Console, queue: Sequence[Queued], workers: int, seconds: float | None, what: str, event: str
+    ) -> None:
+        super().__init__(console, len(queue), what)
+        self._open, self._workers, self._seconds, self._event = list(queue), workers, seconds, event
         self._expected = sum(repeat.seconds for repeat in queue)
 
-    def update(self, repeat: Repeat, accuracy: float | None) -> None:
-        """Shows a confirmation that ended, and its accuracy (None if it failed)."""
-        self._open.remove(repeat)
+    def update(self, training: Queued, accuracy: float | None) -> None:
+        """Shows a training that ended, and its accuracy (None if it failed)."""
+        self._open.remove(training)
         left = self.time_left()
         note = self._advance((self._total or 0) - len(self._open), left)
         outcome = "failed" if accuracy is None else f"{100 * accuracy:.1f} %"
         self._announce(
-            f"[{self._done}{self._of}] #{repeat.trial} seed {repeat.repeat + 1}: {outcome} ({note})",
-            "confirmed",
-            trial=repeat.trial,
-            repeat=repeat.repeat,
+            f"[{self._done}{self._of}] {training.label}: {outcome} ({note})",
+            self._event,
+            **training.figures,
             accuracy=accuracy,
             left_s=left,
         )

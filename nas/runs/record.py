@@ -31,9 +31,9 @@ from nas.runs.settings import Settings
 RECORD = "run.json"
 # In the order in which a run goes through them.
 PLANNING, READING, GROWING = "planning", "reading clips", "measuring layers"
-TRAINING, CONTROL, CONFIRMING = "training", "random control", "confirming"
+TRAINING, CONTROL, CONFIRMING, BASELINES = "training", "random control", "confirming", "published networks"
 MEASURING, REPORTING = "measuring", "reporting"
-PHASES = (PLANNING, READING, GROWING, TRAINING, CONTROL, CONFIRMING, MEASURING, REPORTING)
+PHASES = (PLANNING, READING, GROWING, TRAINING, CONTROL, CONFIRMING, BASELINES, MEASURING, REPORTING)
 SCHEMA = 1  # of the form of a run folder
 _KEEP_WHAT_IS_KNOWN = ConfigDict(extra="ignore")
 

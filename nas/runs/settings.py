@@ -19,12 +19,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from nas.architecture.edits import DEFAULT_EDITS
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError, brief
+from nas.resources import resource_names
 from nas.units import LONGEST, seconds
 
 MOST = 1_000_000  # of anything that is counted
 LARGEST_SEED = 2**32 - 1  # that numpy, torch and Optuna all take
 DEFAULT_SECONDS = 480.0  # of training, when neither trials nor time are given
 CONTROL_SHARE = 0.25  # of the trainings, or of the time, unless a control names its share
+DEFAULT_BASELINES = ("x3d_m", "r2plus1d_18", "vov3d_m", "timesformer_b")
 # What may be changed when a run is resumed; all else stays as the run was started.
 CHANGEABLE = (
     "budget",
@@ -33,6 +35,7 @@ CHANGEABLE = (
     "trial_timeout",
     "measure_seconds",
     "confirm_seeds",
+    "baselines",
     "address",
     "storage",
     "allow_outside",
@@ -181,6 +184,12 @@ class EffortSettings(_Group):
         "fit into that is left out, the knee and the most accurate come first.",
         least=0,
     )
+    baselines: str | None = Field(
+        default=None,
+        description="Published networks to hold the pick against, separated by commas, or none: each is cut to the "
+        "multiply-adds of the pick and trained as it was. A tenth of `time` is kept for it. By default "
+        f"{','.join(DEFAULT_BASELINES)} where the front is confirmed and no weights are given to begin with.",
+    )
     control: str | None = Field(
         default=None,
         description="random or random:SHARE: this share (0.25) of the trainings and of the time goes to random search "
@@ -275,6 +284,13 @@ class Settings(PlacementSettings, ProposalSettings, EffortSettings, ProxySetting
         """The share of the trainings or of the time that the control takes; 0 without one."""
         return control_share(self.control)
 
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """The published networks that the pick is held against."""
+        if self.baselines is None:
+            return DEFAULT_BASELINES if self.confirm_seeds and self.init is None else ()
+        return () if self.baselines == "none" else tuple(name.strip() for name in self.baselines.split(","))
+
     @model_validator(mode="before")
     @classmethod
     def _end(cls, given: Any) -> Any:
@@ -288,6 +304,19 @@ class Settings(PlacementSettings, ProposalSettings, EffortSettings, ProxySetting
     def _time(cls, value: Any) -> Any:
         """Times may be written as on the command line."""
         return seconds(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _published(self) -> Self:
+        published = resource_names("search_spaces/reference")
+        for name in self.baseline_names:
+            if name not in published:
+                raise NasError(f"baseline {brief(name)} is unknown; allowed: none, or {', '.join(published)}")
+        if self.init is not None and self.baseline_names:
+            raise NasError(
+                f"baselines {brief(self.baselines)} with init are not allowed: they would begin without the weights; "
+                "allowed: one of both"
+            )
+        return self
 
     @field_validator("gpus_per_trial")
     @classmethod

@@ -1,4 +1,5 @@
-"""The stages of a run: search, random control, confirmation of the front, measurement.
+"""The stages of a run: search, random control, confirmation of the front, published networks beside
+the pick, measurement.
 
 A stage is a function of a `Session`. It takes up what is left of it in the run folder and returns
 when that is done, so a run that was cut short anywhere goes on from its folder alone. What a stage
@@ -8,7 +9,7 @@ finds out it writes with `Session.note` before the next one begins.
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,22 +21,26 @@ from nas.data.strips import write_strips
 from nas.data.unreadable import UNREADABLE, write_unreadable
 from nas.errors import Interrupted, NasError
 from nas.limits.gate import Gate
+from nas.limits.metrics import DEFAULT_PICK
 from nas.limits.survey import check_budget
 from nas.profiler.measured.device import available_cores
 from nas.profiler.tables.predictor import Predictor
 from nas.resources import replacing
-from nas.runs.confirm import ConfirmSearcher, Repeat, expected_seconds, repeats
-from nas.runs.confirmations import read_confirmations
+from nas.runs.baselines import FOLDER, Planned, append_training, cut_to, read_trainings, training_of, trainings
+from nas.runs.confirm import Repeat, confirmation_of, repeats
+from nas.runs.confirmations import append_confirmation, read_confirmations
 from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
 from nas.runs.export import BEST, write_picks
 from nas.runs.folder import Run
 from nas.runs.measurements import read_measurements
 from nas.runs.measuring import latency_predictor, measure_front, predicted, predicted_latency
 from nas.runs.news import Seldom, announce, busy
+from nas.runs.picks import choose
 from nas.runs.plan import Plan
-from nas.runs.progress import ConfirmProgress, SearchProgress
-from nas.runs.ranking import eligible, front_of, keeping
+from nas.runs.progress import QueueProgress, SearchProgress
+from nas.runs.ranking import eligible, front_of, keeping, with_means
 from nas.runs.record import (
+    BASELINES,
     CONFIRMING,
     GROWING,
     MEASURING,
@@ -54,6 +59,8 @@ from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.trials.answers import AnswerBook
 from nas.trials.cluster import session
 from nas.trials.proposer import LOST, Proposer, ProposerSearcher
+from nas.trials.queue import Item, QueueSearcher, expected_seconds
+from nas.trials.results import Assignment, Report
 from nas.trials.scheduler import ParetoRungs
 from nas.trials.trainable import ProxyData, ProxyTrial
 from nas.trials.tuning import run_trials
@@ -185,13 +192,19 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
     # Ray is gone before anything is measured.
     with session():
         # Where nothing is searched any more, all of the time is for the confirmation.
-        seconds = settings.time if record.searched else plan.seconds()[2]
+        shares = plan.shares()
+        seconds, kept = (settings.time, 0.0) if record.searched else (shares.confirmation, shares.baselines)
         interrupted = _search(run)
         trials = run.trials(measured=True)
         write_table(folder / TRIALS, trials)
         run.note(counts=_counts(proposer), clips=data.sizes())
+        confirming = clock.monotonic()
         with run.phase(CONFIRMING):
             interrupted = interrupted or _confirm(run, seconds)
+        # What the confirmation left of its time is for the next, too.
+        left = None if kept is None or seconds is None else kept + max(0.0, seconds - clock.monotonic() + confirming)
+        with run.phase(BASELINES):
+            interrupted = interrupted or _hold_against_baselines(run, left)
     if interrupted:
         raise Interrupted(
             f"interrupted after {len(trials)} candidates, which are kept; allowed: nas search --resume {folder}"
@@ -208,8 +221,8 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
 def _search(run: Session) -> bool:
     """Trains candidates, and then those of the control; returns whether the user interrupted it."""
     plan, folder, proposer, searched = run.plan, run.folder, run.proposer, run.record.searched
-    (trials, control_trials), (seconds, control_seconds, _) = plan.trainings(), plan.seconds()
-    interrupted = not searched and _train(run, proposer, trials, seconds, TRAINING)
+    (trials, control_trials), shares = plan.trainings(), plan.shares()
+    interrupted = not searched and _train(run, proposer, trials, shares.search, TRAINING)
     _keep(proposer, folder)
     if plan.settings.control is not None and proposer.results:
         control_folder = folder / CONTROL
@@ -217,7 +230,7 @@ def _search(run: Session) -> bool:
         seed = plan.settings.seed + SEED_OFFSET
         control = Proposer(run.gate, control_folder, seed=seed, sampler="random", lag=plan.lag)
         if not (interrupted or searched):
-            interrupted = _train(run, control, control_trials, control_seconds, RANDOM_CONTROL)
+            interrupted = _train(run, control, control_trials, shares.control, RANDOM_CONTROL)
         _keep(control, control_folder)
         both = curves(run.trials(), run.trials(control), plan.data.chance, plan.objectives)
         write_table(folder / CURVES, both)
@@ -335,26 +348,104 @@ def _confirm(run: Session, seconds: float | None) -> bool:
         f"{plural(settings.confirm_seeds, 'further seed')}: {plural(len(queue), 'training')}, about "
         f"{takes / 60:.1f} min{kept}"
     )
-    progress = ConfirmProgress(plan.console, queue, plan.workers, seconds)
     seed = plan.proxy.recipe.seed
+
+    def assignment(repeat: Repeat) -> Assignment:
+        return run.proposer.candidates[repeat.trial].assignment(repeat.seed(seed))
+
     answers = AnswerBook(folder, run.data.labels())
 
-    def told(repeat: Repeat, accuracy: float | None) -> None:
-        progress.update(repeat, accuracy)
-        run.note()
+    def keep(repeat: Repeat, report: Report) -> None:
+        append_confirmation(folder, confirmation_of(repeat, repeat.seed(seed), report))
+        if report.called:
+            answers.add(repeat.trial, repeat.repeat, report.called)
 
-    searcher = ConfirmSearcher(run.proposer, queue, folder, seed, plan.workers, seconds, told, answers)
-    # Nobody is judged on the way, so there is one evaluation, at the end.
-    proxy = replace(plan.proxy, rungs=(epochs,), rung_seconds=None)
-    with progress:
-        parameters = {"proxy": proxy, "data": run.data, "start": plan.start}
-        place, longest = plan.place(folder), settings.trial_timeout
-        interrupted = (
-            searcher.fits() and run_trials(ProxyTrial, parameters, place, searcher, trial_seconds=longest).interrupted
-        )
+    progress = QueueProgress(plan.console, queue, plan.workers, seconds, "confirming", "confirmed")
+    interrupted = _train_queue(run, queue, assignment, seconds, progress, keep)
     if queue and not interrupted:
         run.say(
             f"The time was too short for {len(queue)} of {total} confirmations; nas search --resume {folder} "
             "trains them"
         )
     return interrupted
+
+
+def _hold_against_baselines(run: Session, seconds: float | None) -> bool:
+    """Trains published networks of the size of the pick, as many as fit into the time; returns
+    whether the user interrupted it.
+    """
+    plan, folder, settings = run.plan, run.folder, run.plan.settings
+    trials = keeping(with_means(run.trials(measured=True), read_confirmations(folder)), plan.budget)
+    front = front_of(eligible(trials, plan.data.chance), plan.objectives)
+    if not settings.baseline_names or front.empty:
+        return False
+    trial = choose(front, DEFAULT_PICK, plan.objectives)
+    pick = front[front["trial"] == trial].iloc[0]
+    like = run.proposer.candidates[trial].architecture
+    with busy(plan.console, "cutting published networks to the multiply-adds of the pick"):
+        baselines = cut_to(pick["macs"], settings.baseline_names, like)
+    done = {(training.hash, training.repeat) for training in read_trainings(folder)}
+    recipe = plan.proxy.recipe
+    takes = pick["seconds"] * recipe.epochs / pick["epochs"]
+    queue = trainings(baselines, int(pick["seeds"]), recipe.seed, takes, done)
+    if not queue:
+        return False
+    total = len(queue)
+    run.say(
+        f"Training {plural(len(baselines), 'published network')} with as many multiply-adds as the pick, #{trial}, "
+        f"to hold it against them: {plural(total, 'training')}, about "
+        f"{expected_seconds(queue, plan.workers) / 60:.1f} min"
+    )
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for baseline in baselines:
+        baseline.architecture.save(folder / FOLDER / f"{baseline.name}.yaml")
+
+    def assignment(training: Planned) -> Assignment:
+        of_the_pick = run.proposer.candidates[trial].assignment(training.seed)
+        return replace(of_the_pick, architecture=training.baseline.architecture.document())
+
+    answers = AnswerBook(folder / FOLDER, run.data.labels())
+
+    def keep(training: Planned, report: Report) -> None:
+        append_training(folder, training_of(training, report))
+        if report.called:
+            answers.add(training.seed, training.repeat, report.called)
+
+    progress = QueueProgress(plan.console, queue, plan.workers, seconds, "published networks", "baseline")
+    interrupted = _train_queue(run, queue, assignment, seconds, progress, keep)
+    if queue and not interrupted:
+        run.say(
+            f"The time was too short for {len(queue)} of {total} trainings of published networks; nas search "
+            f"--resume {folder} does them"
+        )
+    return interrupted
+
+
+def _train_queue(
+    run: Session,
+    queue: list[Item],
+    assignment: Callable[[Item], Assignment],
+    seconds: float | None,
+    progress: QueueProgress,
+    keep: Callable[[Item, Report], None],
+) -> bool:
+    """Trains what of a queue fits into the time, whole, and keeps what comes to its end; returns
+    whether the user interrupted it.
+    """
+    plan = run.plan
+
+    def ended(item: Item, report: Report | None) -> None:
+        if report is not None:
+            keep(item, report)
+        progress.update(item, report.accuracy if report else None)
+        run.note()
+
+    searcher = QueueSearcher(queue, assignment, plan.workers, seconds, ended)
+    # Nobody is judged on the way, so there is one evaluation, at the end.
+    proxy = replace(plan.proxy, rungs=(plan.proxy.recipe.epochs,), rung_seconds=None)
+    with progress:
+        parameters = {"proxy": proxy, "data": run.data, "start": plan.start}
+        place, longest = plan.place(run.folder), plan.settings.trial_timeout
+        return (
+            searcher.fits() and run_trials(ProxyTrial, parameters, place, searcher, trial_seconds=longest).interrupted
+        )

@@ -29,11 +29,11 @@ from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
 from nas.resources import drafts
 from nas.runs import measuring, plan, stages
-from nas.runs.confirm import ConfirmSearcher
 from nas.runs.effort import Pace
 from nas.runs.measurements import append_measurement, read_measurements
 from nas.runs.record import PHASES, RunRecord, write_record
 from nas.runs.search import resume
+from nas.trials.queue import QueueSearcher
 from nas.trials.results import Report
 from nas.trials.tuning import Outcome, Place
 
@@ -43,7 +43,14 @@ SPACE = {
     "stem": {"op": "conv", "stride": [1, 4, 4]},
     "stages": [{"width": {"choice": [8, 16, 32]}, "layers": [{"op": "full3d", "kernel": {"choice": [1, 3]}}]}],
 }
-SMALL: dict[str, Any] = {"train_clips": 24, "val_clips": 12, "workers": 1, "quiet": True, "confirm_seeds": 0}
+SMALL: dict[str, Any] = {
+    "train_clips": 24,
+    "val_clips": 12,
+    "workers": 1,
+    "quiet": True,
+    "confirm_seeds": 0,
+    "baselines": "none",
+}
 
 
 @dataclass
@@ -201,8 +208,8 @@ def test_another_machine_goes_on_with_the_same_proxies(
 
 def test_more_confirmations_may_be_asked_for(tmp_path: Path, trainings: Trainings, measured: None) -> None:
     finished = search(tmp_path / "run", trials=2)
-    resume(finished.path, confirm_seeds=1, quiet=True)
-    assert [type(phase.searcher) for phase in trainings.phases][1:] == [ConfirmSearcher]
+    resume(finished.path, confirm_seeds=1, baselines="x3d_xs", quiet=True)
+    assert [type(phase.searcher) for phase in trainings.phases][1:] == [QueueSearcher, QueueSearcher]
 
 
 def test_what_is_too_slow_as_measured_is_not_confirmed(tmp_path: Path, trainings: Trainings, measured: None) -> None:
