@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from nas.limits.metrics import DEFAULT_PICK
 from nas.report.trials import Row
+from nas.runs.baselines import BaselineResult
 from nas.runs.control import RANDOM
 from nas.runs.folder import Run
 from nas.runs.picks import by_accuracy
@@ -84,15 +87,54 @@ def paired(run: Run, one: Row, other: Row) -> Difference:
     With one seed each the first is McNemar's, sqrt((b + c - (b - c)^2 / N) / (N (N - 1))), where
     one alone is right on b clips and the other alone on c.
     """
-    plain, answers = difference(run, one, other), [_answers(run, row) for row in (one, other)]
-    if not all(answers) or answers[0][0].labels["val"].tolist() != answers[1][0].labels["val"].tolist():
+    plain, over_clips = difference(run, one, other), _over_clips(_answers(run, one), _answers(run, other), "val")
+    if over_clips is None:
         return plain
-    mine, its = (np.mean([each.right("val") for each in given], axis=0) for given in answers)
-    if len(mine) < 2:
-        return plain
-    over_clips = float((mine - its).std(ddof=1)) / math.sqrt(len(mine))
     over_seeds = [float(np.nan_to_num(row.get("accuracy_se", math.nan))) for row in (one, other)]
     return replace(plain, error=math.hypot(over_clips, *over_seeds), paired=True)
+
+
+def split_of(run: Run) -> Literal["test", "val"]:
+    """Where a network is held against published ones: on test, on which nothing was selected, and
+    on validation where there is no test.
+    """
+    return "test" if run.record.clips.get("test") else "val"
+
+
+def held_against(run: Run, one: Row, baseline: BaselineResult) -> Difference:
+    """How much more accurate a network of a run is than a published one that was trained as it was,
+    on `split_of`; the error is found as `paired` finds it.
+    """
+    split = split_of(run)
+    column = "test_accuracy" if split == "test" else "accuracy"
+    its, its_error = getattr(baseline, column), getattr(baseline, f"{column}_se")
+    mine, my_error = one[column], one.get(f"{column}_se", math.nan)
+    over_seeds = [float(np.nan_to_num(error)) for error in (my_error, its_error)]
+    over_clips = _over_clips(_answers(run, one), baseline.answers, split)
+    if over_clips is not None:
+        return Difference(mine - its, math.hypot(over_clips, *over_seeds), paired=True)
+    rows = pd.DataFrame({"accuracy": [mine, its], "accuracy_se": [my_error, its_error]})
+    clips = run.record.clips.get(split)
+    errors = uncertainty(rows, clips)
+    return Difference(mine - its, float(np.hypot(*errors)) if clips or (errors > 0).any() else math.nan)
+
+
+def best_baseline(run: Run) -> BaselineResult | None:
+    """The most accurate of the published networks, on `split_of`; None without one."""
+    column = "test_accuracy" if split_of(run) == "test" else "accuracy"
+    return max(run.baselines, key=lambda each: float(getattr(each, column)), default=None)
+
+
+def _over_clips(mine: Sequence[Answers], its: Sequence[Answers], split: str) -> float | None:
+    """The standard error over clips of a difference, as `paired` explains it; None where the
+    answers of one are not kept, or are to other clips.
+    """
+    if not mine or not its or split not in mine[0].labels or split not in its[0].labels:
+        return None
+    if mine[0].labels[split].tolist() != its[0].labels[split].tolist():
+        return None
+    one, other = (np.mean([each.right(split) for each in given], axis=0) for given in (mine, its))
+    return float((one - other).std(ddof=1)) / math.sqrt(len(one)) if len(one) > 1 else None
 
 
 def _answers(run: Run, row: Row) -> list[Answers]:

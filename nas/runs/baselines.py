@@ -1,4 +1,4 @@
-"""Published networks beside the pick: cut to its multiply-adds, and trained as proxies as it was.
+"""What published networks reached beside the pick: cut to its multiply-adds, and trained as it was.
 
 `baselines.csv` of a run folder has a row per training, written when it ends, and
 `baselines/NAME.yaml` the network that was trained; `baselines/answers.jsonl` has what they called
@@ -9,43 +9,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from nas.architecture import Architecture, load
-from nas.architecture.scaling import largest
 from nas.errors import NasError
-from nas.profiler.computed.cost import cost
 from nas.resources import append_line, whole_lines
-from nas.runs.confirm import OVERHEAD
-from nas.trials.results import Report
+from nas.runs.ranking import mean_and_error
+from nas.trials.answers import Answers, read_answers
 
 BASELINES = "baselines.csv"
 FOLDER = "baselines"
-SEED_OFFSET = 500_000  # of their seeds, beside those of candidates and of their repetitions
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A published network in the size of the pick.
-
-    Attributes:
-        name: As `nas list` has it.
-        architecture: At the input of the search, with the classes of the data.
-        macs: Multiply-adds of a clip.
-        params: Parameters.
-        share: Its parameters, of those of the whole network.
-    """
-
-    name: str
-    architecture: Architecture
-    macs: int
-    params: int
-    share: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +37,7 @@ class BaselineTraining:
         accuracy: On validation.
         test_accuracy: None without test clips.
         epochs, seconds: Of the training.
-        macs, params, share: As `Baseline` has them.
+        macs, params, share: As `nas.runs.baseline_trainings.Baseline` has them.
     """
 
     name: str
@@ -76,94 +53,33 @@ class BaselineTraining:
     share: float
 
 
-_COLUMNS = tuple(field.name for field in fields(BaselineTraining))
-_ROWS = TypeAdapter(list[BaselineTraining])
-
-
 @dataclass(frozen=True)
-class Planned:
-    """A training that is to be done.
+class BaselineResult:
+    """What all trainings of a baseline came to.
 
     Attributes:
-        baseline: Of what.
-        repeat: 0, 1, 2, ... for its seeds.
-        seed: Of the training.
-        seconds: How long it is expected to take.
+        name: As `nas list` has it.
+        macs, params, share: As the trainings have them.
+        seeds: How many trainings.
+        accuracy, test_accuracy: Their means by split; `test_accuracy` is nan without test clips.
+        accuracy_se, test_accuracy_se: Standard errors over seeds; nan of one.
+        answers: What each training called the clips; empty where some of them are not kept.
     """
 
-    baseline: Baseline
-    repeat: int
-    seed: int
-    seconds: float
-
-    @property
-    def label(self) -> str:
-        """What it is of, for lines of progress."""
-        return f"{self.baseline.name} seed {self.repeat + 1}"
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """The same for events."""
-        return {"baseline": self.baseline.name, "repeat": self.repeat}
+    name: str
+    macs: int
+    params: int
+    share: float
+    seeds: int
+    accuracy: float
+    accuracy_se: float
+    test_accuracy: float
+    test_accuracy_se: float
+    answers: Sequence[Answers]
 
 
-def cut_to(macs: float, names: Sequence[str], like: Architecture) -> list[Baseline]:
-    """Returns published networks with as much of their width and depth as a number of multiply-adds
-    allows; without those of which the least is too much.
-
-    Args:
-        macs: Multiply-adds of a clip, at the input of the search.
-        names: Of published networks.
-        like: A network with the input and the classes of the search.
-    """
-    found = []
-    for name in names:
-        base = load(name).resized(like.input.frames, like.input.size, like.num_classes)
-        cut = largest(base, lambda network: cost(network).macs <= macs)
-        if cut is not None:
-            priced = cost(cut)
-            found.append(Baseline(name, cut, priced.macs, priced.params, priced.params / cost(base).params))
-    return found
-
-
-def trainings(
-    baselines: Sequence[Baseline], seeds: int, seed: int, seconds: float, done: Collection[tuple[str, int]] = ()
-) -> list[Planned]:
-    """The trainings of baselines, in the order in which they count: each with its first seed, then
-    each with the next.
-
-    Args:
-        baselines: What to train.
-        seeds: How many of each.
-        seed: Of the search.
-        seconds: That a whole training of the pick took.
-        done: (hash, repeat) of those that are known.
-    """
-    return [
-        Planned(baseline, repeat, seed + SEED_OFFSET + repeat * len(baselines) + place, OVERHEAD * seconds)
-        for repeat in range(seeds)
-        for place, baseline in enumerate(baselines)
-        if (baseline.architecture.hash, repeat) not in done
-    ]
-
-
-def training_of(planned: Planned, report: Report) -> BaselineTraining:
-    """What is written down of a training that came to its end, with an accuracy."""
-    assert report.accuracy is not None
-    baseline = planned.baseline
-    return BaselineTraining(
-        name=baseline.name,
-        hash=baseline.architecture.hash,
-        repeat=planned.repeat,
-        seed=planned.seed,
-        accuracy=report.accuracy,
-        test_accuracy=report.test_accuracy,
-        epochs=report.epochs,
-        seconds=report.seconds,
-        macs=baseline.macs,
-        params=baseline.params,
-        share=baseline.share,
-    )
+_COLUMNS = tuple(field.name for field in fields(BaselineTraining))
+_ROWS = TypeAdapter(list[BaselineTraining])
 
 
 def append_training(folder: Path, training: BaselineTraining) -> None:
@@ -190,3 +106,38 @@ def read_trainings(folder: Path) -> list[BaselineTraining]:
             f"{str(path)!r} has a row whose {first['loc'][-1]} is not allowed ({first['msg']}); allowed: the columns "
             f"{', '.join(_COLUMNS)}"
         ) from None
+
+
+def read_baselines(folder: Path) -> list[BaselineResult]:
+    """What the baselines of a run came to, in the order of their first trainings; of a network that
+    was cut to several picks, the last cut.
+
+    Raises:
+        NasError: As `read_trainings`, or the answers cannot be read.
+    """
+    last: dict[str, list[BaselineTraining]] = {}
+    for training in read_trainings(folder):
+        known = last.setdefault(training.name, [])
+        if known and known[0].hash != training.hash:
+            known.clear()
+        known.append(training)
+    answers = {each.trial: each for each in read_answers(folder / FOLDER)}
+    return [_result(trainings, answers) for trainings in last.values()]
+
+
+def _result(trainings: Sequence[BaselineTraining], answers: Mapping[int, Answers]) -> BaselineResult:
+    first, kept = trainings[0], [answers[each.seed] for each in trainings if each.seed in answers]
+    accuracy, error = mean_and_error(np.array([each.accuracy for each in trainings]))
+    test, test_error = mean_and_error(np.array([each.test_accuracy for each in trainings], float))
+    return BaselineResult(
+        first.name,
+        first.macs,
+        first.params,
+        first.share,
+        len(trainings),
+        accuracy,
+        error,
+        test,
+        test_error,
+        kept if len(kept) == len(trainings) else (),
+    )

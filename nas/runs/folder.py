@@ -14,6 +14,7 @@ from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.metrics import DEFAULT_PICK, metrics, pick_names
 from nas.limits.objectives import Objectives
+from nas.runs.baselines import BaselineResult, read_baselines
 from nas.runs.confirmations import read_confirmations
 from nas.runs.control import CONTROL, CURVES, RANDOM
 from nas.runs.picks import choose, picks_of
@@ -104,6 +105,11 @@ class Run:
         """The same of the networks of the random control, by their own numbers."""
         control = self.control[self.control["by"] == RANDOM]
         return _whole(self.path / CONTROL, control)
+
+    @cached_property
+    def baselines(self) -> list[BaselineResult]:
+        """The published networks of the size of the pick that were trained as it was."""
+        return read_baselines(self.path)
 
     def _over(self) -> pd.DataFrame:
         trials = self.confirmed()

@@ -110,8 +110,15 @@ def _measured(plan: Plan, architecture: Architecture, patience: float = 0.0) -> 
     return measure(architecture, str(plan.device), max_seconds=seconds, patience=patience)
 
 
-def _front(plan: Plan, table: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFrame:
-    """The front by their means of the trials that keep the limits, in order of the first cost."""
+def confirmed_front(plan: Plan, table: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFrame:
+    """Returns the front by their means of the trials that keep the limits, in order of the first
+    cost.
+
+    Args:
+        plan: Of the run.
+        table: The trials, with what was measured of them.
+        confirmations: The further trainings.
+    """
     kept = keeping(with_means(table, confirmations), plan.budget)["trial"]
     trials = eligible(table[table["trial"].isin(kept)], plan.data.chance)
     front = ranked_front(with_means(trials, confirmations), plan.data.chance, plan.objectives)
@@ -147,12 +154,12 @@ def measure_front(plan: Plan, folder: Path, proposer: Proposer, predictor: Predi
 
     while True:
         table = trials_table(proposer, predicted(predictor), measured)
-        front = _front(plan, table, confirmations)
+        front = confirmed_front(plan, table, confirmations)
         doubtful = [i for i, taken in measured.items() if taken.flags and i not in again]
         # As if those had not been timed; what disturbs a measurement does not change its memory.
         hopeful = table.copy()
         hopeful.loc[hopeful["trial"].isin(doubtful), LATENCY] = np.nan
-        on, hoped = set(front["trial"]), _front(plan, hopeful, confirmations)["trial"].tolist()
+        on, hoped = set(front["trial"]), confirmed_front(plan, hopeful, confirmations)["trial"].tolist()
         missing = [i for i in dict.fromkeys([*front["trial"].tolist(), *hoped]) if i not in measured]
         for i in missing:
             take(i)

@@ -26,19 +26,20 @@ from nas.limits.survey import check_budget
 from nas.profiler.measured.device import available_cores
 from nas.profiler.tables.predictor import Predictor
 from nas.resources import replacing
-from nas.runs.baselines import FOLDER, Planned, append_training, cut_to, read_trainings, training_of, trainings
+from nas.runs.baseline_trainings import Planned, cut_to, training_of, trainings
+from nas.runs.baselines import FOLDER, append_training, read_trainings
 from nas.runs.confirm import Repeat, confirmation_of, repeats
 from nas.runs.confirmations import append_confirmation, read_confirmations
 from nas.runs.control import CONTROL, CURVES, SEED_OFFSET, curves
 from nas.runs.export import BEST, write_picks
 from nas.runs.folder import Run
 from nas.runs.measurements import read_measurements
-from nas.runs.measuring import latency_predictor, measure_front, predicted, predicted_latency
+from nas.runs.measuring import confirmed_front, latency_predictor, measure_front, predicted, predicted_latency
 from nas.runs.news import Seldom, announce, busy
 from nas.runs.picks import choose
 from nas.runs.plan import Plan
 from nas.runs.progress import QueueProgress, SearchProgress
-from nas.runs.ranking import eligible, front_of, keeping, with_means
+from nas.runs.ranking import eligible, front_of, keeping
 from nas.runs.record import (
     BASELINES,
     CONFIRMING,
@@ -375,8 +376,7 @@ def _hold_against_baselines(run: Session, seconds: float | None) -> bool:
     whether the user interrupted it.
     """
     plan, folder, settings = run.plan, run.folder, run.plan.settings
-    trials = keeping(with_means(run.trials(measured=True), read_confirmations(folder)), plan.budget)
-    front = front_of(eligible(trials, plan.data.chance), plan.objectives)
+    front = confirmed_front(plan, run.trials(measured=True), read_confirmations(folder))
     if not settings.baseline_names or front.empty:
         return False
     trial = choose(front, DEFAULT_PICK, plan.objectives)

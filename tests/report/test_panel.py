@@ -65,7 +65,8 @@ def test_two_charts_of_one_name_are_refused(run: Run, added: None, tmp_path: Pat
 def test_panels_stand_in_their_order(added: None) -> None:
     titles = [panel.title for panel in all_panels()]
     assert titles == [
-        "", "Picks", "Why this one and not another", "Accuracy against cost", "Front", "",
+        "", "Picks", "Why this one and not another",
+            "Beside published networks of its size", "Accuracy against cost", "Front", "",
         "The picks, layer by layer", "The picks, class by class", "Over the limits", "Against random search",
         "Time of trainings", "How the search went", "Operators", "Choices that matter", "Data",
         "Clips that cannot be read", "What was not trained, and why",

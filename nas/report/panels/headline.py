@@ -9,7 +9,15 @@ import pandas as pd
 
 from nas.limits.metrics import DEFAULT_PICK, METRICS
 from nas.report.blocks import Block, Text
-from nas.report.differences import Difference, best_of_control, next_best, paired
+from nas.report.differences import (
+    Difference,
+    best_baseline,
+    best_of_control,
+    held_against,
+    next_best,
+    paired,
+    split_of,
+)
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
@@ -71,8 +79,21 @@ def _beats(run: Run, row: Row) -> str:
     if (random := best_of_control(run)) is not None:
         over.append((f"the best of {plural(random['trainings'], 'random training')}", paired(run, row, random)))
     said = [each.text(name) for name, each in over]
-    brackets = "; in brackets an interval of about 95 %" if any(each.interval for _, each in over) else ""
-    return f"On validation, it is {listed(said)}{brackets}." if said else ""
+    published = _published(run, row)
+    known = any(each.interval for _, each in over) or "(" in published
+    brackets = " In brackets an interval of about 95 %." if known else ""
+    sentences = [f"On validation, it is {listed(said)}." if said else "", published]
+    return " ".join(sentence for sentence in sentences if sentence) + brackets if any(sentences) else ""
+
+
+def _published(run: Run, row: Row) -> str:
+    """What the best of the published networks is behind by; empty where none was trained."""
+    if (baseline := best_baseline(run)) is None or not len(run.front):
+        return ""
+    where = {"test": "test", "val": "validation"}[split_of(run)]
+    others = f", the best of {len(run.baselines)} published networks" if len(run.baselines) > 1 else ", published and"
+    name = f"{baseline.name}{others} cut to the multiply-adds of the pick and trained as it was"
+    return f"On {where}, it is {held_against(run, row, baseline).text(name)}."
 
 
 def _error(run: Run, row: Row) -> float:

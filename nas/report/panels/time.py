@@ -18,6 +18,7 @@ _WAITED_FOR = {
     "training": "proposals and proxies",
     "random control": "proxies of random search",
     "confirming": "the front with further seeds",
+    "published networks": "networks of the size of the pick",
     "measuring": "latency and memory of the front",
     "reporting": "this page, when the search wrote it",
 }

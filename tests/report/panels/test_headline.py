@@ -21,7 +21,7 @@ def test_the_headline_says_what_is_of_the_proxy_and_what_of_the_network(run: Run
         f"for backward 157 MB, latency 41.0 ms and peak memory 54.0 MB at 16 frames of 224{TIMES}224 pixels, latency "
         "and memory as measured on cpu-epyc9654.torch2.13.fp32.b1; its accuracy there was not measured. On validation, "
         "it is 70.6 points (+65.5 to +75.7) above guessing and 4.3 points (-3.2 to +11.8; may be luck) above trial 17, "
-        "the next on the front; in brackets an interval of about 95 %."
+        "the next on the front. In brackets an interval of about 95 %."
     )
 
 
