@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.architecture import Architecture, load
 from nas.architecture.scaling import largest
+from nas.limits.metrics import DEFAULT_PICK
 from nas.profiler.computed.cost import cost
-from nas.runs.baselines import BaselineTraining
+from nas.runs.baselines import FOLDER, BaselineTraining, append_training, read_trainings
 from nas.runs.confirm import OVERHEAD
-from nas.trials.results import Report
+from nas.runs.confirmations import read_confirmations
+from nas.runs.measuring import confirmed_front
+from nas.runs.news import busy
+from nas.runs.picks import choose
+from nas.runs.progress import QueueProgress
+from nas.runs.session import Session, train_queue
+from nas.trials.answers import AnswerBook
+from nas.trials.queue import expected_seconds
+from nas.trials.results import Assignment, Report
+from nas.units import plural
 
 SEED_OFFSET = 500_000  # of their seeds, beside those of candidates and of their repetitions
 
@@ -119,3 +129,53 @@ def training_of(planned: Planned, report: Report) -> BaselineTraining:
         params=baseline.params,
         share=baseline.share,
     )
+
+
+def hold_against_baselines(run: Session, seconds: float | None) -> bool:
+    """Trains published networks of the size of the pick, as many as fit into the time; returns
+    whether the user interrupted it.
+    """
+    plan, folder, settings = run.plan, run.folder, run.plan.settings
+    front = confirmed_front(plan, run.trials(measured=True), read_confirmations(folder))
+    if not settings.baseline_names or front.empty:
+        return False
+    trial = choose(front, DEFAULT_PICK, plan.objectives)
+    pick = front[front["trial"] == trial].iloc[0]
+    like = run.proposer.candidates[trial].architecture
+    with busy(plan.console, "cutting published networks to the multiply-adds of the pick"):
+        baselines = cut_to(pick["macs"], settings.baseline_names, like)
+    done = {(training.hash, training.repeat) for training in read_trainings(folder)}
+    recipe = plan.proxy.recipe
+    takes = pick["seconds"] * recipe.epochs / pick["epochs"]
+    queue = trainings(baselines, int(pick["seeds"]), recipe.seed, takes, done)
+    if not queue:
+        return False
+    total = len(queue)
+    run.say(
+        f"Training {plural(len(baselines), 'published network')} with as many multiply-adds as the pick, #{trial}, "
+        f"to hold it against them: {plural(total, 'training')}, about "
+        f"{expected_seconds(queue, plan.workers) / 60:.1f} min"
+    )
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for baseline in baselines:
+        baseline.architecture.save(folder / FOLDER / f"{baseline.name}.yaml")
+
+    def assignment(training: Planned) -> Assignment:
+        of_the_pick = run.proposer.candidates[trial].assignment(training.seed)
+        return replace(of_the_pick, architecture=training.baseline.architecture.document())
+
+    answers = AnswerBook(folder / FOLDER, run.data.labels())
+
+    def keep(training: Planned, report: Report) -> None:
+        append_training(folder, training_of(training, report))
+        if report.called:
+            answers.add(training.seed, training.repeat, report.called)
+
+    progress = QueueProgress(plan.console, queue, plan.workers, seconds, "published networks", "baseline")
+    interrupted = train_queue(run, queue, assignment, seconds, progress, keep)
+    if queue and not interrupted:
+        run.say(
+            f"The time was too short for {len(queue)} of {total} trainings of published networks; nas search "
+            f"--resume {folder} does them"
+        )
+    return interrupted

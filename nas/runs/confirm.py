@@ -12,9 +12,15 @@ import pandas as pd
 
 from nas.limits.metrics import DEFAULT_PICK
 from nas.limits.objectives import Objectives
-from nas.runs.confirmations import Confirmation
+from nas.runs.confirmations import Confirmation, append_confirmation, read_confirmations
 from nas.runs.picks import by_accuracy, choose
-from nas.trials.results import Report
+from nas.runs.progress import QueueProgress
+from nas.runs.ranking import eligible, front_of, keeping
+from nas.runs.session import Session, train_queue
+from nas.trials.answers import AnswerBook
+from nas.trials.queue import expected_seconds
+from nas.trials.results import Assignment, Report
+from nas.units import plural
 
 OVERHEAD = 1.15  # of a training over its epochs: building and evaluation
 SEED_OFFSET = 1_000_000  # between the seeds of repetitions; a search has fewer candidates
@@ -97,3 +103,50 @@ def confirmation_of(repeat: Repeat, seed: int, report: Report) -> Confirmation:
         epochs=report.epochs,
         seconds=report.seconds,
     )
+
+
+def confirm_front(run: Session, seconds: float | None) -> bool:
+    """Trains the front with further seeds, as many as fit into the time; returns whether the user
+    interrupted it.
+    """
+    plan, folder, settings = run.plan, run.folder, run.plan.settings
+    epochs = plan.proxy.recipe.epochs
+    # What was measured already and breaks a limit has left the front, and others have taken its
+    # place.
+    trials = run.trials(measured=True)
+    front = front_of(eligible(keeping(trials, plan.budget), plan.data.chance), plan.objectives)
+    if not settings.confirm_seeds or front.empty:
+        return False
+    confirmed = read_confirmations(folder)
+    done = set(zip(confirmed["trial"].tolist(), confirmed["repeat"].tolist(), strict=True))
+    queue = repeats(front, plan.objectives, settings.confirm_seeds, epochs, done)
+    if not queue:
+        return False
+    takes = expected_seconds(queue, plan.workers)
+    total, short = len(queue), seconds is not None and takes > seconds
+    kept = f", of which {(seconds or 0) / 60:.1f} min are there: the knee and the most accurate first" if short else ""
+    run.say(
+        f"Confirming {plural(len(front), 'network')} of the front with "
+        f"{plural(settings.confirm_seeds, 'further seed')}: {plural(len(queue), 'training')}, about "
+        f"{takes / 60:.1f} min{kept}"
+    )
+    seed = plan.proxy.recipe.seed
+
+    def assignment(repeat: Repeat) -> Assignment:
+        return run.proposer.candidates[repeat.trial].assignment(repeat.seed(seed))
+
+    answers = AnswerBook(folder, run.data.labels())
+
+    def keep(repeat: Repeat, report: Report) -> None:
+        append_confirmation(folder, confirmation_of(repeat, repeat.seed(seed), report))
+        if report.called:
+            answers.add(repeat.trial, repeat.repeat, report.called)
+
+    progress = QueueProgress(plan.console, queue, plan.workers, seconds, "confirming", "confirmed")
+    interrupted = train_queue(run, queue, assignment, seconds, progress, keep)
+    if queue and not interrupted:
+        run.say(
+            f"The time was too short for {len(queue)} of {total} confirmations; nas search --resume {folder} "
+            "trains them"
+        )
+    return interrupted

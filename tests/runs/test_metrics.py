@@ -17,6 +17,7 @@ from nas.limits.objectives import Objectives
 from nas.profiler.computed.cost import cost
 from nas.report.front import front_table
 from nas.runs.picks import choose, picks_of
+from nas.runs.record import RunRecord
 from nas.runs.tables import FRONT, TRIALS, read_front, read_trials, trials_table, write_table
 from nas.space import SearchSpace
 from nas.trials.proposer import Proposer
@@ -60,7 +61,7 @@ def test_a_metric_is_a_column_and_a_pick(intensity: Metric, tmp_path: Path) -> N
     assert list(picks) == ["accuracy", "knee", "memory", "intensity"]  # no latency was measured
     assert picks["intensity"] == expected.index(max(expected)) and picks["accuracy"] == 2
     assert picks_of(front.iloc[:0], front.iloc[:0], MACS) == {}
-    run: Any = SimpleNamespace(front=front, path=tmp_path, picks=lambda: picks, objectives=MACS)
+    run: Any = SimpleNamespace(front=front, path=tmp_path, picks=lambda: picks, objectives=MACS, record=RunRecord())
     row = front_table(run).set_index("Trial").loc[str(picks["intensity"])]
     assert row["Multiply-adds per byte (/B)"] == number(max(expected))
     assert "intensity" in row["Pick"]

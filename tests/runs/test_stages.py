@@ -28,7 +28,7 @@ from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
 from nas.resources import drafts
-from nas.runs import measuring, plan, stages
+from nas.runs import measuring, plan, session, stages
 from nas.runs.effort import Pace
 from nas.runs.measurements import append_measurement, read_measurements
 from nas.runs.record import PHASES, RunRecord, write_record
@@ -70,8 +70,9 @@ class Trainings:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.phases, self.count = 0.0, list[Phase](), 2
         self.interrupts: Callable[[int], bool] = lambda phase: False
-        monkeypatch.setattr(stages, "run_trials", self.trained)
-        monkeypatch.setattr(stages, "clock", SimpleNamespace(monotonic=lambda: self.now))
+        for module in (stages, session):
+            monkeypatch.setattr(module, "run_trials", self.trained)
+            monkeypatch.setattr(module, "clock", SimpleNamespace(monotonic=lambda: self.now))
 
     def trained(
         self,
@@ -633,13 +634,13 @@ def test_what_a_kill_cuts_off_is_in_the_time_up_to_the_last_note(
         seen.append(record.phases_s)
         write_record(record, folder)
 
-    monkeypatch.setattr(stages, "write_record", written)
-    taken = ConfirmSearcher.on_trial_complete
+    monkeypatch.setattr(session, "write_record", written)
+    taken: Any = QueueSearcher.on_trial_complete
 
-    def complete(self: ConfirmSearcher, *given: Any, **named: Any) -> None:
+    def complete(self: object, *given: Any, **named: Any) -> None:
         trainings.now += 3
         taken(self, *given, **named)
 
-    monkeypatch.setattr(ConfirmSearcher, "on_trial_complete", complete)
+    monkeypatch.setattr(QueueSearcher, "on_trial_complete", complete)
     search(tmp_path / "run", trials=1, confirm_seeds=2)
     assert [phases["confirming"] for phases in seen if "confirming" in phases][:3] == [3.0, 6.0, 26.0]
