@@ -12,14 +12,15 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import torch
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -35,6 +36,7 @@ from nas.training.workers import Workers
 from nas.trials.cluster import Node, connect, cpus_per_trial, joined_nodes, resources, session, slots
 from nas.units import plural
 
+T = TypeVar("T")
 RETRIES = 3  # in a row without a new state in between
 LOOK_SECONDS = 0.2  # between two looks at what was told
 Word = str | Moment | Interrupted  # that the first worker tells: it says, it shows, it has stopped
@@ -153,29 +155,52 @@ def run_on_workers(room: Room, plan: Plan, folder: Path, show: Show, say: Say) -
         board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
         job = _Job(plan, folder.resolve(), os.getcwd(), ray.put(decoded), board, 0.0)
         del decoded  # which is in the store
-        state = folder / INSIDE / STATE
-        written, failures = _changed(state), 0
-        while True:
-            job = replace(job, spent=time.monotonic() - began)
-            try:
-                interrupted = _follow(_trainer(job, room, storage), board, show, say, stopped)
-                if interrupted is None:
-                    return
-                raise Interrupted(f"{interrupted}{f' --address {room.address}' if room.address else ''}")
-            except TrainingFailedError as error:
-                reason = _reason(error)
-            except RayError as error:
-                reason = error
-            if isinstance(reason, NasError):
-                raise reason
-            failures = failures + 1 if _changed(state) == written else 1
-            if failures > RETRIES:
+        spent = time.monotonic() - began
+
+        def attempt(number: int) -> Interrupted | None:
+            trainer = _trainer(replace(job, spent=0.0 if number else spent), room, storage)
+            return _follow(trainer, board, show, say, stopped)
+
+        interrupted = _persist(attempt, folder, say)
+    if interrupted is not None:
+        raise Interrupted(f"{interrupted}{f' --address {room.address}' if room.address else ''}")
+
+
+def _persist(attempt: Callable[[int], T], folder: Path, say: Say) -> T:
+    """Begins anew with other workers where some failed, as long as there is a new state now and
+    then.
+
+    Args:
+        attempt: Runs workers to their end; given how often that has failed.
+        folder: Of the training.
+        say: Takes sentences about what goes on.
+
+    Raises:
+        NasError: What a user can mend, which is not tried again, or one failure too many.
+    """
+    state, failures, in_a_row = folder / INSIDE / STATE, 0, 0
+    while True:
+        written = _changed(state)
+        try:
+            return attempt(failures)
+        except RayError as error:
+            raise NasError(
+                f"Ray lost what looks after the workers ({one_line(error)}); allowed: nas train --resume {folder}"
+            ) from error
+        except TrainingFailedError as error:
+            told: dict[int, Exception] = getattr(error, "worker_failures", {})
+            for each in told.values():  # where one fails, the others miss it
+                if isinstance(each, NasError):
+                    raise each from error
+            dead = [rank for rank, each in told.items() if isinstance(_cause(each), RayActorError)]
+            reason = f"worker {dead[0]} died" if dead else one_line(next(iter(told.values()), error))
+            failures, in_a_row = failures + 1, 1 if _changed(state) != written else in_a_row + 1
+            if in_a_row > RETRIES:
                 raise NasError(
-                    f"workers were lost {failures} times without a state in between, at last by {one_line(reason)}; "
-                    f"allowed: nas train --resume {folder}, with room for {plural(count, 'worker')}"
-                ) from reason
-            say(f"workers were lost ({one_line(reason)}); others go on from the last state")
-            began, written = time.monotonic(), _changed(state)
+                    f"workers failed {in_a_row} times in a row without a new state, at last as {reason}; allowed: "
+                    f"nas train --resume {folder}, on machines that have room for it"
+                ) from error
+            say(f"{reason}; new workers go on from the last state")
 
 
 def _trainer(job: _Job, room: Room, storage: str) -> TorchTrainer:
@@ -255,10 +280,10 @@ def _work(job: _Job) -> None:
         tell(interrupted)
 
 
-def _reason(error: TrainingFailedError) -> Exception:
-    """What went wrong, rather what a user can mend: where one worker fails, others miss it."""
-    failures = [*getattr(error, "worker_failures", {}).values(), error]
-    return next((failure for failure in failures if isinstance(failure, NasError)), failures[0])
+def _cause(failure: Exception) -> Exception:
+    """What Ray noticed when it asked a worker how it is."""
+    found: Exception = getattr(failure, "health_check_failure", failure)
+    return found
 
 
 def _changed(state: Path) -> int:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.exceptions import ActorDiedError
+from ray.train import WorkerGroupError
 
 from nas.architecture import Architecture
 from nas.architecture.registry import ENVIRONMENT
@@ -25,7 +27,7 @@ from nas.trained.plan import Plan, TrainSettings
 from nas.trained.train import planned, resume, train
 from nas.trials import workers as module
 from nas.trials.cluster import connect, session
-from nas.trials.workers import Room, run_on_workers
+from nas.trials.workers import Room, _persist, run_on_workers
 
 NETWORK = {
     "input": {"frames": 2, "size": 8},
@@ -33,6 +35,7 @@ NETWORK = {
     "stem": {"op": "conv", "kernel": [1, 3, 3], "stride": [1, 4, 4]},
     "stages": [{"width": 8, "layers": [{"op": "full3d"}]}],
 }
+GOES_ON = "new workers go on from the last state"
 # An extension of the workers: the second one dies before the seventh step, once, and steps after
 # the eighth take so long that the driver looks before the last.
 DYING = """
@@ -113,14 +116,51 @@ def test_two_workers_give_the_losses_of_one_whatever_happens_to_them(
     ):
         train(shared, interrupt, said.append, partial(run_on_workers, Room(None, 1, 0, 0)))
     assert (tmp_path / "dying.died").exists()
-    assert said[0].startswith("workers were lost (") and said[1] == "goes on after 4 steps"
+    assert said[:2] == [f"worker 1 died; {GOES_ON}", "goes on after 4 steps"]
     settings = tmp_path / "shared" / "training" / "settings.json"
+    assert "address" not in settings.read_text()
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"workers": 1, "micro_batch": None}))
     model = resume(shared.settings.out, say=silent)
     found, expected = (curve(Path(each.settings.out)) for each in (shared, alone))
     assert [row[:2] for row in found] == [[1, 4], [2, 8], [3, 12], [4, 16]]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert model.record.figures[TEST].clips == 8 and TEST in load_model(tmp_path / "shared" / "last").record.figures
+
+
+def test_workers_are_replaced_while_there_is_progress(tmp_path: Path) -> None:
+    """Three failures in a row are borne, before the first state and after it."""
+    said: list[str] = []
+    state = tmp_path / "training" / "state.safetensors"
+    state.parent.mkdir()
+
+    def attempt(number: int) -> str:
+        if number == 6:
+            return "done"
+        if number == 3:
+            state.touch()
+        raise WorkerGroupError("", {0: RuntimeError("connection lost"), 1: ActorDiedError()} if number else {})
+
+    assert _persist(attempt, tmp_path, said.append) == "done"
+    assert said[0].startswith("WorkerGroupError") and said[1:] == [f"worker 1 died; {GOES_ON}"] * 5
+
+
+def test_what_cannot_go_on_ends_in_a_sentence(tmp_path: Path) -> None:
+    def fail(error: Exception) -> str:
+        tried: list[int] = []
+
+        def attempt(number: int) -> None:
+            tried.append(number)
+            raise error
+
+        with pytest.raises(NasError) as raised:
+            _persist(attempt, tmp_path, silent)
+        return f"{len(tried)}: {raised.value}"
+
+    mendable = WorkerGroupError("", {0: RuntimeError("connection lost"), 1: NasError("loss nan; allowed: none")})
+    assert fail(mendable) == "1: loss nan; allowed: none"
+    bug = WorkerGroupError("", {0: KeyError("x")})
+    assert fail(bug).startswith("4: workers failed 4 times in a row without a new state, at last as KeyError: 'x'; al")
+    assert fail(ActorDiedError()).startswith("1: Ray lost what looks after the workers (ActorDiedError")
 
 
 def test_there_is_room_for_as_many_workers_as_cores(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
