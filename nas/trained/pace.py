@@ -18,7 +18,7 @@ class Pace:
         """Begins without a step.
 
         Args:
-            recipe: Says how many epochs of a turn each stage has.
+            recipe: Says how many epochs each stage has.
             timed: Seconds of a step in stages that were timed before; they count until the stage
                 has its turn.
         """
@@ -45,8 +45,8 @@ class Pace:
         """Seconds of a step in the mean of a turn, stages of which nothing is known left out."""
         means = {stage: self._seconds[stage] / steps for stage, steps in self._steps.items() if steps}
         known = {**self._timed, **means}
-        counted = [known[stage] for stage in self._turn if stage in known]
-        return sum(counted) / len(counted)
+        counted = [stage for stage in self._turn if stage in known]
+        return sum(known[stage] * stage.epochs for stage in counted) / sum(stage.epochs for stage in counted)
 
 
 def timed(trial: Training, longest: float, agreed: Callable[[float], float]) -> dict[Stage, float]:
@@ -58,15 +58,16 @@ def timed(trial: Training, longest: float, agreed: Callable[[float], float]) -> 
         agreed: Makes a value the first worker's.
     """
     found: dict[Stage, float] = {}
-    turn = trial.recipe.turn
-    for stage in dict.fromkeys(turn):
+    epoch = 0
+    for stage in trial.recipe.turn:
         taken, started = -1, 0.0
         while taken < 1 or agreed(taken < MOST_TIMED and time.monotonic() - started < longest):
-            trial.epochs_done = turn.index(stage)
+            trial.epochs_done = epoch
             trial.step()
             taken += 1
             if taken == 0:
                 started = time.monotonic()
         trial.epoch_loss.item()  # waits for an accelerator
         found[stage] = agreed((time.monotonic() - started) / taken)
+        epoch += stage.epochs
     return found

@@ -20,11 +20,14 @@ def check_stages(architecture: Architecture, recipe: Recipe) -> None:
     it fixes, or where the training ends before a stage.
     """
     entry = architecture.input
-    if recipe.epochs < len(recipe.turn):
+    if recipe.epochs < recipe.turn_epochs:
         raise NasError(
             f"epochs {recipe.epochs} end before every stage of the recipe has had its turn; allowed: "
-            f"{len(recipe.turn)} and more"
+            f"{recipe.turn_epochs} and more"
         )
+    if not recipe.stages:
+        return
+    network = build(architecture, device="meta")
     for stage in recipe.stages:
         frames, size = stage.extent(entry.frames, entry.size)
         if (frames, size) != (entry.frames, entry.size) and not architecture.takes_any_clip:
@@ -33,7 +36,7 @@ def check_stages(architecture: Architecture, recipe: Recipe) -> None:
                 f"{entry.frames}x{entry.size[0]}x{entry.size[1]} alone; allowed: networks of convolutions with a mean "
                 "head, or stages of whole clips"
             )
-        fixed_parameters(build(architecture, device="meta"), stage)
+        fixed_parameters(network, stage)
 
 
 def stage_memory(architecture: Architecture, stage: Stage, batch: int, micro_batch: int) -> int:
@@ -58,14 +61,13 @@ def stage_memory(architecture: Architecture, stage: Stage, batch: int, micro_bat
 
 def step_memory(architecture: Architecture, recipe: Recipe, batch: int, micro_batch: int) -> int:
     """The most bytes that a step takes in any stage of a recipe."""
-    stages = recipe.stages or (WHOLE,)
-    return max(stage_memory(architecture, stage, batch, micro_batch) for stage in stages)
+    return max(stage_memory(architecture, stage, batch, micro_batch) for stage in recipe.turn)
 
 
 def largest_stage(architecture: Architecture, recipe: Recipe, micro_batch: int) -> Architecture:
     """The network at the clips of the stage that takes the most memory."""
-    stages, entry = recipe.stages or (WHOLE,), architecture.input
-    largest = max(stages, key=lambda stage: stage_memory(architecture, stage, micro_batch, micro_batch))
+    entry = architecture.input
+    largest = max(recipe.turn, key=lambda stage: stage_memory(architecture, stage, micro_batch, micro_batch))
     return architecture if largest.whole else architecture.resized(*largest.extent(entry.frames, entry.size))
 
 

@@ -249,7 +249,7 @@ class Session:
         """Plans the schedule's steps from timed ones, which leave no trace."""
         stages, evaluation = self._timed()
         self.pace = Pace(self.plan.recipe, stages)
-        step, steps, turn = self.pace.step, self.training.steps, len(self.plan.recipe.turn)
+        step, steps, turn = self.pace.step, self.training.steps, self.plan.recipe.turn_epochs
         self.training.total_steps = steps_in(self._seconds_left(), step, evaluation, steps)
         if self.training.total_steps <= steps * (turn - 1):
             raise NasError(
@@ -384,7 +384,7 @@ class Session:
         if better:
             self._save_model(self.folder)
         best = self.best
-        turned = row.epoch % len(plan.recipe.turn) == 0  # all stages have had as many epochs
+        turned = row.epoch % plan.recipe.turn_epochs == 0  # all stages have had as many epochs
         if plan.settings.patience and best and row.epoch - best.epoch >= plan.settings.patience and turned:
             self.ended = f"no better accuracy for {plan.settings.patience} epochs"
         if self.workers.rank == 0:

@@ -126,8 +126,7 @@ class Training:
     @property
     def stage(self) -> Stage:
         """That of the epoch that is under way."""
-        turn = self.recipe.turn
-        return turn[self.epochs_done % len(turn)]
+        return self.recipe.stage(self.epochs_done)
 
     @property
     def ended(self) -> bool:

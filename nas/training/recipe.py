@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -140,8 +141,18 @@ class Recipe:
 
     @property
     def turn(self) -> tuple[Stage, ...]:
-        """The stage of each epoch of a turn, after which they begin again."""
-        return tuple(stage for stage in self.stages for _ in range(stage.epochs)) or (WHOLE,)
+        """The stages of a turn, after which they begin again; without any, one of whole clips."""
+        return self.stages or (WHOLE,)
+
+    @property
+    def turn_epochs(self) -> int:
+        """Epochs of a turn."""
+        return sum(stage.epochs for stage in self.turn)
+
+    def stage(self, epoch: int) -> Stage:
+        """That of an epoch, from 0."""
+        ends = accumulate(stage.epochs for stage in self.turn)
+        return next(stage for stage, end in zip(self.turn, ends, strict=True) if epoch % self.turn_epochs < end)
 
     def changed(self, **changes: Any) -> Recipe:
         """The recipe with other values.

@@ -20,11 +20,13 @@ def test_a_recipe_is_read_from_yaml(tmp_path: Path) -> None:
     assert read == Recipe(3, lr=0.1, optimizer="sgd", augmentation=Augmentation(scale=0.5, operations=2))
 
 
-def test_stages_of_a_recipe_are_the_epochs_of_a_turn(tmp_path: Path) -> None:
+def test_stages_of_a_recipe_take_turns(tmp_path: Path) -> None:
     text = "epochs: 9\nstages: [{size: 0.5, fixed: [spatial], epochs: 2}, {frames: 0.25}]"
     first, second = Stage(size=0.5, fixed=("spatial",), epochs=2), Stage(frames=0.25)
-    assert read_recipe(written(text, tmp_path)).turn == (first, first, second)
-    assert Recipe(3).turn == (Stage(),)
+    recipe = read_recipe(written(text, tmp_path))
+    assert recipe.turn_epochs == 3
+    assert [recipe.stage(epoch) for epoch in range(7)] == [first, first, second, first, first, second, first]
+    assert Recipe(3).turn == (Stage(),) and Recipe(3).stage(5) == Stage()
 
 
 @pytest.mark.parametrize("name", resource_names("recipes"))
