@@ -30,7 +30,7 @@ def benchmark_command(
     device: Device = "auto",
     threads: Threads = None,
     max_seconds: MaxSeconds = 10.0,
-    workers: Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.", min=1)] = None,
+    decoders: Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     allow_outside: AllowOutside = False,
 ) -> None:
@@ -62,7 +62,7 @@ def benchmark_command(
             device=device,
             threads=threads,
             max_seconds=max_seconds,
-            workers=workers or available_cores(),
+            workers=decoders or available_cores(),
             progress=progress,
         )
     if as_json:

@@ -31,7 +31,7 @@ def check_command(
     sheet: Annotated[Path | None, typer.Option(help="Draw frames of every class to this PNG file.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 where there are warnings.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Threads that read; all cores by default.", min=1)] = None,
+    decoders: Annotated[int | None, typer.Option(help="Threads that read; all cores by default.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of a random split.")] = 0,
     allow_outside: AllowOutside = False,
 ) -> None:
@@ -47,7 +47,7 @@ def check_command(
     frames, size = clip_shape(clip, "clip")
     found = open_data(path, seed=seed, allow_outside=allow_outside)
     with _progress("reading clips") as show:
-        check = check_data(found, Sampling(frames, (size, size)), workers or available_cores(), show)
+        check = check_data(found, Sampling(frames, (size, size)), decoders or available_cores(), show)
     if sheet is not None:
         draw_contact_sheet(list(strips(found)), sheet)
     if json:

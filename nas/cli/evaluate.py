@@ -39,7 +39,7 @@ def evaluate_command(
     ] = None,
     measure: Annotated[bool, typer.Option(help="Measure latency as well.")] = True,
     device: Device = "auto",
-    workers: Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.", min=1)] = None,
+    decoders: Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.", min=1)] = None,
     max_seconds: MaxSeconds = 5.0,
     allow_outside: AllowOutside = False,
     cache: Cache = None,
@@ -70,7 +70,7 @@ def evaluate_command(
         trained = with_classes(trained, read_class_vectors(classes).of(labelled.classes))
     with progress_bar(console, "evaluating") as progress:
         done = evaluate(
-            trained, labelled, split=split, views=looks, workers=workers or available_cores(), progress=progress
+            trained, labelled, split=split, views=looks, workers=decoders or available_cores(), progress=progress
         )
     if measure:
         with busy(console, "measuring latency"):

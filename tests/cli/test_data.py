@@ -24,7 +24,7 @@ def test_a_sample_is_written_and_checked(
     monkeypatch.chdir(tmp_path)
     nas("sample", "clips", "--per-class", "5", monkeypatch=monkeypatch)
     assert "list  clips/clips.csv" in capsys.readouterr().out
-    arguments = ("check", "clips/clips.csv", "--clip", "4x16", "--workers", "1")
+    arguments = ("check", "clips/clips.csv", "--clip", "4x16", "--decoders", "1")
     nas(*arguments, "--sheet", "sheet.png", monkeypatch=monkeypatch)
     out = capsys.readouterr().out
     assert "4 classes, 12 train, 4 val, 4 test clips" in out
