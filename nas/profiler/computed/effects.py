@@ -126,6 +126,7 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
     if makes or meta_kwargs.get("device") is not None:
         meta_kwargs["device"] = torch.device("meta")
     inputs = [of(x) for x in tensors]
+    sizes = [x.shape for x in inputs]
     out: Any
     if _keeps_signature(func, tensors):
         out = torch.empty_like(inputs[0])
@@ -140,6 +141,8 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
             if func.namespace == "aten" and not isinstance(error, NotImplementedError):
                 raise
             out = _over_zeros(func, meta_args, meta_kwargs)
+    if "out" in func._overloadname and any(x.shape != size for x, size in zip(inputs, sizes, strict=True)):
+        out = _laid_out_as_on_cpu(func, meta_args, meta_kwargs, out)
     if func.overloadpacket in _CONVOLUTIONS:
         out = _as_on_cpu(func, args, out, operand)
     if func.overloadpacket in _BATCH_NORMS:
@@ -229,6 +232,17 @@ def _batch_norm_on_cpu(func: Any, args: Sequence[Any], out: Sequence[Any]) -> Se
         return tuple(x if wanted else None for x, wanted in zip(out, args[-1], strict=True))
     trained = func.overloadpacket is aten.native_batch_norm and args[5]
     return out if trained else (out[0], *(x.new_empty(0) for x in out[1:]))
+
+
+def _laid_out_as_on_cpu(func: Any, args: Any, kwargs: Mapping[str, Any], out: Any) -> Any:
+    """Outputs that were given as `out=` and made larger, as the CPU lays them out: as the operator
+    without `out=`, where the meta device gives rows.
+    """
+    given = {argument.name for argument in func._schema.arguments if argument.is_out}
+    own = func.overloadpacket(*args, **{name: value for name, value in kwargs.items() if name not in given})
+    for made, wanted in zip(as_list(out), as_list(own), strict=True):
+        made.as_strided_(wanted.shape, wanted.stride())
+    return out
 
 
 def compute(func: Any, args: Any, kwargs: Mapping[str, Any], operand: OperandOf) -> Any:
