@@ -189,6 +189,14 @@ def _train(run: Session, proposer: Proposer, trials: int | None, seconds: float 
         scheduler = ParetoRungs(plan.lag, known=known)
         place, longest = plan.place(run.folder), plan.settings.trial_timeout
         outcome = run_trials(ProxyTrial, parameters, place, searcher, scheduler, left, seconds, longest)
+        # Ray counts as a trial of its own what is tried once more, so others are still to come.
+        counted = 0
+        while left and len(searcher.reopened) > counted and not (outcome.interrupted or searcher.device_failed):
+            left, counted = (trials or 0) - len(proposer.results), len(searcher.reopened)
+            time_left = None if seconds is None else seconds - (clock.monotonic() - started)
+            if left <= 0 or (time_left is not None and time_left <= 0):
+                break
+            outcome += run_trials(ProxyTrial, parameters, place, searcher, scheduler, left, time_left, longest)
         if not outcome.interrupted:
             searcher.time_is_over()
     if outcome.slot_seconds:

@@ -247,6 +247,10 @@ class Proposer:
         trial.set_user_attr("rejected", reason)
         self.study.tell(trial, [0.0, *costs])
 
+    def reopen(self, index: int) -> None:
+        """Has a candidate without a result proposed again, before any other."""
+        self._unfinished.insert(0, index)
+
     def record(self, index: int, result: TrialResult) -> None:
         """Writes down what became of a candidate."""
         self._trials[index].set_user_attr("result", result.document())
@@ -335,11 +339,16 @@ class ProposerSearcher(StatelessSearcher):
         proposer: Says what is trained, and takes what came of it.
         on_result: Called after each.
         answers: Takes what the networks called the clips that no other dominates when they end.
+
+    Attributes:
+        reopened: Candidates that are tried once more, because their process was lost before their
+            training began.
     """
 
     def __init__(self, proposer: Proposer, on_result: Callable[[], None], answers: AnswerBook | None = None) -> None:
         super().__init__()
         self.proposer, self._on_result, self._answers = proposer, on_result, answers
+        self.reopened: set[int] = set()
         self._lost_in_a_row = 0
         self._index: dict[str, int] = {}
         self._latest: dict[str, Report] = {}
@@ -365,6 +374,10 @@ class ProposerSearcher(StatelessSearcher):
         lost = error and trial_id not in self.expired
         self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
         if lost and not is_whole():
+            self._end(trial_id, None)
+        elif lost and trial_id not in self.begun and self._index[trial_id] not in self.reopened:
+            self.reopened.add(self._index[trial_id])
+            self.proposer.reopen(self._index[trial_id])
             self._end(trial_id, None)
         elif lost:
             self._end(trial_id, TrialResult("failed", error=LOST_REASON, failure="lost"))

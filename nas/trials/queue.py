@@ -77,6 +77,7 @@ class QueueSearcher(StatelessSearcher, Generic[Item]):
         self._queue, self._assignment, self._workers, self._on_result = queue, assignment, workers, on_result
         self._ends = float("inf") if seconds is None else time.monotonic() + seconds
         self._running: dict[str, tuple[Item, float]] = {}  # with the time at which it is expected to end
+        self._again: list[Item] = []  # whose process was lost before their training began
 
     def fits(self) -> bool:
         """Whether there is time for any of them."""
@@ -95,5 +96,9 @@ class QueueSearcher(StatelessSearcher, Generic[Item]):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         training, _ = self._running.pop(trial_id)
         report = Report.of(result)
+        if error and trial_id not in self.begun and training not in self._again:
+            self._again.append(training)
+            self._queue.insert(0, training)
+            return
         whole = report is not None and report.last and report.accuracy is not None and not error
         self._on_result(training, report if whole else None)

@@ -64,18 +64,32 @@ class Outcome:
     step_seconds: float
     slot_seconds: float
 
+    def __add__(self, other: Outcome) -> Outcome:
+        """That of both, one after the other."""
+        return Outcome(
+            self.interrupted or other.interrupted,
+            self.step_seconds + other.step_seconds,
+            self.slot_seconds + other.slot_seconds,
+        )
+
 
 class _Steps(tune.Callback):
-    """Adds up the time that trials spend in steps."""
+    """Adds up the time that trials spend in steps.
 
-    def __init__(self) -> None:
+    Args:
+        begun: Takes the names of the trials whose training began.
+    """
+
+    def __init__(self, begun: set[str]) -> None:
         self.seconds = 0.0
         self.started: float | None = None
+        self._begun = begun
         self._since: dict[str, float] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         now = self._since[trial.trial_id] = time.monotonic()
         self.started = self.started or now
+        self._begun.add(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         self.seconds += result["time_this_iter_s"]
@@ -129,11 +143,14 @@ class StatelessSearcher(Searcher):
 
     Attributes:
         expired: Trials, by Ray's name, that were ended because they took longer than one may.
+        begun: Trials whose training began. Ray tries one again whose process is lost in training,
+            and gives up one whose process is lost before.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.expired: set[str] = set()
+        self.begun: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep."""
@@ -198,7 +215,7 @@ def run_trials(
     check_placement(place.resources)
     # What goes wrong in a trial is its result; Ray would print where in Ray it was noticed.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    steps = _Steps()
+    steps = _Steps(searcher.begun)
     interrupted = False
     with _storage(place) as storage:
         tuner = tune.Tuner(

@@ -69,6 +69,7 @@ class Trainings:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.phases, self.count = 0.0, list[Phase](), 2
+        self.lost = 0  # processes that are lost before their training begins
         self.interrupts: Callable[[int], bool] = lambda phase: False
         for module in (stages, session):
             monkeypatch.setattr(module, "run_trials", self.trained)
@@ -90,6 +91,10 @@ class Trainings:
             config = searcher.suggest(str(number))
             if not isinstance(config, dict):
                 break
+            if self.lost:
+                self.lost -= 1
+                searcher.on_trial_complete(str(number), None, error=True)
+                continue
             accuracy = 0.5 + 10 ** config["costs"][0] / 1e9
             result = Report(curve=(accuracy,), epochs=3, seconds=10.0).to_ray()
             searcher.on_trial_result(str(number), result)
@@ -177,6 +182,12 @@ def test_every_phase_says_what_it_took_in_all_sessions(tmp_path: Path, trainings
         "confirming": 20.0,
     }
     assert record.phases_s["planning"] > first["planning"] and set(record.phases_s) <= set(PHASES)
+
+
+def test_what_ray_tried_twice_takes_no_place_of_another(tmp_path: Path, trainings: Trainings, measured: None) -> None:
+    trainings.lost = 1
+    assert len(search(tmp_path / "run", trials=3).trials) == 3
+    assert len(trainings.phases) == 2
 
 
 def test_an_interrupted_control_does_not_search_again(tmp_path: Path, trainings: Trainings, measured: None) -> None:

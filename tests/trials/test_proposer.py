@@ -224,9 +224,22 @@ def test_trainings_that_lose_their_process_in_a_row_end_the_search(tmp_path: Pat
     report = Report(curve=(0.4,), epochs=1, seconds=2.0).to_ray()
     for trial in ["a", "good", *"bcdef"]:
         assert isinstance(searcher.suggest(trial), dict) and not searcher.device_failed
+        searcher.begun.add(trial)
         searcher.on_trial_complete(trial, None if trial != "good" else report, error=trial != "good")
     assert searcher.device_failed and searcher.suggest("g") == "FINISHED"
     assert [result.state for _, result in sorted(search.results.items())] == ["failed", "finished", *["failed"] * 5]
+
+
+def test_one_whose_process_is_lost_before_its_training_begins_is_tried_once_more(tmp_path: Path) -> None:
+    search = proposer(tmp_path)
+    searcher = ProposerSearcher(search, lambda: None)
+    first = searcher.suggest("a")
+    searcher.on_trial_complete("a", None, error=True)
+    assert searcher.reopened == {0} and not search.results
+    assert searcher.suggest("b") == first
+    searcher.on_trial_complete("b", None, error=True)
+    assert [(index, result.failure) for index, result in search.results.items()] == [(0, "lost")]
+    assert searcher.suggest("c") != first
 
 
 def test_a_trial_that_a_server_of_ray_took_along_says_nothing_of_its_candidate(

@@ -80,8 +80,19 @@ def test_one_that_fails_early_leaves_its_time_to_another(monkeypatch: pytest.Mon
     found = searcher([Item(2, 24.0), Item(3, 40.0)], [], workers=1, seconds=60.0)
     assert isinstance(found.suggest("a"), dict) and found.suggest("b") is None
     now[0] = 101.0
+    found.begun.add("a")
     found.on_trial_complete("a", error=True)
     assert isinstance(found.suggest("b"), dict)
+
+
+def test_one_whose_process_is_lost_before_its_training_begins_is_tried_once_more() -> None:
+    shown: list[Any] = []
+    found = searcher([Item(0, 1.0), Item(1, 1.0)], shown, workers=1)
+    first = found.suggest("a")
+    found.on_trial_complete("a", None, error=True)
+    assert shown == [] and found.suggest("b") == first
+    found.on_trial_complete("b", None, error=True)
+    assert shown == [(Item(0, 1.0), None)]
 
 
 def test_what_ends_is_told_and_what_failed_is_told_as_none() -> None:
@@ -96,6 +107,7 @@ def test_what_ends_is_told_and_what_failed_is_told_as_none() -> None:
     ]
     whole = Report(curve=(0.75,), test_accuracy=0.5, epochs=6, seconds=20.0)
     found.on_trial_complete("b", whole.to_ray())
+    found.begun.add("a")
     found.on_trial_complete("a", whole.to_ray(), error=True)
     found.on_trial_complete("c")  # cut off
     assert shown == [(items[1], whole), (items[0], None), (items[2], None)]
