@@ -158,7 +158,7 @@ class Plan:
                 f"workers {settings.workers} are more than the {plural(recipe.batch_size, 'clip')} of a batch; "
                 f"allowed: 1 to {recipe.batch_size}"
             )
-        _check_room(data, preprocessing, settings)
+        _check_room(data, images, preprocessing, settings)
         if images is not None:
             reasons += (_of_images(images, architecture, settings),)
         check_stages(architecture, recipe)
@@ -300,16 +300,24 @@ def _of_images(images: VideoData, architecture: Architecture, settings: TrainSet
     return f"images: every second step, {images.describe().replace(' clips', ' images')}; each enters {shown}"
 
 
-def _check_room(data: VideoData, preprocessing: Preprocessing, settings: TrainSettings) -> None:
-    """Raises NasError where the decoded clips do not fit into the machine's memory, in which they
-    are twice while workers are given them.
+def _check_room(
+    data: VideoData, images: VideoData | None, preprocessing: Preprocessing, settings: TrainSettings
+) -> None:
+    """Raises NasError where the decoded clips, and images, do not fit into the machine's memory, in
+    which they are twice while workers are given them.
     """
     height, width = preprocessing.resized
-    clips = (len(data.train) + len(data.val) + len(data.test or ())) * (1 + (settings.workers > 1))
-    needed, there = clips * preprocessing.frames * height * width * 3, memory_bytes(torch.device("cpu"))
+    clips, stills = (
+        (len(of.train) + len(of.val) + len(of.test or ())) * (1 + (settings.workers > 1)) if of else 0
+        for of in (data, images)
+    )
+    frames, there = clips * preprocessing.frames + stills, memory_bytes(torch.device("cpu"))
+    needed = frames * height * width * 3
     if needed > USABLE * there:
+        beside = f" and {plural(stills, 'image')}" if stills else ""
         raise NasError(
-            f"{plural(clips, 'clip')} of {preprocessing.frames}x{height}x{width} take {needed / 1e9:.3g} GB decoded, "
+            f"{plural(clips, 'clip')} of {preprocessing.frames}x{height}x{width}{beside} take {needed / 1e9:.3g} GB "
+            "decoded, "
             f"and the machine has {there / 1e9:.3g} GB; allowed: up to {100 * USABLE:.0f} % of it, as with a smaller "
             "--clip or --resize"
         )

@@ -22,6 +22,7 @@ from nas.training.batch_norm import synchronise
 from nas.training.loop import Training, accuracy
 from nas.training.recipe import Augmentation, Recipe
 from nas.training.state import progress_of, restore, tensors_of
+from nas.training.stills import Stills
 from nas.training.workers import ALONE, Workers
 
 CPU = torch.device("cpu")
@@ -132,6 +133,38 @@ def test_micro_batches_are_equally_many() -> None:
         [slice(4, 5), slice(5, 7)],
     ]
     assert ALONE.parts(5, 2) == [slice(0, 1), slice(1, 3), slice(3, 5)]
+
+
+class Both(Small):
+    """With a second head, of the same features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_head = nn.Linear(4, 3).double()
+
+    def forward(self, x: Tensor, image: bool = False) -> Tensor:
+        features = self.parts[:-1](x.double().expand(-1, -1, 3, -1, -1))
+        return self.image_head(features) if image else self.parts[-1](features)
+
+
+def test_three_workers_train_both_heads_as_one() -> None:
+    """Four steps on 7 clips and four on 5 images, of which the workers take 1, 2 and 2."""
+    images = Clips(clips(5).pixels[:, :1], np.arange(5) % 3)
+
+    def trained(workers: Workers) -> tuple[list[float | None], Tensor]:
+        model = Both()
+        model.load_state_dict(start)
+        stills = Stills(images, True, EVERYTHING.batch_size, CPU)
+        data = clips(15)
+        training = Training(model, data, (4, 4), EVERYTHING, True, CPU, 2, frames=3, workers=workers, stills=stills)
+        losses = [loss for _ in range(2) for loss in (training.epoch(), stills.mean_loss)]
+        return losses, numbers(model)
+
+    start = Both().state_dict()
+    losses, weights = trained(ALONE)
+    for found in together(3, trained):
+        assert found[0] == pytest.approx(losses, rel=1e-6)
+        torch.testing.assert_close(found[1], weights, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", [nn.BatchNorm3d, BatchNorm])
