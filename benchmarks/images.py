@@ -1,7 +1,7 @@
 """Images beside clips, and images before clips, on nagoya_fir16.
 
-    OMP_NUM_THREADS=1 nice python benchmarks/images.py joint [--out runs/images] [--seeds 2]
-    OMP_NUM_THREADS=1 nice python benchmarks/images.py init [--out runs/images] [--seeds 2]
+    OMP_NUM_THREADS=1 nice python benchmarks/images.py joint [--out runs/images] [--seeds 0 1]
+    OMP_NUM_THREADS=1 nice python benchmarks/images.py init [--out runs/images] [--seeds 0 1]
     python benchmarks/images.py table [--out runs/images]
 
 A still is the middle frame of a clip, with the class of the clip: what shows of an action in a
@@ -19,12 +19,13 @@ import argparse
 import csv
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from nagoya import SIDE, ClipSplit, NagoyaSource, rows_of
+from nagoya import DAYS, SIDE, ClipSplit, NagoyaSource, rows_of
 from numpy.typing import NDArray
 
 from nas.architecture import Architecture
@@ -35,7 +36,6 @@ from nas.trained.plan import Plan, TrainSettings
 from nas.trained.train import resume, train
 
 HERE = Path(__file__).resolve().parent
-DAYS = (20170203, 20170210)
 FRAMES, WIDTH, DEPTH = 8, 48, 3
 EPOCHS = {"joint": 20, "init": 8, "stills": 20}
 FIELDS = ("experiment", "network", "start", "day", "seed", "clips", "stills", "first", "params", "cpu_seconds")
@@ -151,12 +151,16 @@ def begun(network: str, start: str, day: int, seed: int, out: Path) -> dict[str,
     return trained(folder, architecture(network), f"nagoya:{day}", EPOCHS["init"], seed, **init)
 
 
-def jobs(experiment: str) -> list[tuple[str, str]]:
-    """Network and start of each training of an experiment, in order."""
+STARTS = {"joint": ("both", "clips alone", "stills alone"), "init": ("from scratch", "from stills")}
+
+
+def jobs(experiment: str, days: Iterable[int], seeds: Iterable[int]) -> list[tuple[str, str, int, int]]:
+    """Network, start, day and seed of each training of an experiment, in order."""
     if experiment == "joint":
-        return [(network, start) for network in ("tubes", "t2d") for start in ("both", "clips alone", "stills alone")]
-    pairs = [(network, start) for network in NETWORKS for start in ("from scratch", "from stills")]
-    return [("stills", "from scratch"), *pairs]
+        groups = [(network, STARTS["joint"]) for network in ("tubes", "t2d")]
+    else:
+        groups = [("stills", STARTS["init"][:1]), *((network, STARTS["init"]) for network in NETWORKS)]
+    return [(n, start, day, seed) for n, starts in groups for day in days for seed in seeds for start in starts]
 
 
 def cell(rows: list[dict[str, str]], column: str) -> str:
@@ -208,8 +212,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("joint", "init", "table"))
     parser.add_argument("--out", type=Path, default=Path("runs/images"))
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--days", type=int, default=1, help="how many of two days are held out in turn")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--days", type=int, nargs="+", default=[20170203], choices=DAYS, help="held out in turn")
     asked = parser.parse_args()
     datasets.SOURCES = (NagoyaSource(), StillSource(), *datasets.SOURCES)
     results = asked.out / f"{asked.what}.csv"
@@ -218,21 +222,19 @@ def main() -> None:
         return
     asked.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for day in DAYS[: asked.days]:
-        for seed in range(asked.seeds):
-            for network, start in jobs(asked.what):
-                done = {(row["network"], row["start"], row["day"], row["seed"]) for row in rows_of(results)}
-                if (network, start, str(day), str(seed)) in done:
-                    continue
-                make = joint if asked.what == "joint" else begun
-                found = make(network, start, day, seed, asked.out)
-                row = {"experiment": asked.what, "network": network, "start": start, "day": day, "seed": seed} | found
-                with results.open("a", newline="") as file:
-                    writer = csv.DictWriter(file, FIELDS)
-                    if file.tell() == 0:
-                        writer.writeheader()
-                    writer.writerow(row)
-                print(row, flush=True)
+    for network, start, day, seed in jobs(asked.what, asked.days, asked.seeds):
+        done = {(row["network"], row["start"], row["day"], row["seed"]) for row in rows_of(results)}
+        if (network, start, str(day), str(seed)) in done:
+            continue
+        make = joint if asked.what == "joint" else begun
+        found = make(network, start, day, seed, asked.out)
+        row = {"experiment": asked.what, "network": network, "start": start, "day": day, "seed": seed} | found
+        with results.open("a", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, flush=True)
     print(table(rows_of(results)))
 
 
