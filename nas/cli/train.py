@@ -50,6 +50,12 @@ def train_command(
     init: Annotated[
         str | None, typer.Option(help="Weights to begin with: of an image network, or a trained network's folder.")
     ] = None,
+    tubes: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of a small trained network whose tubes a large one takes beside --init (TubeViT's scaling-up)."
+        ),
+    ] = None,
     images: Annotated[
         str | None,
         typer.Option(help="Labelled pictures, in any form that --data takes, for a second head: every second batch."),
@@ -163,6 +169,7 @@ def train_command(
             batch=clips_per_step,
             check_memory=checks_memory,
             init=init,
+            tubes=tubes,
             images=images,
             class_weights=_weights(class_weights),  # type: ignore[arg-type]
             resize=None if resize is None else _size(resize),

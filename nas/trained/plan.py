@@ -35,6 +35,7 @@ from nas.weights.checkpoints import load_state
 from nas.weights.fill import starts_from_images
 from nas.weights.own_images import architecture_beside
 from nas.weights.own_state import short_names
+from nas.weights.scaling_up import first_gate
 
 STEP_SECONDS = 1.0  # in which real steps are taken beside the one whose memory is measured
 
@@ -53,6 +54,8 @@ class TrainSettings:
         check_memory: Measure one step's memory beside the prediction.
         images: Labelled images to train a second head on, as `open_data` takes them.
         init: Image weights or a checkpoint to begin with.
+        tubes: Folder of a small network whose tubes the network begins with, beside image weights;
+            its layers before the first gate are then fixed.
         class_weights: `balanced` or `none`, in place of the recipe's.
         resize: (height, width) that frames are resized to before the crop; 8/7 of the input unless
             given.
@@ -83,6 +86,7 @@ class TrainSettings:
     check_memory: bool = False
     images: str | None = None
     init: str | None = None
+    tubes: str | None = None
     class_weights: Literal["none", "balanced"] | None = None
     resize: tuple[int, int] | None = None
     stride: int | None = None
@@ -158,6 +162,8 @@ class Plan:
                 f"workers {settings.workers} are more than the {plural(recipe.batch_size, 'clip')} of a batch; "
                 f"allowed: 1 to {recipe.batch_size}"
             )
+        if settings.tubes is not None:
+            reasons += (_of_tubes(settings.init, architecture),)
         _check_room(data, images, preprocessing, settings)
         if images is not None:
             reasons += (_of_images(images, architecture, settings),)
@@ -298,6 +304,17 @@ def _of_images(images: VideoData, architecture: Architecture, settings: TrainSet
     frames = image_architecture(architecture, len(images.classes)).input.frames
     shown = "as a single frame" if frames == 1 else f"in all {frames} frames of a clip"
     return f"images: every second step, {images.describe().replace(' clips', ' images')}; each enters {shown}"
+
+
+def _of_tubes(init: str | None, architecture: Architecture) -> str:
+    """What the tubes of a small network are for, as a reason.
+
+    Raises:
+        NasError: The network has no gates, or begins with no weights.
+    """
+    if init is None:
+        raise NasError("tubes enter a network of which layers are fixed; allowed: --tubes beside --init")
+    return f"tubes as given; layers before {first_gate(architecture)} stay as --init fills them"
 
 
 def _check_room(

@@ -45,6 +45,8 @@ from nas.training.stills import Stills
 from nas.training.workers import ALONE, Workers
 from nas.units import number, plural
 from nas.weights.fill import fill_from
+from nas.weights.filled import listed
+from nas.weights.scaling_up import scale_up
 
 INSIDE, LAST, CURVES, EVENTS = "training", "last", "curves.csv", "tensorboard"
 SCHEMA = 2  # of the form of what a resume needs; in the first, `workers` were the threads that decode
@@ -188,6 +190,10 @@ class Session:
             filled = fill_from(self.model, checkpoint(settings.init))
             say(filled.describe())
             self.new = filled.new
+        if settings.tubes is not None:
+            taken = scale_up(self.model, checkpoint(settings.tubes)).filled
+            say(f"tubes of {settings.tubes}: {plural(len(taken), 'tensor')} taken ({listed(taken)})")
+            self.new = [name for name in self.new if name not in taken]
         if settings.classes is not None:
             set_classes(self.model, read_class_vectors(settings.classes).of(plan.data.classes))
         if plan.images is not None:

@@ -158,7 +158,7 @@ def test_three_workers_train_both_heads_as_one() -> None:
         data = clips(15)
         training = Training(model, data, (4, 4), EVERYTHING, True, CPU, 2, frames=3, workers=workers, stills=stills)
         losses = [loss for _ in range(2) for loss in (training.epoch(), stills.mean_loss)]
-        return losses, numbers(model)
+        return losses, numbers(model.state_dict())
 
     start = Both().state_dict()
     losses, weights = trained(ALONE)

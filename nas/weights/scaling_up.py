@@ -1,0 +1,55 @@
+"""TubeViT's scaling-up: the tubes of a small trained network enter a large image network."""
+
+from __future__ import annotations
+
+from nas.architecture import Architecture
+from nas.errors import NasError
+from nas.models.network import Network, adds_stem_tokens, freeze_layers
+from nas.weights.checkpoints import load_state
+from nas.weights.fill import fill
+from nas.weights.filled import Filled
+from nas.weights.namings import PREFIX
+
+TUBES = "parts.stem.tubes."
+
+
+def first_gate(architecture: Architecture) -> str:
+    """The path of the first layer that adds the raw tokens of the tubes, before which the image
+    network stays as it is.
+
+    Raises:
+        NasError: There is none.
+    """
+    gates = [part.path for part in architecture.parts() if adds_stem_tokens(part)]
+    if not gates:
+        raise NasError(
+            "tubes of a small network enter a large one through gates, and no layer of it has one; allowed: "
+            "stem_gate: true in the layers from which on it is trained"
+        )
+    return gates[0]
+
+
+def scale_up(model: Network, source: str) -> Filled:
+    """Takes the tubes of a small network that have the same kernels and channels, and fixes the
+    layers before the first gate.
+
+    With `space_to_depth` the convolution of a tube makes fewer channels than the network has, those
+    of the small one.
+
+    Args:
+        model: Filled with image weights.
+        source: Weights of the small network.
+
+    Returns:
+        What was taken; names that are none of tubes are not looked at.
+
+    Raises:
+        NasError: The network has no gates, or no tube agrees.
+    """
+    gate = first_gate(model.architecture)
+    tubes = {name: value for name, value in load_state(source).items() if PREFIX.sub("", name).startswith(TUBES)}
+    if not tubes:
+        raise NasError(f"tubes {source!r} has none; allowed: the folder of a network with a stem of tubes")
+    filled = fill(model, tubes, source, partial=True)
+    freeze_layers(model, gate)
+    return filled
