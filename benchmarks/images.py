@@ -55,6 +55,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tps": (PATCHES, {"op": "tps", "window": 4}),
     "factorized": (PATCHES, {"op": "factorized", "variant": "divided"}),
 }
+IMAGE_NETWORKS = ("stills", "tube stills")  # with learned positions, and with the fixed ones of tubes
 IMAGE_NETWORK = (PATCHES, {"op": "factorized", "variant": "space"})
 
 
@@ -144,14 +145,16 @@ def joint(network: str, start: str, day: int, seed: int, out: Path) -> dict[str,
 
 def begun(network: str, start: str, day: int, seed: int, out: Path) -> dict[str, object]:
     """A video network from scratch or from the ViT of the stills, which comes first."""
-    folder, images = out / f"init-{network}-{start}-{day}-{seed}", out / f"stills-{day}-{seed}"
-    if network == "stills":
-        return trained(images, architecture(network, 1), f"stills:{day}", EPOCHS["stills"], seed)
-    init = {"init": str(images / "last")} if start == "from stills" else {}
+    if network in IMAGE_NETWORKS:
+        made = architecture("tubes").resized(1) if network == "tube stills" else architecture(network, 1)
+        return trained(out / f"{network}-{day}-{seed}", made, f"stills:{day}", EPOCHS["stills"], seed)
+    weights = out / f"{start.removeprefix('from ')}-{day}-{seed}" / "last"
+    init = {} if start == "from scratch" else {"init": str(weights)}
+    folder = out / f"init-{network}-{start}-{day}-{seed}"
     return trained(folder, architecture(network), f"nagoya:{day}", EPOCHS["init"], seed, **init)
 
 
-STARTS = {"joint": ("both", "clips alone", "stills alone"), "init": ("from scratch", "from stills")}
+STARTS = {"joint": ("both", "clips alone", "stills alone"), "init": ("from scratch", "from stills", "from tube stills")}
 
 
 def jobs(experiment: str, days: Iterable[int], seeds: Iterable[int]) -> list[tuple[str, str, int, int]]:
@@ -159,7 +162,8 @@ def jobs(experiment: str, days: Iterable[int], seeds: Iterable[int]) -> list[tup
     if experiment == "joint":
         groups = [(network, STARTS["joint"]) for network in ("tubes", "t2d")]
     else:
-        groups = [("stills", STARTS["init"][:1]), *((network, STARTS["init"]) for network in NETWORKS)]
+        groups = [(network, STARTS["init"][:1]) for network in IMAGE_NETWORKS]
+        groups += [(network, STARTS["init"][: 3 if network == "tubes" else 2]) for network in NETWORKS]
     return [(n, start, day, seed) for n, starts in groups for day in days for seed in seeds for start in starts]
 
 
@@ -194,6 +198,7 @@ def differences(rows: list[dict[str, str]]) -> list[str]:
         ("both", "clips alone", "clips"),
         ("both", "stills alone", "stills"),
         ("from stills", "from scratch", "clips"),
+        ("from tube stills", "from scratch", "clips"),
     ):
         for network in dict.fromkeys(row["network"] for row in rows):
             found = {(row["start"], row["day"], row["seed"]): row for row in rows if row["network"] == network}
@@ -212,6 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("joint", "init", "table"))
     parser.add_argument("--out", type=Path, default=Path("runs/images"))
+    parser.add_argument("--networks", nargs="+", help="those alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--days", type=int, nargs="+", default=[20170203], choices=DAYS, help="held out in turn")
     asked = parser.parse_args()
@@ -224,7 +230,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for network, start, day, seed in jobs(asked.what, asked.days, asked.seeds):
         done = {(row["network"], row["start"], row["day"], row["seed"]) for row in rows_of(results)}
-        if (network, start, str(day), str(seed)) in done:
+        if (network, start, str(day), str(seed)) in done or network not in (asked.networks or [network]):
             continue
         make = joint if asked.what == "joint" else begun
         found = make(network, start, day, seed, asked.out)

@@ -163,7 +163,7 @@ class Plan:
                 f"allowed: 1 to {recipe.batch_size}"
             )
         if settings.tubes is not None:
-            reasons += (_of_tubes(settings.init, architecture),)
+            reasons += (_of_tubes(settings.tubes, settings.init, architecture),)
         _check_room(data, images, preprocessing, settings)
         if images is not None:
             reasons += (_of_images(images, architecture, settings),)
@@ -306,14 +306,14 @@ def _of_images(images: VideoData, architecture: Architecture, settings: TrainSet
     return f"images: every second step, {images.describe().replace(' clips', ' images')}; each enters {shown}"
 
 
-def _of_tubes(init: str | None, architecture: Architecture) -> str:
+def _of_tubes(tubes: str, init: str | None, architecture: Architecture) -> str:
     """What the tubes of a small network are for, as a reason.
 
     Raises:
         NasError: The network has no gates, or begins with no weights.
     """
     if init is None:
-        raise NasError("tubes enter a network of which layers are fixed; allowed: --tubes beside --init")
+        raise NasError(f"tubes {tubes!r} enter a network of which layers are fixed; allowed: --tubes beside --init")
     return f"tubes as given; layers before {first_gate(architecture)} stay as --init fills them"
 
 

@@ -23,7 +23,7 @@ def first_gate(architecture: Architecture) -> str:
     gates = [part.path for part in architecture.parts() if adds_stem_tokens(part)]
     if not gates:
         raise NasError(
-            "tubes of a small network enter a large one through gates, and no layer of it has one; allowed: "
+            "tubes of a small network enter a large one by layers with 'stem_gate', of which it has none; allowed: "
             "stem_gate: true in the layers from which on it is trained"
         )
     return gates[0]

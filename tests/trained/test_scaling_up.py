@@ -78,9 +78,11 @@ def test_tubes_are_taken_and_layers_before_the_gate_stay(begun: tuple[Plan, Plan
 
 def test_what_is_refused(begun: tuple[Plan, Plan], plan: Callable[..., Plan]) -> None:
     vit, small = (each.settings.out for each in begun)
-    with pytest.raises(NasError, match="tubes enter a network of which layers are fixed; allowed: --tubes beside --i"):
+    with pytest.raises(NasError, match="small' enter a network of which layers are fixed; allowed: --tubes beside --i"):
         plan("large", LARGE, tubes=small)
-    with pytest.raises(NasError, match="through gates, and no layer of it has one; allowed: stem_gate: true in the l"):
+    with pytest.raises(
+        NasError, match="by layers with 'stem_gate', of which it has none; allowed: stem_gate: true in the"
+    ):
         plan("large", network(12, tubes(2), 2, False, False), init=vit, tubes=small)
     with pytest.raises(NasError, match=r"vit/model.safetensors' has none; allowed: the folder of a network with a ste"):
         scale_up(build(LARGE), f"{vit}/model.safetensors")
