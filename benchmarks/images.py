@@ -159,6 +159,7 @@ STARTS = {"joint": ("both", "clips alone", "stills alone"), "init": ("from scrat
 
 def jobs(experiment: str, days: Iterable[int], seeds: Iterable[int]) -> list[tuple[str, str, int, int]]:
     """Network, start, day and seed of each training of an experiment, in order."""
+    groups: list[tuple[str, tuple[str, ...]]]
     if experiment == "joint":
         groups = [(network, STARTS["joint"]) for network in ("tubes", "t2d")]
     else:
