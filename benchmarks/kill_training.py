@@ -8,8 +8,8 @@ after the beginning of a random step: in that step or a later one, or while a st
 written. Then `nas train --resume FOLDER` finishes it. With several workers one of them is killed or
 the command, in turn; a worker is replaced by the command itself. Checked: the curve (steps, loss,
 learning rate, accuracy) and the best and last weights are those of the training left alone, bit for
-bit, and with several workers nothing of a killed command is there after 30 s. Exit code 1 where one
-of these fails.
+bit, and with several workers nothing of a killed command but Ray's agents is there after 30 s. Exit
+code 1 where one of these fails.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ head: {op: mean, dropout: 0.2}
 """
 MARK = "KILL_RUN"  # in the environment of a training's processes
 ORPHANS_SECONDS = 30.0
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # of Ray, which look for their node now and then
 DELAY = 0.05  # seconds, a few steps or the end of an epoch
 EXACT = ("epoch", "steps", "loss", "rate", "accuracy")
 WEIGHTS = ("model.safetensors", "last/model.safetensors")
@@ -112,13 +113,13 @@ def outlived(folder: Path) -> list[str]:
 
 
 def processes(folder: Path) -> dict[str, str]:
-    """The commands of a training's processes, by number."""
+    """The commands of a training's processes, by number, without Ray's agents."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if f"{MARK}={folder}".encode() in (path / "environ").read_bytes().split(b"\0"):
                 found[path.name] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-    return found
+    return {number: command for number, command in found.items() if not command.startswith(AGENTS)}
 
 
 def curve(folder: Path) -> list[tuple[str, ...]]:

@@ -36,7 +36,7 @@ from nas.trials.cluster import (
 )
 from nas.trials.tuning import checked_storage
 
-VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "GLOO_SOCKET_IFNAME")
 # An extension that lets no trial train before two processes are ready to, so that the second node
 # gets its share however fast the first one is. It stands in the way of the loop: Ray takes hold of
 # the methods of a trial before an extension is imported.
@@ -224,6 +224,7 @@ def test_ray_is_started_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch) 
     own, of_user, without = started
     assert (own["address"], own["at"], own["include_dashboard"]) == ("local", "127.0.0.1", False)
     assert own["RAY_AUTH_MODE"] == "token" and len(own["RAY_AUTH_TOKEN"]) == 64
+    assert own["GLOO_SOCKET_IFNAME"] in ("lo", "lo0")
     assert (of_user["RAY_AUTH_MODE"], of_user["RAY_AUTH_TOKEN"]) == ("token", None)
     assert (without["RAY_AUTH_MODE"], without["RAY_AUTH_TOKEN"]) == ("disabled", None)
     assert ray_constants.ENABLE_RAY_CLUSTER  # as it was
