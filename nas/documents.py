@@ -17,13 +17,12 @@ from typing import Any, NoReturn
 
 import yaml
 
-from nas.errors import NasError, brief, message_of
+from nas.errors import SHOWN, NasError, brief, message_of
 
 MAX_YAML = 256_000  # bytes of a file
 MAX_NODES = 50_000  # mappings, lists and values of a YAML document, those that aliases repeat included
 MAX_DEPTH = 50  # of its nesting
 MAX_JSON = 20_000_000  # bytes of a file
-SHOWN = 200  # characters of a path in a message
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
 

@@ -6,6 +6,7 @@ import reprlib
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
+SHOWN = 200  # characters of a path in a message
 _HALF = 1000  # characters of a message that are kept at each end
 
 

@@ -10,11 +10,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from nas.documents import read_text
-from nas.errors import NasError, brief
+from nas.errors import SHOWN, NasError, brief
 
 MAX_LINES = 50_000_000  # bytes of a file of lines
 _PACKAGE = Path(__file__).resolve().parent
-SHOWN = 200  # characters of a path in a message
 FEW = 8  # names that are all printed
 _DRAFT = re.compile(r"\..+\.\d+")  # the name of one
 # What the YAML files of a folder are, and the commands that take their names.

@@ -47,10 +47,10 @@ def as_sentence(error: ValidationError, model: type[BaseModel], at: Sequence[str
         return ArchitectureError(_path((*at, *where, raised.path)), raised.problem)
     path = _path((*at, *where)) or "architecture"
     data: Any = first["input"]
-    if isinstance(data, Mapping) and (hole := next((key for key in HOLES if key in data), None)):
-        return ArchitectureError(
-            path, f"{hole!r} is of a search space; allowed: one value here, or nas search with the file"
-        )
+    try:
+        refuse_holes(path, data)
+    except ArchitectureError as refusal:
+        return refusal
     value = "a mapping" if isinstance(data, Mapping) else brief(data)
     match first["type"]:
         case "extra_forbidden":
@@ -74,6 +74,18 @@ def as_sentence(error: ValidationError, model: type[BaseModel], at: Sequence[str
         case _:
             expected = first["msg"].removeprefix("Input should be ").removeprefix("a valid ")
             return ArchitectureError(path, f"{value} is not allowed; allowed: {expected}")
+
+
+def refuse_holes(path: str, value: object) -> None:
+    """Refuses what stands in search spaces in the place of a value.
+
+    Raises:
+        ArchitectureError: It is such a mapping.
+    """
+    if isinstance(value, Mapping) and (hole := next((key for key in HOLES if key in value), None)):
+        raise ArchitectureError(
+            path, f"{hole!r} is of a search space; allowed: one value here, or nas search with the file"
+        )
 
 
 def _is_key(error: Any) -> bool:

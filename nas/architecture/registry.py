@@ -30,7 +30,7 @@ from pydantic import GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from nas.architecture.fields import Operator
-from nas.architecture.messages import ArchitectureError, as_sentence
+from nas.architecture.messages import ArchitectureError, as_sentence, refuse_holes
 from nas.errors import NasError, brief, message_of
 
 ENVIRONMENT = "NAS_OPERATORS"
@@ -104,6 +104,8 @@ class Registry(Generic[Kind]):
         op = value.get("op")
         kind = self.find(op) if isinstance(op, str) else None
         if kind is None:
+            if "op" not in value:
+                refuse_holes("", value)
             found = f"{brief(op)} is unknown" if "op" in value else "is missing"
             raise ArchitectureError("op", f"{found}; allowed: {', '.join(self.names())}")
         try:

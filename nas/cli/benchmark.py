@@ -66,7 +66,7 @@ def benchmark_command(
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps(done.to_dict()))
+        typer.echo(json.dumps(done.to_dict(), allow_nan=False))
         return
     console.print(_table(done))
     notes = [", ".join(f"{row.runtime} {row.version}" for row in done.rows)]
@@ -75,6 +75,12 @@ def benchmark_command(
     notes += [f"disturbed while it was timed: {flag}" for flag in done.flags]
     for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _share(difference: float | None) -> str:
+    if difference is None:
+        return "no number"
+    return f"{difference:.1e}" if difference else "0"
 
 
 def _table(done: Benchmark) -> Table:
@@ -105,6 +111,6 @@ def _table(done: Benchmark) -> Table:
             MISSING if p90 is None else number(p90),
             f"{row.ratio:.2f}",
             quantity(row.peak_memory_bytes, "B"),
-            f"{row.difference:.1e}" if row.difference else "0",
+            _share(row.difference),
         )
     return table

@@ -51,14 +51,24 @@ def export_command(
     """
     files = out or [BEST]
     trained = os.path.isfile(source / "model.json")
+    if not trained and not os.path.isfile(source / "run.json"):
+        found = "is neither" if os.path.isdir(source) else "does not exist, neither as"
+        raise NasError(
+            f"{str(source)!r} {found} a run nor a trained network; allowed: a folder of nas search or nas train"
+        )
     check_files(files, trained=trained, force=force, with_preprocessing=with_preprocessing)
+    if data is not None:
+        find_source(data)
+        if not trained:
+            raise NasError(
+                f"data {data!r} is for the files of a trained network, and what is written of a run holds no weights; "
+                "allowed: no --data, or a folder that nas train wrote"
+            )
     if not trained:
         _export_pick(source, DEFAULT_PICK if pick is None else pick, files)
         return
     if pick is not None:
         raise NasError(f"pick {pick!r} is of a run and {source} is one trained network; allowed: no --pick")
-    if data is not None:
-        find_source(data)
     from nas.data.datasets import open_data
     from nas.deployment.clips import Clips
     from nas.deployment.files import Options, export

@@ -124,7 +124,7 @@ def profile_command(
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             raise NasError(f"{name} {str(file)!r} cannot be written; allowed: a file in an existing folder")
 
-    if ":" not in what:
+    if ":" not in what or what.endswith((".yaml", ".yml")):
         load(what)  # a name that is none is refused before torch is loaded
     from nas.profiler.measured.device import Conditions
     from nas.profiler.target import load_target

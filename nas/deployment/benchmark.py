@@ -57,7 +57,8 @@ class Row:
         latency_ms: Of one clip.
         ratio: Of its time to that of torch in the same turn, in the median.
         peak_memory_bytes: Of the first runs of a fresh process, weights included.
-        difference: The largest of its logits from those of torch, over the largest of these.
+        difference: The largest of its logits from those of torch, over the largest of these; None
+            where one of them is no finite number.
         accuracy: Of the clips that were given; None without data.
     """
 
@@ -68,7 +69,7 @@ class Row:
     latency_ms: Latency
     ratio: float
     peak_memory_bytes: int
-    difference: float
+    difference: float | None
     accuracy: Share | None
 
 
@@ -186,7 +187,10 @@ def _runs(model: TrainedModel, folder: str | Path, graph: Path, threads: int) ->
         except Exception as error:  # runtimes raise types of their own
             runs.pop(name, None)
             if name == EAGER:
-                raise
+                raise NasError(
+                    f"model {model.name!r} cannot be run by torch ({one_line(error)}); allowed: one that runs on "
+                    f"{model.device}"
+                ) from error
             skipped[name] = one_line(error)[:200]
     return runs, skipped
 
@@ -234,11 +238,11 @@ def _logits(
     return what, {name: torch.cat(each) for name, each in found.items()}, labels[kept], unreadable
 
 
-def _difference(logits: Tensor, expected: Tensor) -> float:
+def _difference(logits: Tensor, expected: Tensor) -> float | None:
     difference = float(
         (logits.double() - expected.double()).abs().max() / expected.double().abs().max().clamp(min=1e-30)
     )
-    return difference if np.isfinite(difference) else float("inf")
+    return difference if np.isfinite(difference) else None
 
 
 @contextmanager

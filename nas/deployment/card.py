@@ -8,7 +8,7 @@ from typing import Any
 
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.measure import Measurement
-from nas.report.text import code, escaped, visible, with_error
+from nas.report.text import code, escaped, with_error
 from nas.trained.folder import Figure, TrainedModel
 from nas.trained.scores import standard_error
 from nas.units import number, plural, quantity
@@ -53,7 +53,7 @@ def model_card(model: TrainedModel, latency: Measurement | None = None) -> str:
 
 def _line(value: object) -> str:
     """A value as one line of harmless text."""
-    return visible("".join(c if c.isprintable() else "?" for c in str(value)))
+    return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
 def _layers(model: TrainedModel) -> str:

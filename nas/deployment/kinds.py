@@ -6,12 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.errors import NasError, brief
+from nas.errors import SHOWN, NasError, brief
 
 WITHOUT_WEIGHTS = (".yaml", ".py")
 FROM_FRAMES = (".onnx", ".pt2")  # what may take uint8 frames
 SUFFIXES = (".yaml", ".safetensors", ".pt2", ".onnx", ".py", ".md")
-SHOWN = 200  # characters of a path in a message
 
 
 def check_files(files: Sequence[Path], *, trained: bool, force: bool, with_preprocessing: bool) -> None:

@@ -19,7 +19,7 @@ NEEDED = {
     EAGER: (),
     COMPILED: (),
     ONNX: ("onnx", "onnxscript", "onnxruntime"),
-    OPENVINO: ("onnx", "onnxscript", "openvino"),
+    OPENVINO: ("onnx", "onnxscript", "onnxruntime", "openvino"),
 }
 FROM_FILE = (ONNX, OPENVINO)
 ON_GPU = (EAGER, COMPILED)

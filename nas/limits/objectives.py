@@ -80,7 +80,7 @@ class Objectives:
         where it has none.
         """
         known = _allowed()
-        costs = tuple(known[name] for name in names if name in known)
+        costs = tuple(known[name] for name in dict.fromkeys(names) if name in known)
         return cls(costs or (METRICS[DEFAULT_COST],))
 
     def __str__(self) -> str:

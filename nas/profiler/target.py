@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import nn
@@ -29,6 +29,7 @@ INPUT_DTYPES = {
     for name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 }
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_FILE = re.compile(r"(.+\.py):(\w[\w.]*)")
 _INPUT = re.compile(r"(?:([A-Za-z_]\w*)=)?([1-9]\d*(?:x[1-9]\d*)*)(?::(\w+))?")
 
 
@@ -152,9 +153,7 @@ class Target:
             return lambda: build(architecture)
         module_name, _, path = (self.factory or "").partition(":")
         if module_name.endswith(".py"):
-            raise NasError(
-                f"factory {self.name!r} names a file; allowed: its module, as in {f'{module_name[:-3]}:{path}'!r}"
-            )
+            _refuse_file(module_name, path)
         try:
             with _current_folder_first():
                 found: Any = importlib.import_module(module_name)
@@ -244,10 +243,16 @@ def load_target(what: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Tar
             by `Target.build`.
     """
     name = os.fspath(what)
+    if (match := _FILE.fullmatch(name)) and not os.path.exists(name):
+        _refuse_file(match[1], match[2])
     if not _FACTORY.fullmatch(name) or os.path.exists(name):
+        target = Target.of(load(name))
         if inputs:
-            raise NasError(f"input {inputs[0]!r} is not allowed for architecture {name!r}; allowed: its own alone")
-        return Target.of(load(name))
+            raise NasError(
+                f"input {inputs[0]!r} is not allowed for architecture {name!r}, which is profiled at its own, "
+                f"{target.inputs[0]}; allowed: no --input, or a copy of its file with another input"
+            )
+        return target
     entries = tuple(Input.parse(text) for text in inputs)
     if not entries:
         raise NasError(f"factory {name!r} has no input; allowed: at least one, such as --input 1x3x16x224x224")
@@ -255,6 +260,16 @@ def load_target(what: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Tar
     for repeated in (n for n in names if names.count(n) > 1):
         raise NasError(f"input {repeated!r} is given {names.count(repeated)} times; allowed: once")
     return Target(None, name, entries)
+
+
+def _refuse_file(file: str, factory: str) -> NoReturn:
+    """Refuses a Python file in the place of a module, with the name of the module that it is from
+    the current folder.
+    """
+    path = os.path.relpath(file)
+    inside = f"{path[:-3].replace(os.sep, '.')}:{factory}"
+    allowed = f"its module, as in {inside!r}" if _FACTORY.fullmatch(inside) else "a module of the current folder"
+    raise NasError(f"factory {f'{file}:{factory}'!r} names a file; allowed: {allowed}")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     ConfigDict,
+    Field,
     TypeAdapter,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -35,6 +36,8 @@ TRAINING, CONTROL, CONFIRMING, BASELINES = "training", "random control", "confir
 MEASURING, REPORTING = "measuring", "reporting"
 PHASES = (PLANNING, READING, GROWING, TRAINING, CONTROL, CONFIRMING, BASELINES, MEASURING, REPORTING)
 SCHEMA = 1  # of the form of a run folder
+_Count = Annotated[int, Field(ge=0)]
+_Seconds = Annotated[float, Field(ge=0)]
 _KEEP_WHAT_IS_KNOWN = ConfigDict(extra="ignore")
 
 
@@ -75,13 +78,13 @@ class Counts:
     inside the budget and below the floor, or would take too long to train.
     """
 
-    proposed: int
-    rejected: int
-    duplicates: int
-    trained: int
-    stopped_early: int
-    failed: int
-    unreached: int = 0
+    proposed: _Count
+    rejected: _Count
+    duplicates: _Count
+    trained: _Count
+    stopped_early: _Count
+    failed: _Count
+    unreached: _Count = 0
 
 
 @dataclass(frozen=True, config=_KEEP_WHAT_IS_KNOWN)
@@ -126,8 +129,8 @@ class RunRecord:
     data_description: str | None = None
     doubts: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
-    chance: float | None = None
-    clips: Mapping[str, int] = field(default_factory=dict)
+    chance: Annotated[float, Field(ge=0, le=1)] | None = None
+    clips: Mapping[str, _Count] = field(default_factory=dict)
     proxy: Annotated[ProxyRecord | None, WrapValidator(_none_if_unreadable)] = None
     pace: Annotated[Pace | None, WrapValidator(_none_if_unreadable)] = None
     ceiling: float | None = None
@@ -138,12 +141,12 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     counts: Annotated[Counts | None, WrapValidator(_none_if_unreadable)] = None
     searched: bool = False
-    spent_s: Mapping[str, float] = field(default_factory=dict)
-    step_s: float = 0.0
-    slot_s: float = 0.0
-    wall_s: float = 0.0
-    phases_s: Mapping[str, float] = field(default_factory=dict)
-    front_of: int | None = None
+    spent_s: Mapping[str, _Seconds] = field(default_factory=dict)
+    step_s: _Seconds = 0.0
+    slot_s: _Seconds = 0.0
+    wall_s: _Seconds = 0.0
+    phases_s: Mapping[str, _Seconds] = field(default_factory=dict)
+    front_of: _Count | None = None
     settings: Annotated[Settings | None, WrapValidator(_none_if_unreadable)] = None
 
     @computed_field  # type: ignore[prop-decorator]

@@ -115,7 +115,11 @@ def resume(
             "memory; allowed: a run with all its files, or a new run"
         )
     if record.settings is None or record.proxy is None:
-        raise NasError(f"run {str(path)!r} was written by another version of nas; allowed: a new run")
+        lacking = " and ".join(name for name in ("settings", "proxy") if getattr(record, name) is None)
+        raise NasError(
+            f"{RECORD} of run {str(path)!r} has no {lacking} that this version reads; allowed: the file as nas search "
+            "wrote it, or a new run"
+        )
     given = {name: value for name, value in changes.items() if value is not None}
     if fixed := [name for name in given if name not in CHANGEABLE]:
         raise NasError(f"{fixed[0]} of a run cannot be changed; allowed: {', '.join(CHANGEABLE)}")
@@ -215,9 +219,9 @@ def _run(plan: Plan, folder: Path, planning: float, more: bool = False) -> Run:
     except Exception as error:
         if not (reason := _no_room(error)):
             raise
+        again = f"nas search --resume {folder}" if (folder / RECORD).exists() else "the same search again"
         raise NasError(
-            f"run {str(folder)!r} cannot be written on ({reason}); allowed: more room there, and then nas search "
-            f"--resume {folder}"
+            f"run {str(folder)!r} cannot be written on ({reason}); allowed: more room there, and then {again}"
         ) from None
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what was trained is kept; allowed: nas search --resume {folder}") from None

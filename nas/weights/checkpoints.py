@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.errors import NasError, brief
+from nas.errors import SHOWN, NasError, brief
 from nas.models.image_weights import precise
 
 FORMATS = (".safetensors", ".pt", ".pth", ".bin")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>.+))?")
 WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "module", "params", "teacher")
-SHOWN = 200  # characters of a path in a message
 PLACES = f"a {', '.join(FORMATS)} file, a folder with one, or organisation/name[:file] on the Hugging Face hub"
 
 

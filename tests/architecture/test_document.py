@@ -585,6 +585,7 @@ def test_a_hole_in_an_architecture_is_named(hole: dict[str, Any]) -> None:
 
 
 def test_a_repeat_in_an_architecture_is_named() -> None:
-    stage = {"width": 8, "layers": {"repeat": 3, "layer": {"op": "full3d"}}}
-    with pytest.raises(ArchitectureError, match=r"^stages.0.layers: 'repeat' is of a search space; allowed: one value"):
-        Architecture.parse({"stem": {"op": "conv"}, "stages": [stage]})
+    repeat = {"repeat": 3, "layer": {"op": "full3d"}}
+    for layers, path in ((repeat, "stages.0.layers"), ([repeat], "stages.0.layers.0")):
+        with pytest.raises(ArchitectureError, match=f"^{path}: 'repeat' is of a search space; allowed: one value"):
+            Architecture.parse({"stem": {"op": "conv"}, "stages": [{"width": 8, "layers": layers}]})

@@ -30,6 +30,8 @@ from nas.units import seconds
 
 BEFORE = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
 
+BEFORE = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
+
 
 def commands(instance: Typer, *words: str) -> dict[tuple[str, ...], CommandInfo]:
     """The commands of an app and of its groups, by the words that a user types."""
@@ -110,7 +112,8 @@ def test_help_of_search_says_when_it_ends() -> None:
         (["search", "--proxy", "8"], "proxy '8' is no clip shape"),
         (["search", "--data", "nodata"], "nodata"),
         (["report", "."], "is not a run"),
-        (["export", "."], "is not a run"),
+        (["export", "."], "'.' is neither a run nor a trained network; allowed: a folder of nas search or nas train"),
+        (["export", "modle", "--out", "x.onnx"], "'modle' does not exist, neither as a run nor a trained network"),
         (["profile", "nonet"], "architecture 'nonet' is neither"),
         (["space", "tiny", "--budget", "2..1ms"], "budget '2..1ms' is an empty range"),
         (
@@ -138,7 +141,7 @@ def test_help_of_search_says_when_it_ends() -> None:
         (["search", "--trials", "1.5"], "Invalid value for '--trials': "),
         (["search", "--budgt", "1ms"], "No such option: --budgt"),
         (["serch"], "No such command 'serch'"),
-        (["export", "runs/a", "--out", "."], "out '.' is a folder; allowed: a file in an existing folder"),
+        (["export", str(BEFORE), "--out", "."], "out '.' is a folder; allowed: a file in an existing folder"),
         (
             ["search", "--seed", str(2**64)],
             f"seed {2**64} is not allowed; allowed: whole numbers from 0, up to 4,294,967",
@@ -150,7 +153,15 @@ def test_help_of_search_says_when_it_ends() -> None:
         (["search", "--sampler", "best"], "sampler 'best' is unknown; allowed: pareto, tpe, nsga2, gp, random"),
         (["search", "tiny", "--workers", "1000"], "workers 1000 are more than the "),
         (["search", "tiny", "--train-clips", "1"], "train_clips 1 are fewer than the 12 classes; allowed: from 12"),
-        (["profile", "file.py:ok", "--input", "1x3"], "factory 'file.py:ok' names a file; allowed: its module, as in"),
+        (
+            ["profile", "sub/file.py:ok"],
+            "factory 'sub/file.py:ok' names a file; allowed: its module, as in 'sub.file:ok'",
+        ),
+        (["profile", "../x.py:ok"], "'../x.py:ok' names a file; allowed: a module of the current folder"),
+        (
+            ["profile", "x3d_xs", "--input", "1x3x8x64x64"],
+            "for architecture 'x3d_xs', which is profiled at its own, 1x3x4x160x160; allowed: no --input, or a copy",
+        ),
         (["search", "--gpus-per-trial", "much"], "gpus_per_trial 'much' is not allowed; allowed: above 0, up to 1, or"),
         (["search", "--around", "tiny"], "or the search space in nas search tiny and nas latency grow tiny"),
     ],

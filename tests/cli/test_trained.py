@@ -22,6 +22,8 @@ from nas.errors import NasError
 from nas.trained.folder import load_model
 from nas.trained.zero_shot import write_class_vectors
 
+BEFORE = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
+
 
 def nas(*arguments: object) -> tuple[int, str, str]:
     """Exit code, standard output and errors of a command in this process."""
@@ -222,3 +224,5 @@ def test_export(model_folder: Path, clips_folder: Path, tmp_path: Path) -> None:
         code, _, err = nas("export", model_folder, *arguments)
         assert code == 2 and message in err and err.count("\n") == 1, err
     assert not (tmp_path / "b.yaml").exists()
+    code, _, err = nas("export", BEFORE, "--out", tmp_path / "b.yaml", "--data", clips_folder)
+    assert code == 2 and "is for the files of a trained network, and what is written of a run holds no weights" in err

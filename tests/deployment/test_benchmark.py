@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_torch_and_onnx_of_a_trained_network(
     eager, onnx = done.rows
     assert (eager.difference, eager.ratio) == (0, 1)
     assert eager.file_bytes == (model_folder / "model.safetensors").stat().st_size
-    assert 0 < onnx.difference < 1e-4
+    assert onnx.difference is not None and 0 < onnx.difference < 1e-4
     assert json.loads(json.dumps(done.to_dict()))["rows"][1]["runtime"] == ONNX
 
 
@@ -87,6 +88,23 @@ def test_a_runtime_that_fails_is_left_out_with_its_reason(model_folder: Path, mo
     runs, skipped = module._runs(load_model(model_folder, "cpu"), model_folder, model_folder / "x", 1)
     assert list(runs) == [EAGER]
     assert skipped == {name: "RuntimeError: no compiler found" for name in NEEDED if name != EAGER}
+
+
+def test_what_torch_cannot_run_is_one_sentence(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def runner(*_: object) -> object:
+        raise RuntimeError("no kernel image\nis there")
+
+    monkeypatch.setattr(module, "runner", runner)
+    with pytest.raises(NasError, match=r"cannot be run by torch .RuntimeError: no kernel image is there.; allowed: "):
+        module._runs(load_model(model_folder, "cpu"), model_folder, model_folder / "x", 1)
+
+
+def test_a_difference_that_is_no_number_is_none_and_json_is_json() -> None:
+    ones, broken = torch.ones(2, 3), torch.tensor([[1.0, math.nan, 1.0], [1.0, math.inf, 1.0]])
+    assert module._difference(ones, broken) is None and module._difference(broken, ones) is None
+    assert module._difference(ones, 2 * ones) == 0.5
+    row = Row(ONNX, "1", "epyc", 1, Latency.of([1.0]), 1.0, 1, None, None)
+    json.dumps(Benchmark("m", "clips", (row,), {}, ()).to_dict(), allow_nan=False)
 
 
 def test_refusals(model_folder: Path, tmp_path: Path) -> None:

@@ -91,6 +91,10 @@ def test_what_another_program_registered_is_left_out_of_a_record() -> None:
     assert Objectives.recorded([]).names == ("accuracy", "macs")
 
 
+def test_a_metric_that_a_record_names_twice_counts_once() -> None:
+    assert Objectives.recorded(["accuracy", "params", "params", "macs"]).names == ("accuracy", "params", "macs")
+
+
 def test_costs_are_compared_by_their_logarithm_and_less_is_better(layers: Metric) -> None:
     objectives = Objectives.of(["accuracy", "macs", "layers"])
     assert objectives.compared([(1000.0, 5.0), (10.0, 7.0)]).tolist() == [[3.0, -5.0], [1.0, -7.0]]

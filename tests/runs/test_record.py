@@ -83,3 +83,18 @@ def test_a_report_names_no_folder_of_its_author() -> None:
     settings = Settings(data="/media/disk/videos/list.csv", storage="s3://bucket/mine", space="/media/disk/space.yaml")
     shown = RunRecord(settings=settings).shown()["settings"]
     assert (shown["data"], shown["storage"], shown["space"]) == ("list.csv", "s3://bucket/mine", "space.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"clips": {"val": -5}}, "clips.val -5"),
+        ({"chance": 1.5}, "chance 1.5"),
+        ({"wall_s": -1.0}, "wall_s -1.0"),
+        ({"phases_s": {"training": -2.0}}, "phases_s.training -2.0"),
+    ],
+)
+def test_a_record_that_was_edited_is_refused_by_name(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(change))
+    with pytest.raises(NasError, match=rf"run.json' holds {named}; allowed: the run.json of `nas search`"):
+        read_record(tmp_path)

@@ -258,8 +258,11 @@ def test_what_cannot_be_written_or_gone_on_with_is_refused(
     folder = search(tmp_path / "run", trials=2).path
     whole = json.loads((folder / "run.json").read_text())
     for change, message in (
-        ({"settings": {**whole["settings"], "colour": "blue"}}, "was written by another version of nas"),
-        ({"proxy": {}}, "was written by another version of nas"),
+        (
+            {"settings": {**whole["settings"], "colour": "blue"}},
+            "has no settings that this version reads; allowed: the file as nas",
+        ),
+        ({"proxy": {}}, "has no proxy that this version reads"),
         ({"classes": ["a", "b"]}, r"data 'motion' has other classes than run .* \(12, and 2 before\)"),
     ):
         (folder / "run.json").write_text(json.dumps(whole | change))
@@ -364,8 +367,13 @@ def test_a_full_disk_is_a_sentence(
             raise
 
     monkeypatch.setattr(stages, "write_table", full)
-    with pytest.raises(nas.NasError, match=r"cannot be written on \(No space left on device\); allowed: more room"):
+    with pytest.raises(
+        nas.NasError, match=r"cannot be written on \(No space left on device\); allowed: more room .* --resume"
+    ):
         search(tmp_path / "run", trials=1)
+    monkeypatch.setattr(stages, "write_unreadable", full)  # before there is a record
+    with pytest.raises(nas.NasError, match=r"cannot be written on .*; allowed: more room there, and then the same sea"):
+        search(tmp_path / "other", trials=1)
 
 
 def test_a_run_without_a_limit_of_latency_predicts_none(
