@@ -1,7 +1,7 @@
 """Architecture search for video networks, with costs that are measured.
 
-Importing this package is fast: torch is loaded by `build`, `cost` and `measure`, Ray and Optuna by
-`search`.
+Importing this package is fast, as what it exports is loaded when it is first named: torch by
+`build`, `cost` and `measure`, Ray and Optuna by `search`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nas.architecture import Architecture, ArchitectureError, load, register_operator
 from nas.errors import NasError
-from nas.space import SearchSpace
 
 if TYPE_CHECKING:
     __version__: str
+    from nas.architecture import Architecture, ArchitectureError, load, register_operator
     from nas.limits.scaled import scaled
     from nas.profiler.computed.cost import cost
     from nas.profiler.computed.effects import register_operator_cost
     from nas.profiler.measured.measure import measure
     from nas.runs.folder import Run
     from nas.runs.search import search
+    from nas.space import SearchSpace
     from nas.trained.folder import TrainedModel, load_model
     from nas.weights.build import build
 
@@ -43,13 +43,18 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Architecture": "nas.architecture",
+    "ArchitectureError": "nas.architecture",
     "build": "nas.weights.build",
     "cost": "nas.profiler.computed.cost",
+    "load": "nas.architecture",
     "load_model": "nas.trained.folder",
     "measure": "nas.profiler.measured.measure",
+    "register_operator": "nas.architecture",
     "register_operator_cost": "nas.profiler.computed.effects",
     "Run": "nas.runs.folder",
     "scaled": "nas.limits.scaled",
+    "SearchSpace": "nas.space",
     "search": "nas.runs.search",
     "TrainedModel": "nas.trained.folder",
 }

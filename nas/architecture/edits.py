@@ -25,7 +25,6 @@ from nas.architecture.layers import LAYERS, LayerConfig
 from nas.architecture.messages import ArchitectureError
 from nas.architecture.shape import UNIT_STRIDE, Shape
 
-DEFAULT_EDITS = 6
 FACTORS = (0.5, 0.75, 1.25, 1.5, 2.0)
 KEPT = ("heads", "mlp_ratio", "activation", "kernel", "temporal_kernel")  # where both layers have it alike
 

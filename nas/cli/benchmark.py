@@ -13,7 +13,6 @@ from rich.table import Table
 
 from nas.cli.options import AllowOutside, Device, MaxSeconds, Threads
 from nas.cli.progress import progress_bar
-from nas.data.datasets import find_source
 from nas.trained.files import check_model
 from nas.units import MISSING, number, quantity
 
@@ -42,9 +41,10 @@ def benchmark_command(
     Example: `nas benchmark runs/best --data clips/`
     """
     check_model(model)
+    from nas.data.datasets import find_source, open_data
+
     if data is not None:
         find_source(data)
-    from nas.data.datasets import open_data
     from nas.deployment.benchmark import benchmark
     from nas.profiler.measured.device import available_cores
     from nas.trained.folder import load_model

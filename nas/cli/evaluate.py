@@ -13,7 +13,6 @@ from rich.table import Table
 from nas.cli.options import AllowOutside, Cache, CacheGb, Device, MaxSeconds
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
-from nas.data.datasets import find_source
 from nas.data.kinds import CACHE_GB
 from nas.runs.news import busy
 from nas.trained.files import check_model
@@ -51,6 +50,8 @@ def evaluate_command(
     """
     looks = read_views(views)
     check_model(model)
+    from nas.data.datasets import find_source
+
     find_source(data)
     console = Console()
     with busy(console, "loading"):

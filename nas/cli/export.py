@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from nas.cli.options import AllowOutside, Device, MaxSeconds
-from nas.data.datasets import find_source
 from nas.deployment.kinds import check_files
 from nas.errors import NasError
 from nas.limits.metrics import DEFAULT_PICK
@@ -58,6 +57,8 @@ def export_command(
         )
     check_files(files, trained=trained, force=force, with_preprocessing=with_preprocessing)
     if data is not None:
+        from nas.data.datasets import find_source
+
         find_source(data)
         if not trained:
             raise NasError(

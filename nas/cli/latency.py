@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nas.architecture import Architecture
 from nas.cli.options import (
     Autocast,
     Batches,
@@ -28,12 +27,13 @@ from nas.cli.options import (
     batch_sizes,
 )
 from nas.errors import Interrupted, NasError
-from nas.space import SearchSpace
 from nas.units import seconds
 
 if TYPE_CHECKING:
+    from nas.architecture import Architecture
     from nas.profiler.measured.device import Conditions
     from nas.profiler.tables.rows import Row, Workload
+    from nas.space import SearchSpace
 
 FOLDER = Path("profiles")
 SAMPLES = 1000  # of a space at another input
@@ -85,6 +85,7 @@ def export_command(
     from nas.profiler.tables.remote import SAMPLES as EXPORTED
     from nas.profiler.tables.remote import export_onnx, export_parts
     from nas.profiler.tables.rows import read_lines, read_rows
+    from nas.space import SearchSpace
 
     what = _architectures(space, frames, size, EXPORTED)
     what = what if isinstance(what, SearchSpace) else list(what)
@@ -205,6 +206,8 @@ def _architectures(
     space: str, frames: int | None, size: int | None, samples: int = SAMPLES
 ) -> SearchSpace | Iterable[Architecture]:
     """A space, or samples of it at another input."""
+    from nas.space import SearchSpace
+
     found = SearchSpace.load(space)
     if frames is None and size is None:
         return found

@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nas.architecture.reference import operators_page
 from nas.errors import NasError
 from nas.resources import resource_folder, resource_names
-from nas.space import SearchSpace
 from nas.units import magnitude
 
 
@@ -43,8 +41,12 @@ def list_command(
         typer.echo(_published_page(), nl=False)
         return
     if operators:
+        from nas.architecture.reference import operators_page
+
         typer.echo(operators_page(), nl=False)
         return
+    from nas.space import SearchSpace
+
     typer.echo("search spaces")
     for name in resource_names("search_spaces"):
         space = SearchSpace.load(name)

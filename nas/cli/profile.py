@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from nas.architecture import load
 from nas.cli import cost_tables
 from nas.cli.options import (
     Autocast,
@@ -125,6 +124,8 @@ def profile_command(
             raise NasError(f"{name} {str(file)!r} cannot be written; allowed: a file in an existing folder")
 
     if ":" not in what or what.endswith((".yaml", ".yml")):
+        from nas.architecture import load
+
         load(what)  # a name that is none is refused before torch is loaded
     from nas.profiler.measured.device import Conditions
     from nas.profiler.target import load_target

@@ -16,9 +16,7 @@ from rich.console import Console
 from nas.cli.options import clip_shape, option_name, refuse_two_regions
 from nas.cli.space import SAMPLES, survey_table
 from nas.errors import NasError
-from nas.runs.checks import check_settings
 from nas.runs.news import EventConsole, announce, busy
-from nas.runs.record import REPORTING, read_record, write_record
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
 from nas.units import seconds
 
@@ -140,6 +138,9 @@ def search_command(
     settings: dict[str, Any] = {}
     for name in (name for name in given if name in options):
         settings |= _TEXT_OPTIONS[name].read(options[name]) if name in _TEXT_OPTIONS else {name: options[name]}
+    from nas.runs.checks import check_settings
+    from nas.runs.record import REPORTING, read_record, write_record
+
     if resume is None:
         check_settings(Settings.of(**settings))
     else:

@@ -10,15 +10,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nas.architecture import load
-from nas.architecture.edits import DEFAULT_EDITS
 from nas.cli.options import refuse_two_regions
-from nas.limits.budget import Budget
-from nas.limits.metrics import metrics
-from nas.space import SearchSpace
+from nas.runs.settings import DEFAULT_EDITS
 from nas.units import magnitude
 
 if TYPE_CHECKING:
+    from nas.limits.budget import Budget
+    from nas.space import SearchSpace
     from nas.weights.narrowing import Narrowed
 
 SAMPLES = 100
@@ -39,6 +37,10 @@ def space_command(
 
     Example: `nas space hybrid --budget 20gflops --samples 500`, or `nas space --around vov3d_l`
     """
+    from nas.architecture import load
+    from nas.limits.budget import Budget
+    from nas.space import SearchSpace
+
     limits = Budget.parse(budget)
     refuse_two_regions(space, around, edits)
     if around is not None:
@@ -76,6 +78,7 @@ def left_out_table(left: Narrowed) -> Table:
 
 def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Console, seed: int = 0) -> Table:
     """Prices a sample of a space and lays out its cost and the share inside a budget."""
+    from nas.limits.metrics import metrics
     from nas.limits.survey import survey
 
     with Progress(console=console, transient=True) as progress:

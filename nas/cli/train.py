@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
-from nas.data.datasets import find_source
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError
 from nas.runs.news import Display, Heartbeat, announce, busy
@@ -132,6 +131,8 @@ def train_command(
     # What is misspelt is refused before torch is loaded.
     chosen_target = None
     if target is not None and data is not None:
+        from nas.data.datasets import find_source
+
         find_source(data)
         if images is not None:
             find_source(images)

@@ -16,7 +16,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_type_hi
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from nas.architecture.edits import DEFAULT_EDITS
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError, brief
 from nas.resources import resource_names
@@ -27,6 +26,7 @@ LARGEST_SEED = 2**32 - 1  # that numpy, torch and Optuna all take
 DEFAULT_SECONDS = 480.0  # of training, when neither trials nor time are given
 CONTROL_SHARE = 0.25  # of the trainings, or of the time, unless a control names its share
 DEFAULT_BASELINES = ("x3d_m", "r2plus1d_18", "vov3d_m", "timesformer_b")
+DEFAULT_EDITS = 6  # from a network that is searched around
 # What may be changed when a run is resumed; all else stays as the run was started.
 CHANGEABLE = (
     "budget",

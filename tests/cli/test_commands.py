@@ -30,8 +30,6 @@ from nas.units import seconds
 
 BEFORE = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
 
-BEFORE = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
-
 
 def commands(instance: Typer, *words: str) -> dict[tuple[str, ...], CommandInfo]:
     """The commands of an app and of its groups, by the words that a user types."""
@@ -344,6 +342,22 @@ def test_an_event_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "stdout", mock.Mock(write=pieces.append))
     print_event({"event": "busy", "text": "planning"})
     assert list(filter(None, pieces)) == ['{"event": "busy", "text": "planning"}\n']
+
+
+def test_help_waits_for_nothing_that_it_does_not_print() -> None:
+    code = """
+import sys
+from nas.cli.app import main
+sys.argv = ["nas", "--help"]
+try:
+    main()
+except SystemExit as ended:
+    assert ended.code == 0
+heavy = ("numpy", "pandas", "torch", "nas.architecture", "nas.space", "nas.data.arrays")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
 
 
 def test_what_is_wrong_on_any_machine_is_refused_before_anything_heavy_is_loaded() -> None:
