@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long a machine takes to draw an example says nothing of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # A process that has used Ray exits without a word when a request that it left behind finds no Ray
 # for 60 s. Tests that come after one with a cluster of its own are in that process.

@@ -39,7 +39,6 @@ SMALL: dict[str, Any] = {
     "epochs": 1,
     "proxy_frames": 4,
     "proxy_size": 16,
-    "measure_seconds": 0.2,
 }
 SMALL |= {"measure_seconds": 0.2, "confirm_seeds": 0, "baselines": "none"}
 
@@ -108,7 +107,7 @@ def test_a_search_ends_with_a_front_that_builds(tmp_path: Path) -> None:
 
 
 def test_a_search_resumes_and_repeats(tmp_path: Path, one_ray: None, unmeasured: None) -> None:
-    run = search(tmp_path / "one", trials=4, storage=tmp_path / "store")
+    run = search(tmp_path / "one", trials=2, storage=tmp_path / "store")
     columns = ["trial", "hash", "accuracy"]
     # What Ray wrote is pickles, and whoever hands a run folder over could have written others.
     hostile = pickle.dumps(MakesFolder(tmp_path / "ran"))
@@ -116,11 +115,11 @@ def test_a_search_resumes_and_repeats(tmp_path: Path, one_ray: None, unmeasured:
     assert "tuner.pkl" in {path.name for path in written}
     for path in written:
         path.write_bytes(hostile)
-    more = resume(run.path, trials=6, quiet=True, storage=tmp_path / "store")
+    more = resume(run.path, trials=3, quiet=True, storage=tmp_path / "store")
     assert not (tmp_path / "ran").exists()
-    pd.testing.assert_frame_equal(more.trials[columns].head(4), run.trials[columns])
-    assert len(more.trials) == 6
-    again = search(tmp_path / "two", trials=6)
+    pd.testing.assert_frame_equal(more.trials[columns].head(2), run.trials[columns])
+    assert len(more.trials) == 3
+    again = search(tmp_path / "two", trials=3)
     pd.testing.assert_frame_equal(again.trials[columns], more.trials[columns])
 
 
