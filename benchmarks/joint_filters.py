@@ -55,7 +55,8 @@ class Variant:
 VARIANTS = {
     "whole": Variant("whole clips"),
     "halves": Variant("half the size, then half the frames", (TEMPORAL, HALF)),
-    "longer": Variant("the same, more epochs", (TEMPORAL, HALF), 16),
+    "free": Variant("the same, no atoms fixed", (Stage(size=0.5), Stage(frames=0.5))),
+    "longer": Variant("half the size, then half the frames, more epochs", (TEMPORAL, HALF), 16),
     "quarter": Variant("half the size, then a quarter of the frames", (TEMPORAL, QUARTER)),
 }
 
