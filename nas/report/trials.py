@@ -13,8 +13,8 @@ from nas.limits.metrics import METRICS, Metric, metrics
 from nas.report.charts.chart import Colour, Points
 from nas.report.text import listed, with_error
 from nas.runs.folder import Run
+from nas.runs.ranking import larger_error
 from nas.runs.record import ClipShape, RunRecord
-from nas.trained.scores import standard_error
 from nas.units import plural
 
 Row = Mapping[Any, Any]  # of a table of trials, by column
@@ -50,10 +50,7 @@ def error_of(run: Run, row: Row, split: str) -> float:
     """Standard error of a trial's accuracy: over seeds or that of a share of so many clips,
     whichever is larger; nan where neither is known.
     """
-    name = _ACCURACY[split]
-    over_seeds = float(row.get(f"{name}_se", math.nan))
-    of_clips = standard_error(row[name], run.record.clips.get(split, math.nan))
-    return max((error for error in (over_seeds, of_clips) if not math.isnan(error)), default=math.nan)
+    return larger_error(row, _ACCURACY[split], run.record.clips.get(split))
 
 
 def accuracy_text(run: Run, row: Row, split: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.limits.metrics import DEFAULT_PICK, metrics
 from nas.runs.folder import Run
+from nas.runs.ranking import larger_error
 from nas.runs.tables import FRONT, write_table
 from nas.units import number, plural
 
@@ -81,7 +82,8 @@ def _accuracies(run: Run, row: dict[Any, Any]) -> str:
     for split, name, words in (("val", "accuracy", "validation"), ("test", "test_accuracy", "test")):
         if math.isnan(row[name]):
             continue
-        clips, error = run.record.clips.get(split), row.get(f"{name}_se", math.nan)
+        clips = run.record.clips.get(split)
+        error = larger_error(row, name, clips)
         spread = "" if math.isnan(error) else f" \N{PLUS-MINUS SIGN} {100 * error:.1f}"
         of = f" ({clips} clips)" if clips else ""
         found.append(f"{100 * row[name]:.1f}{spread} % {words}{of}")

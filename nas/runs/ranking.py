@@ -5,6 +5,8 @@ seeds.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from nas.limits.budget import Budget
 from nas.limits.metrics import METRICS
 from nas.limits.objectives import Objectives
 from nas.pareto.front import non_dominated
+from nas.trained.scores import standard_error
 
 CLEARLY = 2.0  # standard errors above chance at which a network is clearly better than guessing
 
@@ -40,6 +43,19 @@ def uncertainty(trials: pd.DataFrame, clips: float | None) -> NDArray[np.float64
     over_seeds = trials["accuracy_se"].to_numpy(float) if "accuracy_se" in trials else np.zeros(len(trials))
     of_clips = np.sqrt(accuracy * (1 - accuracy) / clips) if clips else np.zeros(len(trials))
     return np.asarray(np.fmax(np.nan_to_num(over_seeds), of_clips))
+
+
+def larger_error(row: Mapping[Any, Any], name: str, clips: float | None) -> float:
+    """The standard error of one accuracy of a trial as `uncertainty` has it; nan where neither
+    error is known.
+
+    Args:
+        row: Of a table of trials.
+        name: The accuracy: `accuracy` or `test_accuracy`.
+        clips: How many it is a share of; None where it is unknown.
+    """
+    errors = float(row.get(f"{name}_se", math.nan)), standard_error(row[name], clips or math.nan)
+    return max((error for error in errors if not math.isnan(error)), default=math.nan)
 
 
 def clearly_above(trials: pd.DataFrame, chance: float | None, clips: float | None) -> NDArray[np.bool_]:

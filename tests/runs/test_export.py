@@ -33,8 +33,8 @@ def test_the_file_says_where_it_comes_from_and_is_read(folder: Path, tmp_path: P
     assert head[1] == "space tiny under 5gflops, data motion"
     assert json.loads(head[2].removeprefix("classes ")) == list(run.record.classes)
     assert head[3] == (
-        "accuracy as a proxy of 4x16x16, 2 epochs of 12 clips: 25.0 \N{PLUS-MINUS SIGN} 0.0 % validation (12 clips), "
-        "4.2 \N{PLUS-MINUS SIGN} 4.2 % test (12 clips)"
+        "accuracy as a proxy of 4x16x16, 2 epochs of 12 clips: 25.0 \N{PLUS-MINUS SIGN} 12.5 % validation (12 clips), "
+        "4.2 \N{PLUS-MINUS SIGN} 5.8 % test (12 clips)"
     )
     assert head[4].startswith("at 16x64x64: multiply-adds 0.170 GFLOPs, parameters 0.514 M,")
     assert "latency 220 ms" in head[4] and head[4].endswith("on epyc-25-1-2c.torch2.13.fp32.b1.t2")
