@@ -43,6 +43,7 @@ _ENVIRONMENT = {
 _LONGEST = 43
 # Anybody may write there, so a folder of ours in one is checked to be ours.
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # nosec B108
+SHARED_MEMORY = "/dev/shm"  # nosec B108 # where Ray keeps objects, even if it cannot write there
 _GLOO = "GLOO_SOCKET_IFNAME"  # where workers of a training listen to each other
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs a node has
@@ -182,6 +183,7 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
                         log_to_driver=False,
                         logging_level=logging.ERROR,
                         _temp_dir=session_folder(),
+                        _plasma_directory=None if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir(),
                     )
                     break
                 except NasError:

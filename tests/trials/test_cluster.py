@@ -204,6 +204,18 @@ def token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cluster_module._set({})
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_objects_are_in_the_temporary_folder_where_shared_memory_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool, token: None
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *_, _plasma_directory, **__: given.append(_plasma_directory))
+    monkeypatch.setattr("nas.trials.cluster.SHARED_MEMORY", str(tmp_path / ("" if writable else "none")))
+    connect(None, 1)
+    assert given == [None if writable else tempfile.gettempdir()]
+
+
 def test_ray_is_started_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[dict[str, Any]] = []
 
