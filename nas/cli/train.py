@@ -142,7 +142,8 @@ def train_command(
         from nas.profiler.measured.device import available_cores
         from nas.trained.folder import load_model
         from nas.trained.outcome import IMAGES, TEST, VALIDATION
-        from nas.trained.plan import Plan, TrainSettings, check_memory
+        from nas.trained.plan import Plan, TrainSettings
+        from nas.trained.real_step import check_memory
         from nas.trained.scores import Share
         from nas.trained.train import planned, run_here, train
         from nas.trained.train import resume as resume_training

@@ -32,7 +32,7 @@ class Decoded:
         """Decodes the clips of a plan, and lists in a folder those that cannot be read.
 
         Raises:
-            NasError: Too many cannot be read.
+            NasError: Too many cannot be read, or workers cannot share what is left.
         """
         train = plan.clips("train", plan.data.train, plan.preprocessing.training)
         val = plan.clips("val", plan.data.val, plan.preprocessing.evaluation)
@@ -43,4 +43,5 @@ class Decoded:
             val_images = plan.clips("image val", plan.images.val, plan.image_preprocessing.evaluation)
             unreadable += (*images.unreadable, *val_images.unreadable)
         write_unreadable(folder, unreadable)
+        plan.check_shares(len(train.labels), None if images is None else len(images.labels))
         return cls(train, val, plan.data.train.median_seconds(), images, val_images)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,19 +25,16 @@ from nas.limits.memory import USABLE, largest_fitting
 from nas.models.two_heads import image_architecture
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import available_cores, memory_bytes, resolve_device
-from nas.profiler.measured.measure import measure
 from nas.resources import find_resource
 from nas.trained.presets import Start, preset
-from nas.trained.stage_memory import check_stages, largest_stage, stage_reasons, step_memory
+from nas.trained.stage_memory import check_stages, share, stage_reasons, step_memory
 from nas.training.recipe import Recipe, read_recipe
 from nas.units import plural
 from nas.weights.checkpoints import load_state
 from nas.weights.fill import starts_from_images
 from nas.weights.own_images import architecture_beside
 from nas.weights.own_state import short_names
-from nas.weights.scaling_up import first_gate
-
-STEP_SECONDS = 1.0  # in which real steps are taken beside the one whose memory is measured
+from nas.weights.scaling_up import first_gate, read_tubes
 
 
 @checked(frozen=True, config=ConfigDict(extra="ignore"))
@@ -157,29 +154,18 @@ class Plan:
         if recipe.batch_size > len(data.train):
             recipe = recipe.changed(batch_size=len(data.train))
             reasons += (f"batches of {recipe.batch_size}: all training clips",)
-        if settings.workers > recipe.batch_size:
-            raise NasError(
-                f"workers {settings.workers} are more than the {plural(recipe.batch_size, 'clip')} of a batch; "
-                f"allowed: 1 to {recipe.batch_size}"
-            )
         if settings.tubes is not None:
             reasons += (_of_tubes(settings.tubes, settings.init, architecture),)
         _check_room(data, images, preprocessing, settings)
         if images is not None:
-            reasons += (_of_images(images, architecture, settings),)
+            reasons += (_of_images(images, architecture),)
         check_stages(architecture, recipe)
         if images is not None and recipe.stages:
             raise NasError(f"images {settings.images!r} do not go with the stages of a recipe; allowed: one of them")
         memory = memory_bytes(device)
         if device.type == "cpu":  # which workers share
             memory //= settings.workers
-        batch = _share(recipe, settings)
-        # The average, and what is told to the other workers: all gradients in a row.
-        kept = cost(architecture).parameter_bytes * (bool(recipe.ema) + (settings.workers > 1))
-
-        def needed(clips: int) -> int:
-            return step_memory(architecture, recipe, batch, clips) + kept
-
+        batch, needed = share(recipe, settings.workers), partial(step_memory, architecture, recipe, settings.workers)
         micro_batch = largest_fitting(batch, USABLE * memory, needed)
         if not micro_batch:
             raise NasError(
@@ -187,7 +173,6 @@ class Plan:
                 f"GB; allowed: networks that take {100 * USABLE:.0f} % of it"
             )
         micro_batch = min(micro_batch, settings.micro_batch or micro_batch)
-        _check_parts(recipe, settings, micro_batch)
         step_bytes, whole = needed(micro_batch), needed(batch)
         if settings.workers > 1:
             reasons += (f"{settings.workers} workers: each takes up to {plural(batch, 'clip')} of every batch",)
@@ -197,7 +182,7 @@ class Plan:
                 f"{whole / 1e9:.3g} GB of the device's {memory / 1e9:.3g}",
             )
         reasons += stage_reasons(architecture, recipe, batch, micro_batch)
-        return cls(
+        plan = cls(
             settings,
             architecture,
             data,
@@ -210,6 +195,32 @@ class Plan:
             reasons,
             images,
         )
+        plan.check_shares(len(data.train), None if images is None else len(images.train))
+        return plan
+
+    def check_shares(self, clips: int, images: int | None = None) -> None:
+        """Checks that every worker has clips, and images, of each micro-batch.
+
+        Args:
+            clips: That there are to train on.
+            images: As many beside them, or None.
+
+        Raises:
+            NasError: A batch has fewer than workers, or cannot be shared evenly one at a time.
+        """
+        workers = self.settings.workers
+        counts = {"clip": clips} if images is None else {"clip": clips, "image": images}
+        for what, count in counts.items():
+            batch = min(self.recipe.batch_size, count)
+            if batch < workers:
+                raise NasError(
+                    f"workers {workers} are more than the {plural(batch, what)} of a batch; allowed: 1 to {batch}"
+                )
+            if self.micro_batch == 1 and batch % workers:
+                raise NasError(
+                    f"a batch of {plural(batch, what)} in micro-batches of one does not divide by {workers} workers; "
+                    f"allowed: multiples of {workers}"
+                )
 
     @property
     def image_preprocessing(self) -> Preprocessing:
@@ -256,22 +267,6 @@ class Plan:
         return "\n  ".join(lines)
 
 
-def _share(recipe: Recipe, settings: TrainSettings) -> int:
-    """The most clips that a worker takes of a batch."""
-    return math.ceil(recipe.batch_size / settings.workers)
-
-
-def _check_parts(recipe: Recipe, settings: TrainSettings, micro_batch: int) -> None:
-    """Raises NasError where some workers would have a clip too few to take as many micro-batches as
-    others.
-    """
-    if micro_batch == 1 and recipe.batch_size % settings.workers:
-        raise NasError(
-            f"batch {recipe.batch_size} in micro-batches of one clip does not divide by {settings.workers} workers; "
-            f"allowed: multiples of {settings.workers}"
-        )
-
-
 def _device(settings: TrainSettings) -> torch.device:
     """The device, or the first of those that workers have.
 
@@ -290,17 +285,12 @@ def _opened(spec: str, settings: TrainSettings) -> VideoData:
     return cached(data, settings.cache, settings.cache_gb)
 
 
-def _of_images(images: VideoData, architecture: Architecture, settings: TrainSettings) -> str:
+def _of_images(images: VideoData, architecture: Architecture) -> str:
     """What the second head learns, as a reason.
 
     Raises:
-        NasError: The network takes no second head, or there are fewer images than workers.
+        NasError: The network takes no second head.
     """
-    if len(images.train) < settings.workers:
-        raise NasError(
-            f"workers {settings.workers} are more than the {plural(len(images.train), 'image')} to train on; allowed: "
-            f"1 to {len(images.train)}"
-        )
     frames = image_architecture(architecture, len(images.classes)).input.frames
     shown = "as a single frame" if frames == 1 else f"in all {frames} frames of a clip"
     return f"images: every second step, {images.describe().replace(' clips', ' images')}; each enters {shown}"
@@ -310,11 +300,13 @@ def _of_tubes(tubes: str, init: str | None, architecture: Architecture) -> str:
     """What the tubes of a small network are for, as a reason.
 
     Raises:
-        NasError: The network has no gates, or begins with no weights.
+        NasError: The network has no gates, or begins with no weights, or there are no tubes.
     """
     if init is None:
         raise NasError(f"tubes {tubes!r} enter a network of which layers are fixed; allowed: --tubes beside --init")
-    return f"tubes as given; layers before {first_gate(architecture)} stay as --init fills them"
+    gate = first_gate(architecture)
+    read_tubes(checkpoint(tubes))
+    return f"tubes as given; layers before {gate} stay as --init fills them"
 
 
 def _check_room(
@@ -397,47 +389,3 @@ def steps_in(seconds: float, step_seconds: float, evaluation_seconds: float, ste
         steps: Of an epoch.
     """
     return max(1, math.floor(seconds / (step_seconds + evaluation_seconds / steps)))
-
-
-def check_memory(plan: Plan, say: Callable[[str], None]) -> Plan:
-    """Takes a step with a micro-batch in a fresh process; halves it while a step does not fit.
-
-    Args:
-        plan: With a micro-batch by computation.
-        say: Takes the prediction and the measurement.
-
-    Returns:
-        The plan, with the micro-batch that was measured.
-
-    Raises:
-        NasError: A step with one clip does not fit, or the measuring process failed otherwise.
-    """
-    while True:
-        measured = largest_stage(plan.architecture, plan.recipe, plan.micro_batch)
-        predicted = cost(measured).training_bytes("adamw", plan.micro_batch)
-        try:
-            found = measure(
-                measured,
-                str(plan.device),
-                "bf16" if plan.device.type == "cuda" else "fp32",
-                plan.micro_batch,
-                autocast=plan.device.type == "cuda",
-                threads=plan.threads,
-                max_seconds=STEP_SECONDS,
-                train="AdamW",
-            )
-        except NasError as error:
-            if "memory" not in str(error) or plan.micro_batch == 1:
-                raise
-            batch = _share(plan.recipe, plan.settings)
-            half = max(n for n in range(1, plan.micro_batch) if batch % n == 0)
-            say(f"  a step of {plan.micro_batch} clips does not fit ({error}); now {half}")
-            _check_parts(plan.recipe, plan.settings, half)
-            step_bytes = step_memory(plan.architecture, plan.recipe, batch, half)
-            plan = replace(plan, micro_batch=half, step_bytes=step_bytes)
-            continue
-        say(
-            f"  a step of {plan.micro_batch} clips with AdamW: {predicted / 1e9:.3g} GB predicted, "
-            f"{found.peak_memory_bytes / 1e9:.3g} GB measured"
-        )
-        return plan

@@ -59,9 +59,24 @@ def stage_memory(architecture: Architecture, stage: Stage, batch: int, micro_bat
     return training_step_memory(priced, batch // micro_batch, 1)  # the pass is of a whole micro-batch
 
 
-def step_memory(architecture: Architecture, recipe: Recipe, batch: int, micro_batch: int) -> int:
-    """The most bytes that a step takes in any stage of a recipe."""
-    return max(stage_memory(architecture, stage, batch, micro_batch) for stage in recipe.turn)
+def share(recipe: Recipe, workers: int) -> int:
+    """The most clips that a worker takes of a batch."""
+    return -(-recipe.batch_size // workers)
+
+
+def step_memory(architecture: Architecture, recipe: Recipe, workers: int, micro_batch: int) -> int:
+    """The most bytes that a step takes of a worker in any stage of a recipe, with what it keeps
+    beside it: the moving average, and what it tells the other workers, all gradients in a row.
+
+    Args:
+        architecture: Of the network, at its full input.
+        recipe: Says the stages, the batch and whether there is an average.
+        workers: That share the batch.
+        micro_batch: Clips that pass the network of one at a time.
+    """
+    kept = cost(architecture).parameter_bytes * (bool(recipe.ema) + (workers > 1))
+    batch = share(recipe, workers)
+    return kept + max(stage_memory(architecture, stage, batch, micro_batch) for stage in recipe.turn)
 
 
 def largest_stage(architecture: Architecture, recipe: Recipe, micro_batch: int) -> Architecture:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from nas.architecture import Architecture
 from nas.errors import NasError
 from nas.models.network import Network, adds_stem_tokens, freeze_layers
@@ -29,6 +31,21 @@ def first_gate(architecture: Architecture) -> str:
     return gates[0]
 
 
+def read_tubes(source: str) -> dict[str, Tensor]:
+    """The tensors of the tubes of a network.
+
+    Args:
+        source: Its weights, as `load_state` takes them.
+
+    Raises:
+        NasError: They cannot be read, or the network has no tubes.
+    """
+    tubes = {name: value for name, value in load_state(source).items() if PREFIX.sub("", name).startswith(TUBES)}
+    if not tubes:
+        raise NasError(f"tubes {source!r} has none; allowed: the folder of a network with a stem of tubes")
+    return tubes
+
+
 def scale_up(model: Network, source: str) -> Filled:
     """Takes the tubes of a small network that have the same kernels and channels, and fixes the
     layers before the first gate.
@@ -47,9 +64,6 @@ def scale_up(model: Network, source: str) -> Filled:
         NasError: The network has no gates, or no tube agrees.
     """
     gate = first_gate(model.architecture)
-    tubes = {name: value for name, value in load_state(source).items() if PREFIX.sub("", name).startswith(TUBES)}
-    if not tubes:
-        raise NasError(f"tubes {source!r} has none; allowed: the folder of a network with a stem of tubes")
-    filled = fill(model, tubes, source, partial=True)
+    filled = fill(model, read_tubes(source), source, partial=True)
     freeze_layers(model, gate)
     return filled

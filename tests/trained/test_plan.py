@@ -1,18 +1,25 @@
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import nas.trained.plan as module
 from nas.architecture import Architecture
+from nas.data.clips import Clips
 from nas.data.source import VideoData
 from nas.errors import NasError
 from nas.limits.memory import training_step_memory
 from nas.profiler.computed.cost import cost
+from nas.trained import real_step
+from nas.trained.decoded import Decoded
 from nas.trained.plan import Plan, steps_in
 from nas.trained.presets import Start, preset
+from nas.trained.real_step import check_memory
 
 
 def test_a_preset_follows_the_number_of_clips_and_the_start() -> None:
@@ -161,11 +168,70 @@ def test_a_real_step_is_one_of_the_largest_stage(staged: Callable[..., Plan], mo
         asked.append(network.input.shape.extent)
         return SimpleNamespace(peak_memory_bytes=2e9)
 
-    monkeypatch.setattr(module, "measure", measured)
+    monkeypatch.setattr(real_step, "measure", measured)
     said: list[str] = []
-    module.check_memory(staged(), said.append)
+    check_memory(staged(), said.append)
     assert asked == [(2, 16, 16)]
     assert said == [f"  a step of 16 clips with AdamW: {bytes_of(2, 16) / 1e9:.3g} GB predicted, 2 GB measured"]
+
+
+def test_a_smaller_micro_batch_is_planned_as_any(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real step of eight clips does not fit and of four does; the average counts as before."""
+
+    def measured(*arguments: Any, **_: Any) -> Any:
+        if arguments[3] == 8:
+            raise NasError("out of memory")
+        return SimpleNamespace(peak_memory_bytes=2e9)
+
+    monkeypatch.setattr(real_step, "measure", measured)
+    made = check_memory(plan(), lambda text: None)
+    assert made.recipe.ema and made.micro_batch == 4
+    assert made.step_bytes == plan(micro_batch=4).step_bytes
+
+
+@pytest.mark.parametrize(
+    ("batch", "clips", "images", "micro_batch", "message"),
+    [
+        (8, 2, None, 4, "workers 3 are more than the 2 clips of a batch; allowed: 1 to 2"),
+        (9, 40, 2, 3, "workers 3 are more than the 2 images of a batch; allowed: 1 to 2"),
+        (9, 8, None, 1, "a batch of 8 clips in micro-batches of one does not divide by 3 workers; allowed: multiples "),
+        (9, 40, 8, 1, "a batch of 8 images in micro-batches of one does not divide by 3 workers; allowed: multiples "),
+        (9, 40, 8, 2, None),
+    ],
+)
+def test_workers_share_what_can_be_read(
+    plan: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    batch: int,
+    clips: int,
+    images: int | None,
+    micro_batch: int,
+    message: str | None,
+) -> None:
+    """Forty clips are listed, and so many images; fewer are left of what is read."""
+    made = plan(batch=batch, workers=3, images=None if images is None else "brightness")
+    made = replace(made, micro_batch=micro_batch)
+    counts = {"train": clips, "image train": images or 0}
+
+    def read(self: Plan, name: str, *_: Any) -> Clips:
+        count = counts.get(name, 10)
+        return Clips(np.zeros((count, 1, 1, 1, 3), np.uint8), np.zeros(count, np.int64))
+
+    monkeypatch.setattr(Plan, "clips", read)
+    with nullcontext() if message is None else pytest.raises(NasError, match=message):
+        Decoded.read(made, tmp_path)
+
+
+def test_images_are_shared_by_workers_as_clips_are(
+    plan: Callable[..., Plan], data: VideoData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(data, train=replace(data.train, labels=data.train.labels[:5]))
+    monkeypatch.setattr(module, "open_data", lambda spec, **_: few if spec == "few" else data)
+    with pytest.raises(NasError, match="a batch of 5 images in micro-batches of one does not divide by 2 workers"):
+        plan(workers=2, images="few", micro_batch=1)
+    with pytest.raises(NasError, match="workers 6 are more than the 5 images of a batch; allowed: 1 to 5"):
+        plan(workers=6, images="few")
 
 
 @pytest.mark.parametrize(

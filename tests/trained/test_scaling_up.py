@@ -12,10 +12,8 @@ from safetensors.torch import load_file
 
 from nas.architecture import Architecture
 from nas.errors import NasError
-from nas.models.network import build
 from nas.trained.plan import Plan
 from nas.trained.train import Session, train
-from nas.weights.scaling_up import scale_up
 
 PATCHES = {"op": "patch", "size": [1, 4, 4], "position": "spatial"}
 
@@ -84,5 +82,7 @@ def test_what_is_refused(begun: tuple[Plan, Plan], plan: Callable[..., Plan]) ->
         NasError, match="by layers with 'stem_gate', of which it has none; allowed: stem_gate: true in the"
     ):
         plan("large", network(12, tubes(2), 2, False, False), init=vit, tubes=small)
+    with pytest.raises(NasError, match="checkpoint '/nothing' is no file; allowed: "):
+        plan("large", LARGE, init=vit, tubes="/nothing")
     with pytest.raises(NasError, match=r"vit/model.safetensors' has none; allowed: the folder of a network with a ste"):
-        scale_up(build(LARGE), f"{vit}/model.safetensors")
+        plan("large", LARGE, init=vit, tubes=vit)

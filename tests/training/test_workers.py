@@ -1,6 +1,6 @@
 """Shares of a batch add up to the batch, told by workers that are threads of this process.
 
-Torch's process group, in which they are processes, is in `tests/trials/test_train_workers.py`.
+Torch's process group, in which they are processes, is in `tests/trials/test_workers.py`.
 """
 
 from __future__ import annotations

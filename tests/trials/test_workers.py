@@ -178,7 +178,7 @@ def test_there_is_room_for_as_many_workers_as_cores(plan: Callable[..., Plan], m
     [
         ({"workers": 10}, "workers 10 are more than the 9 clips of a batch; allowed: 1 to 9"),
         ({"workers": 2, "device": "cuda:0"}, "device 'cuda:0' is one GPU, and each worker takes one of its own"),
-        ({"workers": 2, "micro_batch": 1}, "batch 9 in micro-batches of one clip does not divide by 2 workers"),
+        ({"workers": 2, "micro_batch": 1}, "a batch of 9 clips in micro-batches of one does not divide by 2 w"),
     ],
 )
 def test_workers_that_cannot_be_are_refused(settings: dict[str, Any], message: str, plan: Callable[..., Plan]) -> None:
