@@ -129,9 +129,10 @@ def _over_clips(mine: Sequence[Answers], its: Sequence[Answers], split: str) -> 
     """The standard error over clips of a difference, as `paired` explains it; None where the
     answers of one are not kept, or are to other clips.
     """
-    if not mine or not its or split not in mine[0].labels or split not in its[0].labels:
+    every = [*mine, *its]
+    if not mine or not its or not all(split in each.labels for each in every):
         return None
-    if mine[0].labels[split].tolist() != its[0].labels[split].tolist():
+    if any(each.labels[split].tolist() != every[0].labels[split].tolist() for each in every):
         return None
     one, other = (np.mean([each.right(split) for each in given], axis=0) for given in (mine, its))
     return float((one - other).std(ddof=1)) / math.sqrt(len(one)) if len(one) > 1 else None

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from nas.architecture import Architecture, load
+from nas.architecture import Architecture, ArchitectureError, load
 from nas.architecture.scaling import largest
-from nas.limits.metrics import DEFAULT_PICK
 from nas.profiler.computed.cost import cost
 from nas.runs.baselines import FOLDER, BaselineTraining, append_training, read_trainings
 from nas.runs.confirm import OVERHEAD
-from nas.runs.confirmations import read_confirmations
-from nas.runs.measuring import confirmed_front
+from nas.runs.folder import Run
 from nas.runs.news import busy
-from nas.runs.picks import choose
 from nas.runs.progress import QueueProgress
 from nas.runs.session import Session, train_queue
 from nas.trials.answers import AnswerBook
@@ -72,23 +70,29 @@ class Planned:
         return {"baseline": self.baseline.name, "repeat": self.repeat}
 
 
-def cut_to(macs: float, names: Sequence[str], like: Architecture) -> list[Baseline]:
+def cut_to(macs: float, names: Sequence[str], like: Architecture) -> tuple[list[Baseline], dict[str, str]]:
     """Returns published networks with as much of their width and depth as a number of multiply-adds
-    allows; without those of which the least is too much.
+    allows, and why there is none, by name: its least is too much, or it cannot take the clips.
 
     Args:
         macs: Multiply-adds of a clip, at the input of the search.
         names: Of published networks.
         like: A network with the input and the classes of the search.
     """
-    found = []
+    found, left_out = [], {}
     for name in names:
-        base = load(name).resized(like.input.frames, like.input.size, like.num_classes)
+        try:
+            base = load(name).resized(like.input.frames, like.input.size, like.num_classes)
+        except ArchitectureError as error:
+            left_out[name] = str(error)
+            continue
         cut = largest(base, lambda network: cost(network).macs <= macs)
-        if cut is not None:
-            priced = cost(cut)
-            found.append(Baseline(name, cut, priced.macs, priced.params, priced.params / cost(base).params))
-    return found
+        if cut is None:
+            left_out[name] = "its smallest cut has more multiply-adds"
+            continue
+        priced = cost(cut)
+        found.append(Baseline(name, cut, priced.macs, priced.params, priced.params / cost(base).params))
+    return found, left_out
 
 
 def trainings(
@@ -105,18 +109,27 @@ def trainings(
         done: (hash, repeat) of those that are known.
     """
     return [
-        Planned(baseline, repeat, seed + SEED_OFFSET + repeat * len(baselines) + place, OVERHEAD * seconds)
+        Planned(baseline, repeat, seed + SEED_OFFSET + repeat, OVERHEAD * seconds)
         for repeat in range(seeds)
-        for place, baseline in enumerate(baselines)
+        for baseline in baselines
         if (baseline.architecture.hash, repeat) not in done
     ]
 
 
-def training_of(planned: Planned, report: Report) -> BaselineTraining:
-    """What is written down of a training that came to its end, with an accuracy."""
+def training_of(planned: Planned, report: Report, number: int, pick: str) -> BaselineTraining:
+    """What is written down of a training that came to its end, with an accuracy.
+
+    Args:
+        planned: The training.
+        report: What came of it.
+        number: Its number in the run.
+        pick: Hash of the pick.
+    """
     assert report.accuracy is not None
     baseline = planned.baseline
     return BaselineTraining(
+        number=number,
+        pick=pick,
         name=baseline.name,
         hash=baseline.architecture.hash,
         repeat=planned.repeat,
@@ -132,19 +145,25 @@ def training_of(planned: Planned, report: Report) -> BaselineTraining:
 
 
 def hold_against_baselines(run: Session, seconds: float | None) -> bool:
-    """Trains published networks of the size of the pick, as many as fit into the time; returns
-    whether the user interrupted it.
+    """Trains published networks of the size of the default pick, as many as fit into the time;
+    returns whether the user interrupted it.
+
+    Args:
+        run: A session whose front is measured.
+        seconds: How long there is, or None.
     """
     plan, folder, settings = run.plan, run.folder, run.plan.settings
-    front = confirmed_front(plan, run.trials(measured=True), read_confirmations(folder))
-    if not settings.baseline_names or front.empty:
+    known = Run(folder)
+    if not settings.baseline_names or known.front.empty:
         return False
-    trial = choose(front, DEFAULT_PICK, plan.objectives)
-    pick = front[front["trial"] == trial].iloc[0]
-    like = run.proposer.candidates[trial].architecture
+    pick = known.row(known.pick_trial())
+    trial: int = pick["trial"]
+    candidate = run.proposer.candidates[trial]
     with busy(plan.console, "cutting published networks to the multiply-adds of the pick"):
-        baselines = cut_to(pick["macs"], settings.baseline_names, like)
-    done = {(training.hash, training.repeat) for training in read_trainings(folder)}
+        baselines, left_out = cut_to(pick["macs"], settings.baseline_names, candidate.architecture)
+    for name, reason in left_out.items():
+        run.say(f"The published network {name} is left out: {reason}")
+    done = _taken_over(folder, baselines, candidate.priced.hash)
     recipe = plan.proxy.recipe
     takes = pick["seconds"] * recipe.epochs / pick["epochs"]
     queue = trainings(baselines, int(pick["seeds"]), recipe.seed, takes, done)
@@ -158,24 +177,39 @@ def hold_against_baselines(run: Session, seconds: float | None) -> bool:
     )
     (folder / FOLDER).mkdir(exist_ok=True)
     for baseline in baselines:
-        baseline.architecture.save(folder / FOLDER / f"{baseline.name}.yaml")
+        baseline.architecture.save(folder / FOLDER / f"{baseline.architecture.hash}.yaml")
 
     def assignment(training: Planned) -> Assignment:
-        of_the_pick = run.proposer.candidates[trial].assignment(training.seed)
-        return replace(of_the_pick, architecture=training.baseline.architecture.document())
+        document = training.baseline.architecture.document()
+        return replace(candidate.assignment(training.seed), architecture=document)
 
     answers = AnswerBook(folder / FOLDER, run.data.labels())
 
     def keep(training: Planned, report: Report) -> None:
-        append_training(folder, training_of(training, report))
+        number = 1 + max((each.number for each in read_trainings(folder)), default=-1)
         if report.called:
-            answers.add(training.seed, training.repeat, report.called)
+            answers.add(number, training.repeat, report.called)
+        append_training(folder, training_of(training, report, number, candidate.priced.hash))
 
     progress = QueueProgress(plan.console, queue, plan.workers, seconds, "published networks", "baseline")
     interrupted = train_queue(run, queue, assignment, seconds, progress, keep)
-    if queue and not interrupted:
+    if queue and not interrupted and seconds is not None:
         run.say(
             f"The time was too short for {len(queue)} of {total} trainings of published networks; nas search "
             f"--resume {folder} does them"
         )
     return interrupted
+
+
+def _taken_over(folder: Path, baselines: Sequence[Baseline], pick: str) -> set[tuple[str, int]]:
+    """The (hash, repeat) that are known; those that were cut to another pick are written down for
+    this one too.
+    """
+    names = {baseline.architecture.hash: baseline.name for baseline in baselines}
+    every = read_trainings(folder)
+    mine = {(training.hash, training.repeat) for training in every if training.pick == pick}
+    for training in every:
+        if training.hash in names and (training.hash, training.repeat) not in mine:
+            mine.add((training.hash, training.repeat))
+            append_training(folder, replace(training, pick=pick, name=names[training.hash]))
+    return mine

@@ -1,8 +1,8 @@
 """What published networks reached beside the pick: cut to its multiply-adds, and trained as it was.
 
 `baselines.csv` of a run folder has a row per training, written when it ends, and
-`baselines/NAME.yaml` the network that was trained; `baselines/answers.jsonl` has what they called
-each clip, with the seed of the training in the place of a candidate's number.
+`baselines/HASH.yaml` the network that was trained; `baselines/answers.jsonl` has what they called
+each clip, with the number of the training in the place of a candidate's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from nas.errors import NasError
 from nas.resources import append_line, whole_lines
 from nas.runs.ranking import mean_and_error
-from nas.trials.answers import Answers, read_answers
+from nas.trials.answers import Answers, give, read_answers
 
 BASELINES = "baselines.csv"
 FOLDER = "baselines"
@@ -30,6 +30,9 @@ class BaselineTraining:
     """One training of a baseline. The fields are the columns of the file.
 
     Attributes:
+        number: Of the training; its answers are kept by it. One network may be the cut for several
+            picks, and has then as many rows of one number.
+        pick: Hash of the network that it was cut to.
         name: As `nas list` has it.
         hash: Of the architecture that was trained.
         repeat: 0, 1, 2, ... for its seeds.
@@ -40,6 +43,8 @@ class BaselineTraining:
         macs, params, share: As `nas.runs.baseline_trainings.Baseline` has them.
     """
 
+    number: int
+    pick: str
     name: str
     hash: str
     repeat: int
@@ -108,25 +113,26 @@ def read_trainings(folder: Path) -> list[BaselineTraining]:
         ) from None
 
 
-def read_baselines(folder: Path) -> list[BaselineResult]:
-    """What the baselines of a run came to, in the order of their first trainings; of a network that
-    was cut to several picks, the last cut.
+def read_baselines(folder: Path, pick: str) -> list[BaselineResult]:
+    """What the baselines came to that were cut to a pick, in the order of their first trainings.
+
+    Args:
+        folder: The run folder.
+        pick: Hash of the pick.
 
     Raises:
         NasError: As `read_trainings`, or the answers cannot be read.
     """
-    last: dict[str, list[BaselineTraining]] = {}
+    found: dict[str, list[BaselineTraining]] = {}
     for training in read_trainings(folder):
-        known = last.setdefault(training.name, [])
-        if known and known[0].hash != training.hash:
-            known.clear()
-        known.append(training)
-    answers = {each.trial: each for each in read_answers(folder / FOLDER)}
-    return [_result(trainings, answers) for trainings in last.values()]
+        if training.pick == pick:
+            found.setdefault(training.name, []).append(training)
+    answers = {each.trial: each for each in read_answers(folder / FOLDER)} if found else {}
+    return [_result(trainings, answers) for trainings in found.values()]
 
 
 def _result(trainings: Sequence[BaselineTraining], answers: Mapping[int, Answers]) -> BaselineResult:
-    first, kept = trainings[0], [answers[each.seed] for each in trainings if each.seed in answers]
+    first, kept = trainings[0], [answers[each.number] for each in trainings if each.number in answers]
     accuracy, error = mean_and_error(np.array([each.accuracy for each in trainings]))
     test, test_error = mean_and_error(np.array([each.test_accuracy for each in trainings], float))
     return BaselineResult(
@@ -139,5 +145,5 @@ def _result(trainings: Sequence[BaselineTraining], answers: Mapping[int, Answers
         error,
         test,
         test_error,
-        kept if len(kept) == len(trainings) else (),
+        kept if len(kept) == len(trainings) and give(kept, accuracy) else (),
     )

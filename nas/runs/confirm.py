@@ -144,7 +144,7 @@ def confirm_front(run: Session, seconds: float | None) -> bool:
 
     progress = QueueProgress(plan.console, queue, plan.workers, seconds, "confirming", "confirmed")
     interrupted = train_queue(run, queue, assignment, seconds, progress, keep)
-    if queue and not interrupted:
+    if queue and not interrupted and seconds is not None:
         run.say(
             f"The time was too short for {len(queue)} of {total} confirmations; nas search --resume {folder} "
             "trains them"

@@ -242,9 +242,13 @@ def _check_answers(folder: Path, journal: _Journal, findings: Findings) -> None:
     other = [
         f"{each.trial} (repeat {each.repeat})"
         for each in read_answers(folder)
-        if not math.isclose(told.get((each.trial, each.repeat)) or math.nan, each.right("val").mean(), abs_tol=ROUNDED)
+        if not _is_told(told.get((each.trial, each.repeat)), each.right("val").mean())
     ]
     findings.found(other, lambda trials: f"{ANSWERS} gives another accuracy than is known of trial {trials}")
+
+
+def _is_told(accuracy: float | None, given: float) -> bool:
+    return accuracy is not None and math.isclose(accuracy, given, abs_tol=ROUNDED)
 
 
 def _check_control(run: Run, journal: _Journal, control: _Journal, findings: Findings) -> None:

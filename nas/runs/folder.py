@@ -21,10 +21,9 @@ from nas.runs.picks import choose, picks_of
 from nas.runs.ranking import breaches, clearly_above, keeping, limited_figures, with_means
 from nas.runs.record import read_record
 from nas.runs.tables import read_front, read_table, read_trials
-from nas.trials.answers import Answers, read_answers
+from nas.trials.answers import Answers, give, read_answers
 
 _CURVES = ("trainings", "seconds", "hypervolume")  # beside the objectives
-_SAME = 1e-6  # by which two accuracies of the same answers differ, as one of them may be in float32
 
 
 class Run:
@@ -108,8 +107,10 @@ class Run:
 
     @cached_property
     def baselines(self) -> list[BaselineResult]:
-        """The published networks of the size of the pick that were trained as it was."""
-        return read_baselines(self.path)
+        """The published networks that were cut to the size of the default pick and trained as it
+        was; none without a front.
+        """
+        return read_baselines(self.path, self.row(self.pick_trial())["hash"]) if len(self.front) else []
 
     def _over(self) -> pd.DataFrame:
         trials = self.confirmed()
@@ -231,11 +232,4 @@ def _whole(folder: Path, trials: pd.DataFrame) -> dict[int, list[Answers]]:
     for answers in read_answers(folder):
         found.setdefault(answers.trial, []).append(answers)
     accuracies = dict(zip(trials["trial"], trials["accuracy"], strict=True))
-    return {trial: each for trial, each in found.items() if _give(each, accuracies.get(trial, np.nan))}
-
-
-def _give(answers: list[Answers], accuracy: float) -> bool:
-    """Whether the mean of some answers is an accuracy, and all are to the same clips."""
-    labels = [each.labels["val"].tolist() for each in answers]
-    same = all(each == labels[0] for each in labels)
-    return same and bool(abs(np.mean([each.right("val") for each in answers]) - accuracy) < _SAME)
+    return {trial: each for trial, each in found.items() if give(each, accuracies.get(trial, np.nan))}

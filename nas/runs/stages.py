@@ -116,21 +116,25 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
         confirming = clock.monotonic()
         with run.phase(CONFIRMING):
             interrupted = interrupted or confirm_front(run, seconds)
-        # What the confirmation left of its time is for the next, too.
+        # What the confirmation left of its time is for published networks, too.
         left = None if kept is None or seconds is None else kept + max(0.0, seconds - clock.monotonic() + confirming)
-        with run.phase(BASELINES):
-            interrupted = interrupted or hold_against_baselines(run, left)
+    cut_off = Interrupted(
+        f"interrupted after {len(trials)} candidates, which are kept; allowed: nas search --resume {folder}"
+    )
     if interrupted:
-        raise Interrupted(
-            f"interrupted after {len(trials)} candidates, which are kept; allowed: nas search --resume {folder}"
-        )
+        raise cut_off
     if (trials["state"] == "failed").all():
         reason = trials["error"].iloc[0] if len(trials) else "the time was too short for the first one"
         raise NasError(f"no candidate was trained: {reason}; allowed: nas search --resume {folder} --time 10m")
     with run.phase(MEASURING):
         measure_front(plan, folder, proposer, predictor)
     run.note(front_of=len(trials))
-    return write_picks(folder)
+    found = write_picks(folder)
+    if settings.baseline_names:
+        with session(), run.phase(BASELINES):
+            if hold_against_baselines(run, left):
+                raise cut_off
+    return found
 
 
 def _search(run: Session) -> bool:

@@ -24,6 +24,7 @@ from nas.resources import append_line, whole_lines
 
 ANSWERS = "answers.jsonl"
 SCHEMA = 1
+_SAME = 1e-6  # by which two accuracies of the same answers differ, as one of them may be in float32
 
 Classes = Mapping[str, Sequence[int]]  # the number of the class of each clip, by split
 
@@ -56,6 +57,8 @@ class Answers:
         Raises:
             ValueError, TypeError, LookupError: It is none of these clips.
         """
+        if "val" not in labels:
+            raise ValueError("a row of labels with validation before them")
         called = {split: np.array(row[split], np.int64) for split in labels}
         known = {split: np.array(each, np.int64) for split, each in labels.items()}
         if any(called[split].shape != known[split].shape or called[split].min(initial=0) < 0 for split in labels):
@@ -83,6 +86,15 @@ class AnswerBook:
                 append_line(self._path, self._labels)
             self._open = True
         append_line(self._path, json.dumps({"trial": trial, "repeat": repeat, **called}))
+
+
+def give(answers: Sequence[Answers], accuracy: float) -> bool:
+    """Returns whether the mean of some answers is an accuracy on validation, and all are to the
+    same clips.
+    """
+    labels = [{split: each.tolist() for split, each in one.labels.items()} for one in answers]
+    same = all(each == labels[0] for each in labels)
+    return same and bool(abs(np.mean([each.right("val") for each in answers]) - accuracy) < _SAME)
 
 
 def read_answers(folder: Path) -> list[Answers]:

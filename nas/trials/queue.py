@@ -89,7 +89,8 @@ class QueueSearcher(StatelessSearcher, Generic[Item]):
             begins = max(begins, min(ends for _, ends in self._running.values()))
         training = pop_fitting(self._queue, self._ends - begins)
         if training is None:  # one that ends sooner than expected may leave time for another
-            return None if waits and self._queue else str(StatelessSearcher.FINISHED)
+            unsure = any(name not in self.begun for name in self._running)  # its process may be lost
+            return None if unsure or (waits and self._queue) else str(StatelessSearcher.FINISHED)
         self._running[trial_id] = training, begins + training.seconds
         return self._assignment(training).config()
 

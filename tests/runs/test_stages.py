@@ -220,8 +220,23 @@ def test_another_machine_goes_on_with_the_same_proxies(
 
 def test_more_confirmations_may_be_asked_for(tmp_path: Path, trainings: Trainings, measured: None) -> None:
     finished = search(tmp_path / "run", trials=2)
-    resume(finished.path, confirm_seeds=1, baselines="x3d_xs", quiet=True)
-    assert [type(phase.searcher) for phase in trainings.phases][1:] == [QueueSearcher, QueueSearcher]
+    resume(finished.path, confirm_seeds=1, quiet=True)
+    assert [type(phase.searcher) for phase in trainings.phases][1:] == [QueueSearcher]
+
+
+def test_published_networks_are_cut_to_the_pick_as_measured(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dearest, which is the most accurate, is too slow, so another one is the pick."""
+    Clock(monkeypatch, measurement(3.0), measurement(3.0), measurement(200.0))
+    run = search(tmp_path / "run", trials=3, budget="20mflops,100ms", baselines="x3d_xs")
+    pick = run.row(run.pick_trial())
+    assert pick["latency_ms"] == 3.0 and pick["accuracy"] < run.trials["accuracy"].max()
+    (baseline,) = nas.Run(run.path).baselines
+    assert baseline.name == "x3d_xs" and 0.5 * pick["macs"] < baseline.macs <= pick["macs"]
+    assert len(trainings.phases) == 2
+    resume(run.path, quiet=True)
+    assert len(trainings.phases) == 2
 
 
 def test_what_is_too_slow_as_measured_is_not_confirmed(tmp_path: Path, trainings: Trainings, measured: None) -> None:

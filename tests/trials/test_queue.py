@@ -87,8 +87,10 @@ def test_one_that_fails_early_leaves_its_time_to_another(monkeypatch: pytest.Mon
 
 def test_one_whose_process_is_lost_before_its_training_begins_is_tried_once_more() -> None:
     shown: list[Any] = []
-    found = searcher([Item(0, 1.0), Item(1, 1.0)], shown, workers=1)
+    found = searcher([Item(0, 1.0), Item(1, 1.0)], shown)
     first = found.suggest("a")
+    assert isinstance(found.suggest("x"), dict) and found.suggest("y") is None  # it may be lost yet
+    found.begun.add("x")
     found.on_trial_complete("a", None, error=True)
     assert shown == [] and found.suggest("b") == first
     found.on_trial_complete("b", None, error=True)
@@ -112,4 +114,5 @@ def test_what_ends_is_told_and_what_failed_is_told_as_none() -> None:
     found.on_trial_complete("c")  # cut off
     assert shown == [(items[1], whole), (items[0], None), (items[2], None)]
     assert isinstance(found.suggest("d"), dict)
+    found.begun.add("d")
     assert found.suggest("e") == Searcher.FINISHED

@@ -141,7 +141,7 @@ def learn(func: Any, args: Any, kwargs: Mapping[str, Any], tensors: Sequence[Ope
             if func.namespace == "aten" and not isinstance(error, NotImplementedError):
                 raise
             out = _over_zeros(func, meta_args, meta_kwargs)
-    if "out" in func._overloadname and any(x.shape != size for x, size in zip(inputs, sizes, strict=True)):
+    if _is_pointwise_into(func) and any(x.shape != size for x, size in zip(inputs, sizes, strict=True)):
         out = _laid_out_as_on_cpu(func, meta_args, meta_kwargs, out)
     if func.overloadpacket in _CONVOLUTIONS:
         out = _as_on_cpu(func, args, out, operand)
@@ -232,6 +232,14 @@ def _batch_norm_on_cpu(func: Any, args: Sequence[Any], out: Sequence[Any]) -> Se
         return tuple(x if wanted else None for x, wanted in zip(out, args[-1], strict=True))
     trained = func.overloadpacket is aten.native_batch_norm and args[5]
     return out if trained else (out[0], *(x.new_empty(0) for x in out[1:]))
+
+
+def _is_pointwise_into(func: Any) -> bool:
+    """Whether an operator writes what it makes element by element into tensors given as `out=`."""
+    if not any(argument.is_out for argument in func._schema.arguments):
+        return False
+    packet = func.overloadpacket
+    return any(torch.Tag.pointwise in getattr(packet, name).tags for name in packet.overloads())
 
 
 def _laid_out_as_on_cpu(func: Any, args: Any, kwargs: Mapping[str, Any], out: Any) -> Any:
