@@ -24,7 +24,7 @@ class CurveRow:
         loss: Mean of its steps.
         rate: Learning rate of its last step, of parameters with factor 1.
         accuracy: On the validation clips at its end.
-        clips_per_second: Trained, evaluation not counted.
+        clips_per_second: Trained in the time of all steps, on images too; evaluation not counted.
         seconds: Of the whole training until its end, all sessions together.
         image_loss, image_accuracy: Of the second head, where images are trained on as well.
     """

@@ -16,7 +16,7 @@ class Moment:
         epoch: That is under way, from 1.
         share: Of the schedule that is done.
         loss: Mean loss of the epoch so far.
-        clips_per_second: Since the session began, evaluation not counted.
+        clips_per_second: Since the session began, as in a `CurveRow`.
         seconds_left: Until the end of the schedule, as the last steps went.
         row: The epoch that has just ended, or None within one.
         best: The best epoch so far.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from nas.data.preprocessing import Preprocessing
 from nas.data.source import Split
 from nas.models.two_heads import TwoHeads
@@ -16,24 +18,27 @@ from nas.trained.curves import CurveRow
 from nas.trained.decoded import Decoded
 from nas.trained.folder import Figure, ModelRecord, Provenance, load_model, save_model
 from nas.trained.plan import Plan
-from nas.training.loop import Training, accuracy
+from nas.training.loop import accuracy
 
 IMAGES = "images"
 VALIDATION, TEST = "validation accuracy", "test accuracy"
 
 
-def save_networks(folder: Path, plan: Plan, training: Training, decoded: Decoded, row: CurveRow | None) -> None:
+def save_networks(
+    folder: Path, plan: Plan, model: nn.Module, epochs: float, decoded: Decoded, row: CurveRow | None
+) -> None:
     """Writes the networks as they are now.
 
     Args:
         folder: That of the network for clips.
         plan: Of the training.
-        training: Has the weights.
+        model: The network, a `TwoHeads` where there are images.
+        epochs: That it was trained.
         decoded: What was trained and judged on.
         row: The epoch that has just ended, whose accuracies are those of the weights; None within
             one.
     """
-    model, record = training.evaluated, _record(plan, training, decoded)
+    record = _record(plan, epochs, decoded)
     figures = {} if row is None else {VALIDATION: Figure(row.accuracy, len(decoded.val.labels))}
     state = model.clip_state() if isinstance(model, TwoHeads) else model.state_dict()
     save_model(folder, plan.architecture, state, replace(record, figures=figures))
@@ -51,7 +56,7 @@ def save_networks(folder: Path, plan: Plan, training: Training, decoded: Decoded
     save_model(folder / IMAGES, model.image_architecture, model.image_state(), record)
 
 
-def _record(plan: Plan, training: Training, decoded: Decoded) -> ModelRecord:
+def _record(plan: Plan, epochs: float, decoded: Decoded) -> ModelRecord:
     settings = plan.settings
     architecture, run, trial = settings.source
     return ModelRecord(
@@ -65,7 +70,7 @@ def _record(plan: Plan, training: Training, decoded: Decoded) -> ModelRecord:
             data=plan.data.name,
             recipe=Path(settings.recipe).stem if settings.recipe else "preset",
             init=Path(settings.init).name if settings.init else None,
-            epochs=training.steps_done / training.steps,
+            epochs=epochs,
             seed=settings.seed,
         ),
     )

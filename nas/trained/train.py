@@ -403,7 +403,7 @@ class Session:
         return accuracy(model, clips, size, plan.device, batch, workers=self.workers, image=image)
 
     def _clips_per_second(self) -> float:
-        return self.pace.steps * self.plan.recipe.batch_size / max(1e-9, self.pace.seconds)
+        return self.training.clips_read / max(1e-9, self.pace.seconds)
 
     def _moment(self, row: CurveRow | None) -> Moment:
         training = self.training
@@ -430,10 +430,11 @@ class Session:
 
     def _save_model(self, folder: Path) -> None:
         """Writes the weights as they are now, with their accuracy where an epoch has just ended."""
+        model = self.training.settled()
         if self.workers.rank:
             return
         row = self.curve[-1] if self.curve and self.training.step_in_epoch == 0 else None
-        save_networks(folder, self.plan, self.training, self.decoded, row)
+        save_networks(folder, self.plan, model, self.training.steps_done / self.training.steps, self.decoded, row)
 
     def _finish(self) -> None:
         self.say(f"ended: {self.ended}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,7 @@ class Training:
         position: Where the schedule is, in its steps.
         pace: Steps of the schedule for each step; not 1 where the schedule was stretched.
         steps_done: Steps that were taken.
+        clips_read: Clips that steps were taken on since this was made; images are none.
         step_in_epoch: Those of the epoch that is under way.
         epochs_done: Whole epochs.
         epoch_loss: Sum of the losses of the epoch's steps so far, a tensor on the device.
@@ -102,7 +104,7 @@ class Training:
         self.steps = max(1, len(clips.labels) // recipe.batch_size) * (1 if stills is None else 2)
         self.total_steps = self.steps * recipe.epochs
         self.position, self.pace = 0.0, 1.0
-        self.steps_done = self.step_in_epoch = self.epochs_done = 0
+        self.steps_done = self.step_in_epoch = self.epochs_done = self.clips_read = 0
         self.epoch_loss = torch.zeros((), device=device)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.order = torch.empty(0, dtype=torch.int64)
@@ -117,6 +119,21 @@ class Training:
             return self.model
         module: nn.Module = self.average.module
         return module
+
+    @property
+    def _settles(self) -> bool:
+        """Whether statistics of batch normalisation are of smaller clips than those evaluated."""
+        return any(not stage.whole for stage in self.recipe.stages)
+
+    def settled(self) -> nn.Module:
+        """`evaluated` as it would be if the epoch ended here: within an epoch of smaller clips a
+        copy, and the training stays as it is. All workers call it at the same step.
+        """
+        if not (self._settles and self.step_in_epoch):
+            return self.evaluated
+        copy = deepcopy(self.evaluated)
+        self._settle(copy)
+        return copy
 
     @property
     def rate(self) -> float:
@@ -157,7 +174,9 @@ class Training:
             stills.loss = stills.loss + self._loss_of(stills.draw(self.generator), stills)
         else:
             first = (self.step_in_epoch - self.still_steps) * self.recipe.batch_size
-            self.epoch_loss = self.epoch_loss + self._loss_of(self.order[first : first + self.recipe.batch_size])
+            chosen = self.order[first : first + self.recipe.batch_size]
+            self.epoch_loss = self.epoch_loss + self._loss_of(chosen)
+            self.clips_read += len(chosen)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         share = rate(self.position, self.total_steps, self.recipe.warm_up)
@@ -171,8 +190,8 @@ class Training:
         self.step_in_epoch += 1
         if self.step_in_epoch < self.steps and not self.ended:
             return None
-        if any(not stage.whole for stage in self.recipe.stages):
-            self._settle()
+        if self._settles:
+            self._settle(self.evaluated)
         mean = self.epoch_loss.item() / (self.step_in_epoch - self.still_steps)
         if self.stills is not None:
             self.stills.end_epoch(self.still_steps)
@@ -231,8 +250,8 @@ class Training:
         for parameter in self._fixed.get(self.stage, ()):
             parameter.requires_grad_(False)
 
-    def _settle(self) -> None:
-        """Prepares the network for the whole clips of an evaluation by some of the epoch's, as many
+    def _settle(self, model: nn.Module) -> None:
+        """Prepares a network for the whole clips of an evaluation by some of the epoch's, as many
         at a time as have no more pixels than the clips of a step.
         """
         at_once = max(1, int(self.micro_batch * max(s.frames * s.size**2 for s in self.recipe.stages)))
@@ -240,7 +259,7 @@ class Training:
         parts = (self.clips.pixels[chosen[part].numpy()] for part in self.workers.parts(len(chosen), at_once))
         batches = (_whole(torch.from_numpy(pixels), self.frames, self.size, self.device) for pixels in parts)
         with _mixed_precision(self.device):
-            settle(self.evaluated, batches)
+            settle(model, batches)
 
     def _loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Mean over clips: with targets of class shares, torch does not divide by the weights."""

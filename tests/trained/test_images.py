@@ -92,6 +92,23 @@ def test_a_killed_training_goes_on_bit_for_bit(
         assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
+def test_clips_per_second_are_of_clips(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps take a second, and every second one is of images: eight clips in two seconds."""
+    now, step, shown = [0.0], module.Training.step, list[float]()
+
+    def slow(training: module.Training) -> float | None:
+        now[0] += 1
+        return step(training)
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.Training, "step", slow)
+    made = plan(images="brightness", epochs=1)
+    train(made, lambda moment: shown.append(moment.clips_per_second), silent)
+    assert shown[:4] == [8, 4, 16 / 3, 4]
+    with (Path(made.settings.out) / "curves.csv").open() as file:
+        assert [float(row["clips_per_second"]) for row in csv.DictReader(file)] == [4]
+
+
 def test_an_epoch_counts_by_the_mean_of_both_accuracies() -> None:
     row = CurveRow(1, 1, 1.0, 1.0, 0.5, 1.0, 1.0)
     assert row.score == 0.5 and replace(row, image_accuracy=0.9).score == 0.7

@@ -139,6 +139,35 @@ def test_ctrl_c_keeps_all_steps_and_says_how_to_go_on(plan: Callable[..., Plan])
     assert said[0] == "goes on after 7 steps" and curve(folder) == curve(alone.settings.out)
 
 
+def test_ctrl_c_within_an_epoch_of_small_clips_leaves_a_network_for_whole_ones(
+    plan: Callable[..., Plan], stages: dict[str, Any]
+) -> None:
+    """The last network is the one whose statistics are those of whole clips, and the training goes
+    on with its own, bit for bit.
+    """
+    alone, stopped = plan("alone", **stages), plan("stopped", **stages)
+    train(alone, say=silent)
+    folder, shown = Path(stopped.settings.out), iter(range(100))
+
+    def interrupt(moment: Moment) -> None:
+        if next(shown) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="stopped after 2 steps"):
+        train(stopped, interrupt, silent)
+    session = module.Session(stopped, folder, silent)
+    expected, left = session.training.settled().state_dict(), load_file(folder / "last" / "model.safetensors")
+    assert all(torch.equal(left[name], expected[name]) for name in left)
+    state = session.training.evaluated.state_dict()
+    means = [name for name in left if name.endswith("running_mean")]
+    assert means and not any(torch.equal(left[name], state[name]) for name in means)
+    resume(folder, say=silent)
+    assert curve(folder) == curve(alone.settings.out)
+    for name in ("model.safetensors", "last/model.safetensors"):
+        found, whole = (load_file(Path(each.settings.out) / name) for each in (stopped, alone))
+        assert all(torch.equal(found[key], whole[key]) for key in whole)
+
+
 def test_a_training_that_has_ended_is_not_trained_again(plan: Callable[..., Plan]) -> None:
     made = plan()
     train(made, say=silent)

@@ -164,6 +164,34 @@ def test_statistics_are_taken_anew_from_whole_clips() -> None:
     assert norm.running_mean is not None and (norm.running_mean - kept).abs().max() < 0.2 * kept.abs().max()
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_within_an_epoch_a_copy_is_prepared(ema: float) -> None:
+    """Of weights that hardly move: the copy after a first step has the statistics that the epoch's
+    end brings, and the training those of small clips until then, bit for bit as without a copy.
+    """
+
+    def begun() -> Training:
+        model = nn.Sequential(nn.BatchNorm3d(3), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+        return training(Recipe(1, 8, ema=ema, stages=(Stage(size=0.5),)), model)
+
+    loop, alone = begun(), begun()
+    assert loop.settled() is loop.evaluated
+    for each in (loop, alone):
+        each.step()
+    handed = loop.settled()
+    assert handed is not loop.evaluated and not handed.training
+    for found, expected in ((loop.model, alone.model), (loop.evaluated, alone.evaluated)):
+        state = expected.state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in found.state_dict().items())
+    assert loop.step() is not None and alone.step() is not None
+    assert loop.settled() is loop.evaluated
+    for name in ("0.running_mean", "0.running_var"):
+        torch.testing.assert_close(handed.get_buffer(name), loop.evaluated.get_buffer(name))
+    for found, expected in ((loop.model, alone.model), (loop.evaluated, alone.evaluated)):
+        state = expected.state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in found.state_dict().items())
+
+
 def test_the_average_is_prepared_and_the_network_left_as_it_is() -> None:
     model = nn.Sequential(nn.BatchNorm3d(3), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     begun = training(Recipe(1, 16, ema=0.9, stages=(Stage(size=0.5),)), model)

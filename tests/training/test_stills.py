@@ -66,6 +66,19 @@ def test_steps_on_clips_and_on_images_take_turns() -> None:
     assert stills[:16] != stills[16:32]
 
 
+def test_images_do_not_count_as_clips() -> None:
+    """Batches of 8 at every second step; of ten clips in all, a batch of 32 is one of ten."""
+    loop, _ = training()
+    read = []
+    for _ in range(6):
+        loop.step()
+        read.append(loop.clips_read)
+    assert read == [8, 8, 16, 16, 24, 24]
+    few = Training(Two(), numbered(10, 2, 2), (4, 4), Recipe(2, batch_size=32), False, CPU)
+    few.epoch()
+    assert few.clips_read == 10
+
+
 def test_few_images_are_all_in_each_batch() -> None:
     loop, model = training(images=3)
     loop.epoch()

@@ -20,7 +20,7 @@ from nas.data.clips import Clips
 from nas.models.convolution import BatchNorm
 from nas.training.batch_norm import synchronise
 from nas.training.loop import Training, accuracy
-from nas.training.recipe import Augmentation, Recipe
+from nas.training.recipe import Augmentation, Recipe, Stage
 from nas.training.state import progress_of, restore, tensors_of
 from nas.training.stills import Stills
 from nas.training.workers import ALONE, Workers
@@ -46,6 +46,9 @@ class Meeting:
 @dataclass(frozen=True)
 class Threads(Workers):
     meeting: Any = None
+
+    def __deepcopy__(self, _: Any) -> Threads:
+        return self
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         for tensor in tensors:
@@ -198,6 +201,25 @@ def test_batch_normalisation_is_that_of_all_clips(kind: type[nn.BatchNorm3d]) ->
     for i in (2, 3, 4, 5):
         for each in found:
             torch.testing.assert_close(each[i], expected[i])
+
+
+def test_within_an_epoch_workers_prepare_the_copy_of_one() -> None:
+    """By all 15 clips of the epoch, of which each takes five; in one micro-batch, as it counts."""
+
+    def handed(workers: Workers) -> list[Tensor]:
+        model = Small(norm=True)
+        model.load_state_dict(start)
+        recipe = Recipe(1, batch_size=7, stages=(Stage(size=0.75),))
+        loop = Training(model, clips(15), (4, 4), recipe, True, CPU, 99, frames=3, workers=workers)
+        loop.step()
+        state = loop.settled().state_dict()
+        return [numbers({name: state[name]}) for name in state if "running" in name]
+
+    start = Small(norm=True).state_dict()
+    expected = handed(ALONE)
+    for found in together(3, handed):
+        for value, alone in zip(found, expected, strict=True):
+            torch.testing.assert_close(value, alone, rtol=1e-6, atol=1e-8)
 
 
 def test_workers_count_their_shares_of_what_is_evaluated() -> None:
