@@ -31,7 +31,8 @@ from nas.trained.decoded import Decoded
 from nas.trained.moment import Moment, Say, Show
 from nas.trained.plan import Plan
 from nas.trained.stopping import stop_signals
-from nas.trained.train import INSIDE, SETTINGS, STATE, Session
+from nas.trained.train import INSIDE, SETTINGS, STATE, Session, SessionState
+from nas.training.state import read_state
 from nas.training.workers import Workers
 from nas.trials.cluster import Node, connect, cpus_per_trial, joined_nodes, resources, session, slots
 from nas.units import plural
@@ -114,7 +115,7 @@ class _Job:
         here: The folder that the driver's paths start from.
         decoded: The clips, in Ray's store.
         board: Handle of the driver's `_Board`.
-        spent: Seconds that the driver has taken before.
+        spent: Seconds that have passed before, beside those that the state in the folder counts.
     """
 
     plan: Plan
@@ -139,7 +140,8 @@ def run_on_workers(room: Room, plan: Plan, folder: Path, show: Show, say: Say) -
         NasError: Something cannot be done, or workers are lost again and again.
         Interrupted: Ctrl-C or SIGTERM; the state is kept.
     """
-    began = time.monotonic()
+    state, began = folder / INSIDE / STATE, time.monotonic()
+    before = _seconds(state)
     count = plan.settings.workers
     plan = replace(plan, settings=replace(plan.settings, threads=room.threads))
     decoded = Decoded.read(plan, folder)
@@ -155,37 +157,36 @@ def run_on_workers(room: Room, plan: Plan, folder: Path, show: Show, say: Say) -
         board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
         job = _Job(plan, folder.resolve(), os.getcwd(), ray.put(decoded), board, 0.0)
         del decoded  # which is in the store
-        spent = time.monotonic() - began
 
-        def attempt(number: int) -> Interrupted | None:
-            trainer = _trainer(replace(job, spent=0.0 if number else spent), room, storage)
-            return _follow(trainer, board, show, say, stopped)
+        def attempt() -> Interrupted | None:
+            spent = time.monotonic() - began - (_seconds(state) - before)
+            return _follow(_trainer(replace(job, spent=spent), room, storage), board, show, say, stopped)
 
         interrupted = _persist(attempt, folder, say)
     if interrupted is not None:
         raise Interrupted(f"{interrupted}{f' --address {room.address}' if room.address else ''}")
 
 
-def _persist(attempt: Callable[[int], T], folder: Path, say: Say) -> T:
+def _persist(attempt: Callable[[], T], folder: Path, say: Say) -> T:
     """Begins anew with other workers where some failed, as long as there is a new state now and
     then.
 
     Args:
-        attempt: Runs workers to their end; given how often that has failed.
+        attempt: Runs workers to their end.
         folder: Of the training.
         say: Takes sentences about what goes on.
 
     Raises:
         NasError: What a user can mend, which is not tried again, or one failure too many.
     """
-    state, failures, in_a_row = folder / INSIDE / STATE, 0, 0
+    state, in_a_row = folder / INSIDE / STATE, 0
     while True:
         written = _changed(state)
         try:
-            return attempt(failures)
+            return attempt()
         except RayError as error:
             raise NasError(
-                f"Ray lost what looks after the workers ({one_line(error)}); allowed: nas train --resume {folder}"
+                f"Ray lost what looks after the workers ({one_line(error)}); allowed: {_again(folder)}"
             ) from error
         except TrainingFailedError as error:
             told: dict[int, Exception] = getattr(error, "worker_failures", {})
@@ -194,13 +195,13 @@ def _persist(attempt: Callable[[int], T], folder: Path, say: Say) -> T:
                     raise each from error
             dead = [rank for rank, each in told.items() if isinstance(_cause(each), RayActorError)]
             reason = f"worker {dead[0]} died" if dead else one_line(next(iter(told.values()), error))
-            failures, in_a_row = failures + 1, 1 if _changed(state) != written else in_a_row + 1
+            in_a_row = 1 if _changed(state) != written else in_a_row + 1
             if in_a_row > RETRIES:
                 raise NasError(
                     f"workers failed {in_a_row} times in a row without a new state, at last as {reason}; allowed: "
-                    f"nas train --resume {folder}, on machines that have room for it"
+                    f"{_again(folder)}, on machines that have room for it"
                 ) from error
-            say(f"{reason}; new workers go on from the last state")
+            say(f"{reason}; new workers {'go on from the last state' if state.exists() else 'begin again'}")
 
 
 def _trainer(job: _Job, room: Room, storage: str) -> TorchTrainer:
@@ -284,6 +285,16 @@ def _cause(failure: Exception) -> Exception:
     """What Ray noticed when it asked a worker how it is."""
     found: Exception = getattr(failure, "health_check_failure", failure)
     return found
+
+
+def _again(folder: Path) -> str:
+    """What a user can do: a training that fails without a state leaves nothing to resume."""
+    return f"nas train --resume {folder}" if (folder / INSIDE / STATE).exists() else "the same command again"
+
+
+def _seconds(state: Path) -> float:
+    """That a training has taken up to its state."""
+    return read_state(state, SessionState)[1].seconds if state.exists() else 0.0
 
 
 def _changed(state: Path) -> int:

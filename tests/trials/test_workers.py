@@ -7,13 +7,16 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 from ray.exceptions import ActorDiedError
 from ray.train import WorkerGroupError
 
@@ -24,7 +27,8 @@ from nas.trained.folder import load_model
 from nas.trained.moment import Moment
 from nas.trained.outcome import TEST
 from nas.trained.plan import Plan, TrainSettings
-from nas.trained.train import planned, resume, train
+from nas.trained.train import SessionState, planned, resume, train
+from nas.training.state import Progress, write_state
 from nas.trials import workers as module
 from nas.trials.cluster import connect, session
 from nas.trials.workers import Room, _persist, run_on_workers
@@ -35,7 +39,7 @@ NETWORK = {
     "stem": {"op": "conv", "kernel": [1, 3, 3], "stride": [1, 4, 4]},
     "stages": [{"width": 8, "layers": [{"op": "full3d"}]}],
 }
-GOES_ON = "new workers go on from the last state"
+GOES_ON, BEGINS = "new workers go on from the last state", "new workers begin again"
 # An extension of the workers: the second one dies before the seventh step, once, and steps after
 # the eighth take so long that the driver looks before the last.
 DYING = """
@@ -132,8 +136,10 @@ def test_workers_are_replaced_while_there_is_progress(tmp_path: Path) -> None:
     said: list[str] = []
     state = tmp_path / "training" / "state.safetensors"
     state.parent.mkdir()
+    numbers = iter(range(7))
 
-    def attempt(number: int) -> str:
+    def attempt() -> str:
+        number = next(numbers)
         if number == 6:
             return "done"
         if number == 3:
@@ -141,15 +147,56 @@ def test_workers_are_replaced_while_there_is_progress(tmp_path: Path) -> None:
         raise WorkerGroupError("", {0: RuntimeError("connection lost"), 1: ActorDiedError()} if number else {})
 
     assert _persist(attempt, tmp_path, said.append) == "done"
-    assert said[0].startswith("WorkerGroupError") and said[1:] == [f"worker 1 died; {GOES_ON}"] * 5
+    assert said[0].startswith("WorkerGroupError") and said[0].endswith(BEGINS)
+    assert said[1:] == [f"worker 1 died; {BEGINS}"] * 2 + [f"worker 1 died; {GOES_ON}"] * 3
+
+
+def test_the_time_of_lost_workers_counts(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clips are read in 3 s. The first workers die after 10 s without a state, the second ones
+    after 20 s with one that counts up to 2 s before; a training resumed began at 100 s.
+    """
+    now, spent, state = [0.0], list[float](), tmp_path / "out" / "training" / "state.safetensors"
+    state.parent.mkdir(parents=True)
+
+    def write(seconds: float) -> None:
+        progress = Progress(1, 1, 1.0, 1.0, 1, 0, 1, "")
+        write_state(state, {"x": torch.zeros(1)}, SessionState(progress, seconds=seconds))
+
+    def read(*_: Any) -> None:
+        now[0] += 3
+
+    def follow(job: Any, *_: Any) -> None:
+        spent.append(job.spent)
+        if len(spent) % 3 == 0:
+            return
+        now[0] += 10 * (len(spent) % 3)
+        if len(spent) % 3 == 2:
+            write(before + now[0] - 2)
+        raise WorkerGroupError("", {1: ActorDiedError()})
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.Decoded, "read", read)
+    for name, value in {"session": nullcontext, "connect": read, "ray": MagicMock()}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "NodeAffinitySchedulingStrategy", MagicMock())
+    monkeypatch.setattr(module, "_trainer", lambda job, *_: job)
+    monkeypatch.setattr(module, "_follow", follow)
+    for before in (0.0, 100.0):
+        now[0] = 0.0
+        if before:
+            write(before)
+        run_on_workers(Room(None, 1, 0, 0), plan("out", workers=2), tmp_path / "out", lambda moment: None, silent)
+    assert spent == [6, 16, 2, 6, 16, 2]
 
 
 def test_what_cannot_go_on_ends_in_a_sentence(tmp_path: Path) -> None:
     def fail(error: Exception) -> str:
         tried: list[int] = []
 
-        def attempt(number: int) -> None:
-            tried.append(number)
+        def attempt() -> None:
+            tried.append(len(tried))
             raise error
 
         with pytest.raises(NasError) as raised:
@@ -159,8 +206,16 @@ def test_what_cannot_go_on_ends_in_a_sentence(tmp_path: Path) -> None:
     mendable = WorkerGroupError("", {0: RuntimeError("connection lost"), 1: NasError("loss nan; allowed: none")})
     assert fail(mendable) == "1: loss nan; allowed: none"
     bug = WorkerGroupError("", {0: KeyError("x")})
-    assert fail(bug).startswith("4: workers failed 4 times in a row without a new state, at last as KeyError: 'x'; al")
-    assert fail(ActorDiedError()).startswith("1: Ray lost what looks after the workers (ActorDiedError")
+    last = "4: workers failed 4 times in a row without a new state, at last as KeyError: 'x'; allowed: {}, on machines "
+    assert fail(bug).startswith(last.format("the same command again"))
+    lost = fail(ActorDiedError())
+    assert lost.startswith("1: Ray lost what looks after the workers (ActorDiedError") and lost.endswith(
+        "command again"
+    )
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "state.safetensors").touch()
+    assert fail(bug).startswith(last.format(f"nas train --resume {tmp_path}"))
+    assert fail(ActorDiedError()).endswith(f"allowed: nas train --resume {tmp_path}")
 
 
 def test_there_is_room_for_as_many_workers_as_cores(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
