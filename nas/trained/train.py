@@ -210,10 +210,13 @@ class Session:
         self.seconds_before, self.ended = 0.0, None
         self.pace = Pace(plan.recipe, {})  # of this session
         self.evaluation_seconds = 0.0
+        where, found = f"training {str(folder)!r}", None
         if self.state.exists():
             tensors, found = read_state(self.state, SessionState)
-            restore(self.training, tensors, found.training, f"training {str(folder)!r}")
+            restore(self.training, tensors, found.training, where)
             self.curve, self.seconds_before, self.ended = list(found.curve), found.seconds, found.ended
+        workers.check_same_state(None if found is None else self.training.steps_done, where)
+        if found is not None:
             say(f"goes on after {self.training.steps_done} steps")
         elif settings.time is not None:
             self._lay_out()

@@ -15,6 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nas.errors import NasError
+from nas.units import plural
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -75,6 +78,25 @@ class Workers:
         found = [torch.empty_like(value) for _ in range(self.count)]
         dist.all_gather(found, value)
         return found
+
+    def check_same_state(self, steps: int | None, where: str) -> None:
+        """Checks that all have found the same state, which each reads by itself.
+
+        Args:
+            steps: Taken until the state that this one found; None where it found none.
+            where: Name of what was read, for messages.
+
+        Raises:
+            NasError: They have not.
+        """
+        told = [int(each) for each in self.gathered(torch.tensor(-1 if steps is None else steps))]
+        for rank, other in enumerate(told):
+            if other != told[0]:
+                first, second = ("without a state" if n < 0 else f"after {plural(n, 'step')}" for n in (told[0], other))
+                raise NasError(
+                    f"worker 0 finds {where} {first} and worker {rank} {second}; allowed: a folder on a disk that "
+                    "shows every machine the same files"
+                )
 
 
 ALONE = Workers()

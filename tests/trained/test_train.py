@@ -3,7 +3,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nas.trained.moment import Moment
 from nas.trained.outcome import TEST, VALIDATION
 from nas.trained.plan import Plan
 from nas.trained.train import resume, train
+from nas.training.workers import Workers
 
 EXACT = ("epoch", "steps", "loss", "rate", "accuracy")  # of a row of the curve; the others are times
 
@@ -137,6 +138,40 @@ def test_ctrl_c_keeps_all_steps_and_says_how_to_go_on(plan: Callable[..., Plan])
     said: list[str] = []
     resume(folder, say=said.append)
     assert said[0] == "goes on after 7 steps" and curve(folder) == curve(alone.settings.out)
+
+
+def test_workers_that_see_other_states_do_not_begin(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two finds the state of the second step, or none."""
+    made = plan(epochs=None, time=60.0)
+    folder = Path(made.settings.out)
+    monkeypatch.setattr(module, "SAVE_SECONDS", -1)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(made, killer(2), silent)
+
+    @dataclass(frozen=True)
+    class First(Workers):
+        other: int = 0  # what the second one tells
+
+        def gathered(self, value: torch.Tensor) -> list[torch.Tensor]:
+            return [value, torch.tensor(self.other)]
+
+        def agreed(self, value: float) -> float:
+            raise AssertionError("nothing is laid out before")
+
+    def begin(folder: Path, other: int) -> module.Session:
+        return module.Session(made, folder, silent, First(0, 2, other))
+
+    assert begin(folder, 2).training.steps_done == 2
+    for seen, other, words in (
+        (folder, 1, ("after 2 steps", "after 1 step")),
+        (folder, -1, ("after 2 steps", "without a state")),
+        (folder / "empty", 2, ("without a state", "after 2 steps")),
+    ):
+        message = (
+            "worker 0 finds training '{}' {} and worker 1 {}; allowed: a folder on a disk that shows every machine"
+        )
+        with pytest.raises(NasError, match=message.format(seen, *words)):
+            begin(seen, other)
 
 
 def test_ctrl_c_within_an_epoch_of_small_clips_leaves_a_network_for_whole_ones(
