@@ -70,7 +70,9 @@ class Planned:
         return {"baseline": self.baseline.name, "repeat": self.repeat}
 
 
-def cut_to(macs: float, names: Sequence[str], like: Architecture) -> tuple[list[Baseline], dict[str, str]]:
+def cut_to(
+    macs: float, names: Sequence[str], like: Architecture, proxy: tuple[int, tuple[int, int]]
+) -> tuple[list[Baseline], dict[str, str]]:
     """Returns published networks with as much of their width and depth as a number of multiply-adds
     allows, and why there is none, by name: its least is too much, or it cannot take the clips.
 
@@ -78,11 +80,13 @@ def cut_to(macs: float, names: Sequence[str], like: Architecture) -> tuple[list[
         macs: Multiply-adds of a clip, at the input of the search.
         names: Of published networks.
         like: A network with the input and the classes of the search.
+        proxy: Frames and size of the clips that they are trained on.
     """
     found, left_out = [], {}
     for name in names:
         try:
             base = load(name).resized(like.input.frames, like.input.size, like.num_classes)
+            base.resized(*proxy)
         except ArchitectureError as error:
             left_out[name] = str(error)
             continue
@@ -160,7 +164,9 @@ def hold_against_baselines(run: Session, seconds: float | None) -> bool:
     trial: int = pick["trial"]
     candidate = run.proposer.candidates[trial]
     with busy(plan.console, "cutting published networks to the multiply-adds of the pick"):
-        baselines, left_out = cut_to(pick["macs"], settings.baseline_names, candidate.architecture)
+        baselines, left_out = cut_to(
+            pick["macs"], settings.baseline_names, candidate.architecture, (plan.proxy.frames, plan.proxy.size)
+        )
     for name, reason in left_out.items():
         run.say(f"The published network {name} is left out: {reason}")
     done = _taken_over(folder, baselines, candidate.priced.hash)

@@ -25,7 +25,7 @@ MOST = 1_000_000  # of anything that is counted
 LARGEST_SEED = 2**32 - 1  # that numpy, torch and Optuna all take
 DEFAULT_SECONDS = 480.0  # of training, when neither trials nor time are given
 CONTROL_SHARE = 0.25  # of the trainings, or of the time, unless a control names its share
-DEFAULT_BASELINES = ("x3d_m", "r2plus1d_18", "vov3d_m", "timesformer_b")
+DEFAULT_BASELINES = ("x3d_m", "r2plus1d_18", "vov3d_m", "pst_t")
 DEFAULT_EDITS = 6  # from a network that is searched around
 # What may be changed when a run is resumed; all else stays as the run was started.
 CHANGEABLE = (
