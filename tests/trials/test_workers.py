@@ -16,6 +16,7 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import ray
 import torch
 from ray.exceptions import ActorDiedError
 from ray.train import WorkerGroupError
@@ -84,6 +85,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     (tmp_path / "dying.py").write_text(DYING)
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "dying.py"))
     monkeypatch.setenv("NAS_TEST_DRIVER", str(os.getpid()))
+    ray.shutdown()  # one that another test has left would know nothing of the extension
     with session():
         connect(None, 2, 0)
         yield
