@@ -37,7 +37,7 @@ def plotly_figure(chart: Chart) -> dict[str, Any]:
         layout["annotations"] += [_annotation(rule, plane, axis) for rule in plane.rules]
         if any(isinstance(mark, Bars) for mark in plane.marks):
             layout |= {"barmode": "group", "bargap": 0.3}
-            layout["margin"]["l"] = 110
+            layout["margin"]["l"] = 140  # the longest name of an operator
             layout["legend"]["traceorder"] = "reversed"
     return {"data": traces, "layout": layout}
 
