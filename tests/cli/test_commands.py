@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -186,6 +187,13 @@ def test_version_is_that_of_the_distribution(
     with pytest.raises(SystemExit, match=r"^0$"):
         main()
     assert capsys.readouterr().out == "nas 3.2.1\n"
+
+
+def test_the_package_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["nas", "--version"])
+    with pytest.raises(SystemExit):
+        runpy.run_module("nas", run_name="__main__")
+    assert capsys.readouterr().out.strip()
 
 
 def test_version_of_a_checkout_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
