@@ -96,7 +96,8 @@ def annotate(pixels: Pixels, prediction: Prediction) -> Pixels:
     if tuple(even) != picture.size:
         picture = picture.resize((even[0], even[1]), Image.Resampling.BILINEAR)
     line = max(12, picture.height // 18)
-    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", line * 3 // 4)
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    font = ImageFont.truetype(str(file), line * 3 // 4)  # older versions of Pillow take no path
     guesses = prediction.top(TOP)
     width = min(picture.width, max(picture.width * 2 // 5, 12 * line))
     draw = ImageDraw.Draw(picture, "RGBA")
