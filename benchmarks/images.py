@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from nagoya import DAYS, SIDE, ClipSplit, NagoyaSource, rows_of
+from nagoya import DAYS, SIDE, ClipSplit, NagoyaSource, append_row, rows_of
 from numpy.typing import NDArray
 
 from nas.architecture import Architecture
@@ -236,12 +236,7 @@ def main() -> None:
         make = joint if asked.what == "joint" else begun
         found = make(network, start, day, seed, asked.out)
         row = {"experiment": asked.what, "network": network, "start": start, "day": day, "seed": seed} | found
-        with results.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
-        print(row, flush=True)
+        append_row(results, FIELDS, row)
     print(table(rows_of(results)))
 
 

@@ -19,6 +19,7 @@ import csv
 import os
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,6 +111,16 @@ def read() -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], tup
     shifted = BACKGROUND + GAIN * (heat.astype(np.float32) - np.median(heat, axis=(1, 2, 3), keepdims=True))
     grey = shifted.round().clip(0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1), labels.astype(np.int64), days.astype(np.int64), names
+
+
+def append_row(results: Path, fields: Sequence[str], row: Mapping[str, object]) -> None:
+    """Adds a row to a CSV file, and prints it."""
+    with results.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fields)
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
+    print(row, flush=True)
 
 
 def found(day: int, out: Path) -> Architecture:
@@ -216,12 +227,7 @@ def main() -> None:
                     plain = HERE / "nagoya" / "plain.yaml"
                     architecture = load(plain) if network == "plain" else found(day, asked.out)
                     row = trained(network, architecture, day, seed, asked.out)
-                    with results.open("a", newline="") as file:
-                        writer = csv.DictWriter(file, FIELDS)
-                        if file.tell() == 0:
-                            writer.writeheader()
-                        writer.writerow(row)
-                    print(row, flush=True)
+                    append_row(results, FIELDS, row)
     print(table(rows_of(results)))
 
 

@@ -2,15 +2,24 @@
 `nas/` in a checkout, and how a file is written that must be whole whenever it is read.
 """
 
+from __future__ import annotations
+
+import csv
+import io
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.documents import read_text
 from nas.errors import SHOWN, NasError, brief
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MAX_LINES = 50_000_000  # bytes of a file of lines
 _PACKAGE = Path(__file__).resolve().parent
@@ -83,6 +92,13 @@ def append_line(path: Path, line: str, header: str | None = None) -> None:
         file.write("".join(f"{each}\n" for each in lines).encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def append_record(path: Path, record: DataclassInstance) -> None:
+    """Appends a dataclass to a CSV file whose columns are its fields, as `append_line` does."""
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(asdict(record).values())
+    append_line(path, row.getvalue(), header=",".join(field.name for field in fields(record)))
 
 
 def whole_lines(path: Path) -> list[str]:

@@ -107,7 +107,7 @@ def held_against(run: Run, one: Row, baseline: BaselineResult) -> Difference:
     """
     split = split_of(run)
     column = "test_accuracy" if split == "test" else "accuracy"
-    its, its_error = getattr(baseline, column), getattr(baseline, f"{column}_se")
+    its, its_error = baseline.reached(split)
     mine, my_error = one[column], one.get(f"{column}_se", math.nan)
     over_seeds = [float(np.nan_to_num(error)) for error in (my_error, its_error)]
     over_clips = _over_clips(_answers(run, one), baseline.answers, split)
@@ -121,8 +121,8 @@ def held_against(run: Run, one: Row, baseline: BaselineResult) -> Difference:
 
 def best_baseline(run: Run) -> BaselineResult | None:
     """The most accurate of the published networks, on `split_of`; None without one."""
-    column = "test_accuracy" if split_of(run) == "test" else "accuracy"
-    return max(run.baselines, key=lambda each: float(getattr(each, column)), default=None)
+    split = split_of(run)
+    return max(run.baselines, key=lambda each: each.reached(split)[0], default=None)
 
 
 def _over_clips(mine: Sequence[Answers], its: Sequence[Answers], split: str) -> float | None:

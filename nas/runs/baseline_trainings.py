@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -148,16 +149,16 @@ def training_of(planned: Planned, report: Report, number: int, pick: str) -> Bas
     )
 
 
-def hold_against_baselines(run: Session, seconds: float | None) -> bool:
+def hold_against_baselines(run: Session, known: Run, seconds: float | None) -> bool:
     """Trains published networks of the size of the default pick, as many as fit into the time;
     returns whether the user interrupted it.
 
     Args:
         run: A session whose front is measured.
+        known: Its folder with that front.
         seconds: How long there is, or None.
     """
     plan, folder, settings = run.plan, run.folder, run.plan.settings
-    known = Run(folder)
     if not settings.baseline_names or known.front.empty:
         return False
     pick = known.row(known.pick_trial())
@@ -190,9 +191,10 @@ def hold_against_baselines(run: Session, seconds: float | None) -> bool:
         return replace(candidate.assignment(training.seed), architecture=document)
 
     answers = AnswerBook(folder / FOLDER, run.data.labels())
+    numbers = count(1 + max((each.number for each in read_trainings(folder)), default=-1))
 
     def keep(training: Planned, report: Report) -> None:
-        number = 1 + max((each.number for each in read_trainings(folder)), default=-1)
+        number = next(numbers)
         if report.called:
             answers.add(number, training.repeat, report.called)
         append_training(folder, training_of(training, report, number, candidate.priced.hash))

@@ -8,16 +8,15 @@ each clip, with the number of the training in the place of a candidate's.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from nas.errors import NasError
-from nas.resources import append_line, whole_lines
+from nas.resources import append_record, whole_lines
 from nas.runs.ranking import mean_and_error
 from nas.trials.answers import Answers, give, read_answers
 
@@ -82,6 +81,12 @@ class BaselineResult:
     test_accuracy_se: float
     answers: Sequence[Answers]
 
+    def reached(self, split: str) -> tuple[float, float]:
+        """The mean accuracy on `val` or `test`, and its standard error over seeds."""
+        if split == "test":
+            return self.test_accuracy, self.test_accuracy_se
+        return self.accuracy, self.accuracy_se
+
 
 _COLUMNS = tuple(field.name for field in fields(BaselineTraining))
 _ROWS = TypeAdapter(list[BaselineTraining])
@@ -89,9 +94,7 @@ _ROWS = TypeAdapter(list[BaselineTraining])
 
 def append_training(folder: Path, training: BaselineTraining) -> None:
     """Writes down a training, safely on the disk when this returns."""
-    row = io.StringIO()
-    csv.writer(row, lineterminator="").writerow(asdict(training).values())
-    append_line(folder / BASELINES, row.getvalue(), header=",".join(_COLUMNS))
+    append_record(folder / BASELINES, training)
 
 
 def read_trainings(folder: Path) -> list[BaselineTraining]:

@@ -4,17 +4,15 @@ it ends.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nas.errors import NasError, brief
-from nas.resources import append_line, whole_lines
+from nas.resources import append_record, whole_lines
 
 CONFIRMATIONS = "confirm.csv"
 
@@ -49,9 +47,7 @@ def append_confirmation(folder: Path, confirmation: Confirmation) -> None:
     """Writes down one further training, safely on the disk when this returns; what is cut off
     before is not read.
     """
-    row = io.StringIO()
-    csv.writer(row, lineterminator="").writerow(asdict(confirmation).values())
-    append_line(folder / CONFIRMATIONS, row.getvalue(), header=",".join(_COLUMNS))
+    append_record(folder / CONFIRMATIONS, confirmation)
 
 
 def read_confirmations(folder: Path) -> pd.DataFrame:

@@ -132,7 +132,7 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
     found = write_picks(folder)
     if settings.baseline_names:
         with session(), run.phase(BASELINES):
-            if hold_against_baselines(run, left):
+            if hold_against_baselines(run, found, left):
                 raise cut_off
     return found
 

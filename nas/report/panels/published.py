@@ -12,7 +12,6 @@ from nas.report.differences import held_against, split_of
 from nas.report.panel import Panel
 from nas.report.text import percent, with_error
 from nas.report.trials import accuracy_text
-from nas.runs.baselines import BaselineResult
 from nas.runs.folder import Run
 from nas.units import MISSING
 
@@ -43,7 +42,7 @@ class Published(Panel):
                 "95 % interval": MISSING,
             }
         ]
-        for baseline in sorted(run.baselines, key=lambda each: -_reached(each, split)[0]):
+        for baseline in sorted(run.baselines, key=lambda each: -each.reached(split)[0]):
             gain = held_against(run, pick, baseline)
             rows.append(
                 {
@@ -51,7 +50,7 @@ class Published(Panel):
                     "Of its parameters": f"{percent(baseline.share)} %",
                     **{metric.title.capitalize(): metric.figure(getattr(baseline, metric.name)) for metric in figures},
                     "Seeds": str(baseline.seeds),
-                    accuracy: with_error(*_reached(baseline, split)),
+                    accuracy: with_error(*baseline.reached(split)),
                     "The pick is above (points)": f"{100 * gain.by:+.1f}",
                     "95 % interval": gain.interval or MISSING,
                 }
@@ -59,13 +58,6 @@ class Published(Panel):
         highlighted = [True] + [False] * len(run.baselines)
         table = Table(pd.DataFrame(rows, dtype="str"), "The pick and published networks", ["Network"], (), highlighted)
         return [Text(_meaning(split), "note"), table]
-
-
-def _reached(baseline: BaselineResult, split: str) -> tuple[float, float]:
-    """Accuracy and its standard error over seeds."""
-    if split == "test":
-        return baseline.test_accuracy, baseline.test_accuracy_se
-    return baseline.accuracy, baseline.accuracy_se
 
 
 def _meaning(split: str) -> str:
