@@ -29,6 +29,8 @@ EVERY = 30.0  # seconds between two lines of a training that is not on a termina
 # What a resumed training may be given anew: how it is shown, and the cluster. No folder names one:
 # code of a cluster runs in who joins it.
 _WITH_RESUME = ("resume", "quiet", "address")
+NO_INIT = "none"
+SCRATCH = f"--init {NO_INIT} is from scratch"
 
 
 def train_command(
@@ -47,7 +49,11 @@ def train_command(
         str | None, typer.Option(help="A recipe's name or file; by default chosen by the data and the start.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="Weights to begin with: of an image network, or a trained network's folder.")
+        str | None,
+        typer.Option(
+            help="Weights to begin with: of an image network, or a trained network's folder; of a search's pick those "
+            "of the search by default; none is from scratch."
+        ),
     ] = None,
     tubes: Annotated[
         str | None,
@@ -161,7 +167,7 @@ def train_command(
         folder = resume
     else:
         assert chosen_target is not None and data is not None
-        architecture, source = chosen_target
+        architecture, source, of_search = chosen_target
         folder = out or _free_folder(source[0] or source[1] or "network")
         settings = TrainSettings(
             data=data,
@@ -170,7 +176,7 @@ def train_command(
             **chosen,  # type: ignore[arg-type]
             batch=clips_per_step,
             check_memory=checks_memory,
-            init=init,
+            init=None if init == NO_INIT else init or of_search,
             tubes=tubes,
             images=images,
             class_weights=_weights(class_weights),  # type: ignore[arg-type]
@@ -191,6 +197,8 @@ def train_command(
             cache_gb=cache_gb,
             source=source,
         )
+        if init is None and of_search is not None:
+            say(f"init {of_search}, as the search; {SCRATCH}")
         plan = Plan.of(settings, architecture)
         say(plan.describe())
         if checks_memory:
@@ -255,10 +263,13 @@ class _Shown(Display):
 
 def _target(
     target: str, pick: str | None, clip: str | None
-) -> tuple[Architecture, tuple[str | None, str | None, int | None]]:
-    """The architecture, and the names of file, search and trial that it came from."""
+) -> tuple[Architecture, tuple[str | None, str | None, int | None], str | None]:
+    """The architecture, the names of file, search and trial that it came from, and the weights that
+    the search began its candidates with.
+    """
     from nas.architecture import load
 
+    init: str | None = None
     source: tuple[str | None, str | None, int | None]
     if Path(target).is_dir():
         from nas.limits.metrics import DEFAULT_PICK
@@ -267,6 +278,7 @@ def _target(
         run = Run(target)
         name = pick or DEFAULT_PICK
         architecture, source = run.pick(name), (None, run.path.resolve().name, run.pick_trial(name))
+        init = run.record.settings.init if run.record.settings else None
     elif pick is not None:
         raise NasError(
             f"pick {pick!r} is of no search: {target!r} is no folder; allowed: --pick beside a search's folder"
@@ -278,7 +290,7 @@ def _target(
         if not match:
             raise NasError(f"clip {clip!r} is no clip shape; allowed: frames x size, such as 16x112")
         architecture = architecture.resized(int(match[1]), int(match[2]))
-    return architecture, source
+    return architecture, source, init
 
 
 def _free_folder(name: str) -> Path:

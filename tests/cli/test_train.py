@@ -1,5 +1,7 @@
 """`nas train`: what it refuses, and its plan."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,9 @@ from typer.testing import CliRunner
 
 from nas.cli.app import app
 from nas.errors import NasError
+from nas.models.network import build
+from nas.runs.folder import Run
+from nas.weights.checkpoints import write_tensors
 
 NETWORK = (
     "{input: {frames: 4, size: 16}, stem: {op: conv, stride: [1, 4, 4]}, stages: [{width: 8, layers: [{op: full3d}]}]}"
@@ -52,7 +57,28 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+OF_VERSION_0_1 = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
+
+
 def test_a_pick_of_a_search_is_trained() -> None:
-    folder = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
-    shown = run(str(folder), "--data", "motion", "--dry-run", "--device", "cpu", "--epochs", "1")
+    shown = run(str(OF_VERSION_0_1), "--data", "motion", "--dry-run", "--device", "cpu", "--epochs", "1")
     assert "1 epoch on cpu" in shown and "1 epoch: as asked" in shown
+
+
+def test_a_pick_begins_with_the_weights_of_its_search(tmp_path: Path) -> None:
+    shutil.copytree(OF_VERSION_0_1, tmp_path / "run")
+    weights, record = tmp_path / "weights.safetensors", tmp_path / "run" / "run.json"
+    document = json.loads(record.read_text())
+    document["settings"]["init"] = str(weights)
+    record.write_text(json.dumps(document))
+    write_tensors(weights, build(Run(tmp_path / "run").pick()).state_dict())
+
+    arguments = (str(tmp_path / "run"), "--data", "motion", "--dry-run", "--device", "cpu")
+    shown = run(*arguments)
+    assert f"init {weights}, as the search; --init none is from scratch" in shown
+    assert "about 40,000 clips are passed from a checkpoint of nas" in shown
+    assert "about 200,000 clips are passed from scratch" in run(*arguments, "--init", "none")
+    weights.unlink()
+    with pytest.raises(NasError, match=r"checkpoint '.*weights\.safetensors' is no file"):
+        run(*arguments)
+    assert "passed from scratch" in run(*arguments, "--init", "none")

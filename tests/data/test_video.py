@@ -217,6 +217,20 @@ def test_files_that_cannot_be_read(data_folder: Path, file: str, reason: str) ->
         probe(path)
 
 
+def test_a_thousand_opens_of_the_zoo_leave_no_file_open(data_folder: Path) -> None:
+    """Takes some seconds: 24 times every one of its 42 files, of which 7 are refused each time."""
+    files, refused = [path for path, _ in zoo(data_folder)], 0
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(24):
+        for path in files:
+            try:
+                read_view(path, Sampling(1, (8, 8), 1), View(0.0))
+            except NasError:
+                refused += 1
+    assert (24 * len(files), refused) == (1008, 24 * 7)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 def test_the_zoo_holds_no_other_broken_file(data_folder: Path) -> None:
     assert sum(not row["decoded"] for _, row in zoo(data_folder)) == 7
 

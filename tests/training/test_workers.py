@@ -203,6 +203,36 @@ def test_batch_normalisation_is_that_of_all_clips(kind: type[nn.BatchNorm3d]) ->
             torch.testing.assert_close(each[i], expected[i])
 
 
+def test_three_workers_train_in_stages_as_one() -> None:
+    """Four epochs of two steps on 7 clips: smaller ones with the kernels fixed, then whole ones, in
+    turn; batch normalisation gets its statistics anew at the end of each, in one micro-batch, as it
+    counts.
+    """
+
+    def trained(workers: Workers) -> tuple[list[float], Tensor, Tensor, list[bool]]:
+        model = Small(norm=True)
+        model.load_state_dict(start)
+        convolution: Any = model.parts[0]
+        convolution.parameter_kinds = {"kernel": ("weight",)}
+        loop = Training(model, clips(15), (4, 4), recipe, True, CPU, 99, frames=3, workers=workers)
+        losses, stayed, kernels = [], [], convolution.weight
+        for _ in range(recipe.epochs):
+            before = kernels.detach().clone()
+            losses.append(loop.epoch())
+            stayed.append(torch.equal(before, kernels))
+        return losses, numbers(model.state_dict()), numbers(loop.evaluated.state_dict()), stayed
+
+    recipe = Recipe(4, batch_size=7, ema=0.9, mixup=0.4, stages=(Stage(size=0.75, fixed=("kernel",)), Stage()))
+    start = Small(norm=True).state_dict()
+    losses, weights, average, stayed = trained(ALONE)
+    assert stayed == [True, False, True, False]
+    for found in together(3, trained):
+        assert found[0] == pytest.approx(losses, rel=1e-6)
+        torch.testing.assert_close(found[1], weights, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(found[2], average, rtol=1e-6, atol=1e-8)
+        assert found[3] == stayed
+
+
 def test_within_an_epoch_workers_prepare_the_copy_of_one() -> None:
     """By all 15 clips of the epoch, of which each takes five; in one micro-batch, as it counts."""
 
