@@ -34,8 +34,8 @@ from nas.data import datasets
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import Split, VideoData
 from nas.errors import NasError
-from nas.runs.folder import Run
-from nas.runs.record import RECORD
+from nas.runs.folder.record import RECORD
+from nas.runs.folder.run import Run
 from nas.trained.plan import Plan, TrainSettings
 from nas.trained.train import resume, train
 

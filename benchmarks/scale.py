@@ -31,12 +31,12 @@ import numpy as np
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
 from nas.report import write
-from nas.runs.consistency import check_run
-from nas.runs.folder import Run
-from nas.runs.ranking import front_of
-from nas.runs.record import Counts, RunRecord, write_record
+from nas.runs.folder.consistency import check_run
+from nas.runs.folder.record import Counts, RunRecord, write_record
+from nas.runs.folder.run import Run
+from nas.runs.folder.tables import FRONT, TRIALS, trials_table, write_table
+from nas.runs.selection.ranking import front_of
 from nas.runs.settings import Settings
-from nas.runs.tables import FRONT, TRIALS, trials_table, write_table
 from nas.space import SearchSpace
 from nas.trials.proposer import Candidate, Proposer
 from nas.trials.results import STUDY, TrialResult

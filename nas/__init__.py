@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nas.profiler.computed.cost import cost
     from nas.profiler.computed.effects import register_operator_cost
     from nas.profiler.measured.measure import measure
-    from nas.runs.folder import Run
+    from nas.runs.folder.run import Run
     from nas.runs.search import search
     from nas.space import SearchSpace
     from nas.trained.folder import TrainedModel, load_model
@@ -52,7 +52,7 @@ _LAZY = {
     "measure": "nas.profiler.measured.measure",
     "register_operator": "nas.architecture",
     "register_operator_cost": "nas.profiler.computed.effects",
-    "Run": "nas.runs.folder",
+    "Run": "nas.runs.folder.run",
     "scaled": "nas.limits.scaled",
     "SearchSpace": "nas.space",
     "search": "nas.runs.search",

@@ -28,6 +28,8 @@ ORDER = (
     {"deployment"},
     {"cli"},
 )
+# The same of the rooms in `nas/runs`, where its own modules may import and be imported by any.
+RUNS = ("selection", "folder", "planning", "progress", "stages")
 ALONE = {"pareto"}  # imports nothing of this package: of use in any Optuna study
 
 
@@ -50,6 +52,12 @@ def test_imports_go_one_way(path: Path) -> None:
     place = next(i for i, names in enumerate(ORDER) if room in names)
     before = set() if room in ALONE else set().union(*ORDER[:place])
     assert rooms <= before | ORDER[place]
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "runs").glob("*/*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_in_runs_go_one_way(path: Path) -> None:
+    rooms = {name.split(".")[2] for name in imported(path) if name.startswith("nas.runs.")}
+    assert not rooms & set(RUNS[RUNS.index(path.parent.name) + 1 :])
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "models").rglob("*.py")), ids=lambda p: p.name)

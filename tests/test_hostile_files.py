@@ -26,11 +26,11 @@ from nas.limits.gate import Gate
 from nas.profiler.tables.remote import import_latency
 from nas.profiler.tables.table import Table
 from nas.profiler.target import load_target
-from nas.runs.confirmations import CONFIRMATIONS, read_confirmations
-from nas.runs.folder import Run
-from nas.runs.measurements import MEASUREMENTS, OLD_MEASUREMENTS, read_measurements
+from nas.runs.folder.confirmations import CONFIRMATIONS, read_confirmations
+from nas.runs.folder.measurements import MEASUREMENTS, OLD_MEASUREMENTS, read_measurements
+from nas.runs.folder.run import Run
+from nas.runs.folder.tables import FRONT, TRIALS
 from nas.runs.search import resume
-from nas.runs.tables import FRONT, TRIALS
 from nas.space import SearchSpace
 from nas.trained.folder import load_model
 from nas.trained.zero_shot import read_class_vectors

@@ -17,7 +17,7 @@ import pytest
 import nas
 from nas.architecture.document import SCHEMA
 from nas.profiler.tables.table import Table
-from nas.runs.consistency import check_run
+from nas.runs.folder.consistency import check_run
 from nas.space import SearchSpace
 from nas.trained.train import planned
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 import nas
 from nas.data.datasets import MIDDLE, Clips, Sampling, Split, VideoData, View
-from nas.runs import plan
+from nas.runs.planning import plan
 from nas.runs.settings import Settings
 from nas.trials.results import Assignment
 from nas.trials.trainable import Proxy, ProxyData, ProxyTrial

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 import nas
 from nas.pareto.front import hypervolume, non_dominated
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.trials.results import STUDY
 from video.page import markdown, publish
 from video.table import CLASSES, DATA, HERE, SPACE

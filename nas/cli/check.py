@@ -17,7 +17,7 @@ def check_command(run: Annotated[Path, typer.Argument(help="A run folder.")]) ->
 
     Example: `nas check runs/hybrid-motion-1`
     """
-    from nas.runs.consistency import check_run
+    from nas.runs.folder.consistency import check_run
 
     findings = check_run(run)
     for note in findings.notes:

@@ -14,7 +14,7 @@ from nas.cli.options import AllowOutside, Cache, CacheGb, Device, MaxSeconds
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
 from nas.data.kinds import CACHE_GB
-from nas.runs.news import busy
+from nas.runs.progress.news import busy
 from nas.trained.files import check_model
 from nas.units import MISSING, number, plural
 

@@ -74,7 +74,7 @@ def export_command(
     from nas.deployment.clips import Clips
     from nas.deployment.files import Options, export
     from nas.profiler.measured.measure import measure as measure_network
-    from nas.runs.news import busy
+    from nas.runs.progress.news import busy
     from nas.trained.folder import load_model
 
     console = Console()
@@ -101,8 +101,8 @@ def export_command(
 
 def _export_pick(source: Path, pick: str, files: list[Path]) -> None:
     """Writes what of a pick needs no weights."""
-    from nas.runs.export import provenance, save_pick
-    from nas.runs.folder import Run
+    from nas.runs.folder.export import provenance, save_pick
+    from nas.runs.folder.run import Run
 
     run = Run(source)
     trial = run.pick_trial(pick)

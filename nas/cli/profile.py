@@ -28,7 +28,7 @@ from nas.cli.options import (
     batch_sizes,
 )
 from nas.errors import NasError
-from nas.runs.news import busy
+from nas.runs.progress.news import busy
 from nas.units import UNITS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nas.runs.news import Heartbeat, announce
+from nas.runs.progress.news import Heartbeat, announce
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from nas.runs.folder import Run
+    from nas.runs.folder.run import Run
 
 
 def report_command(
@@ -32,8 +32,8 @@ def report_command(
     from nas.errors import Interrupted, NasError
     from nas.report import watch as watch_run
     from nas.report import write
-    from nas.runs.folder import Run
-    from nas.runs.news import EventConsole, announce
+    from nas.runs.folder.run import Run
+    from nas.runs.progress.news import EventConsole, announce
     from nas.units import plural
 
     console = EventConsole(print_event) if json else Console(quiet=quiet)

@@ -16,7 +16,7 @@ from rich.console import Console
 from nas.cli.options import clip_shape, option_name, refuse_two_regions
 from nas.cli.space import SAMPLES, survey_table
 from nas.errors import NasError
-from nas.runs.news import EventConsole, announce, busy
+from nas.runs.progress.news import EventConsole, announce, busy
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
 from nas.units import seconds
 
@@ -139,7 +139,7 @@ def search_command(
     for name in (name for name in given if name in options):
         settings |= _TEXT_OPTIONS[name].read(options[name]) if name in _TEXT_OPTIONS else {name: options[name]}
     from nas.runs.checks import check_settings
-    from nas.runs.record import REPORTING, read_record, write_record
+    from nas.runs.folder.record import REPORTING, read_record, write_record
 
     if resume is None:
         check_settings(Settings.of(**settings))
@@ -153,11 +153,11 @@ def search_command(
         announce(console, f"nas search of {what}", "begin")
     with busy(Console(quiet=True) if quiet and not json else console, "loading"):
         from nas.report import front_summary, how_to_go_on, over_summary, write
-        from nas.runs.control import comparison
-        from nas.runs.export import BEST
-        from nas.runs.plan import Plan
+        from nas.runs.folder.export import BEST
+        from nas.runs.planning.plan import Plan
         from nas.runs.search import resume as resume_search
         from nas.runs.search import search
+        from nas.runs.selection.control import comparison
 
     if resume is not None:
         run = resume_search(resume, quiet=quiet, on_event=on_event, **settings)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError
-from nas.runs.news import Display, Heartbeat, announce, busy
+from nas.runs.progress.news import Display, Heartbeat, announce, busy
 from nas.units import duration, seconds
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _target(
     source: tuple[str | None, str | None, int | None]
     if Path(target).is_dir():
         from nas.limits.metrics import DEFAULT_PICK
-        from nas.runs.folder import Run
+        from nas.runs.folder.run import Run
 
         run = Run(target)
         name = pick or DEFAULT_PICK

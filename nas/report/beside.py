@@ -13,7 +13,7 @@ from nas.report.differences import difference
 from nas.report.panels.settings import settings_rows
 from nas.report.text import percent
 from nas.report.trials import accuracy_text, hover_text, trained
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import MISSING, duration
 
 # What two runs may differ in without a reader's interest.

@@ -12,11 +12,11 @@ import pandas as pd
 
 from nas.limits.metrics import DEFAULT_PICK
 from nas.report.trials import Row
-from nas.runs.baselines import BaselineResult
-from nas.runs.control import RANDOM
-from nas.runs.folder import Run
-from nas.runs.picks import by_accuracy
-from nas.runs.ranking import CLEARLY, keeping, uncertainty
+from nas.runs.folder.baselines import BaselineResult
+from nas.runs.folder.run import Run
+from nas.runs.selection.control import RANDOM
+from nas.runs.selection.picks import by_accuracy
+from nas.runs.selection.ranking import CLEARLY, keeping, uncertainty
 from nas.trials.answers import Answers
 
 

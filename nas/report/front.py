@@ -11,7 +11,7 @@ from rich.table import Table
 from nas.limits.metrics import METRICS, Metric
 from nas.limits.objectives import DEFAULT_COST
 from nas.report.trials import DISTURBED, STATES, accuracy_text, operators_text, picks, shown_metrics
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import MISSING, number
 
 # The columns of the front in a terminal that stand there whatever a run is of.

@@ -10,10 +10,10 @@ from pathlib import Path
 from nas.errors import NasError
 from nas.locks import Watch
 from nas.report.page import write, write_page
-from nas.runs.confirmations import CONFIRMATIONS
-from nas.runs.folder import Run
-from nas.runs.record import RECORD
-from nas.runs.tables import FRONT, TRIALS
+from nas.runs.folder.confirmations import CONFIRMATIONS
+from nas.runs.folder.record import RECORD
+from nas.runs.folder.run import Run
+from nas.runs.folder.tables import FRONT, TRIALS
 
 EVERY, REST = 2.0, 10.0  # between two looks: seconds, and times as long as the page took
 _FILES = (RECORD, TRIALS, FRONT, CONFIRMATIONS)

@@ -19,8 +19,8 @@ from nas.report.panel import all_panels
 from nas.report.template import render
 from nas.report.text import escaped, packed, visible
 from nas.resources import replacing
-from nas.runs.folder import Run
-from nas.runs.tables import FRONT, TRIALS
+from nas.runs.folder.run import Run
+from nas.runs.folder.tables import FRONT, TRIALS
 
 PAGE = "report.html"
 RELOADED = 10  # seconds after which the page of a running search loads itself again

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from nas.report import panels
 from nas.report.blocks import Block
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 class Panel(ABC):

@@ -12,9 +12,9 @@ import pandas as pd
 from nas.limits.metrics import METRICS, Metric, metrics
 from nas.report.charts.chart import Colour, Points
 from nas.report.text import listed, with_error
-from nas.runs.folder import Run
-from nas.runs.ranking import larger_error
-from nas.runs.record import ClipShape, RunRecord
+from nas.runs.folder.record import ClipShape, RunRecord
+from nas.runs.folder.run import Run
+from nas.runs.selection.ranking import larger_error
 from nas.units import plural
 
 Row = Mapping[Any, Any]  # of a table of trials, by column

@@ -18,13 +18,13 @@ from nas.errors import Interrupted, NasError, brief
 from nas.locks import LOCK, locked
 from nas.resources import drafts
 from nas.runs.checks import check_settings
-from nas.runs.folder import Run
-from nas.runs.news import EventConsole, Listener, busy
+from nas.runs.folder.record import RECORD
+from nas.runs.folder.run import Run
 from nas.runs.options import ResumeOptions, SearchOptions
-from nas.runs.plan import Plan
-from nas.runs.record import RECORD
+from nas.runs.planning.plan import Plan
+from nas.runs.progress.news import EventConsole, Listener, busy
 from nas.runs.settings import CHANGEABLE, Settings, with_settings
-from nas.runs.stages import run_stages
+from nas.runs.stages.sequence import run_stages
 from nas.trials.results import STUDY
 from nas.units import plural
 
@@ -199,7 +199,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _run(plan: Plan, folder: Path, planning: float, more: bool = False) -> Run:
-    """Makes the run folder and goes through the stages; see `nas.runs.stages.run_stages`.
+    """Makes the run folder and goes through the stages; see `nas.runs.stages.sequence.run_stages`.
 
     Raises:
         NasError: The folder cannot be made, or nothing was trained.

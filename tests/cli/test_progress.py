@@ -10,7 +10,7 @@ from rich.console import Console
 
 from nas.cli.progress import progress_bar
 from nas.cli.train import _Shown
-from nas.runs import news
+from nas.runs.progress import news
 from nas.trained.moment import Moment
 
 

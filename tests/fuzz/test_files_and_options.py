@@ -47,7 +47,7 @@ from nas.limits.budget import Budget
 from nas.profiler.measured.environment import Environment
 from nas.profiler.tables.rows import Row, part_workloads
 from nas.profiler.tables.table import Table
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.runs.settings import Settings
 from nas.space import SearchSpace
 from nas.trained.folder import load_model

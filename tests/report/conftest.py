@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from nas.pareto.front import non_dominated
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 TRIALS = 24
 SETTINGS = {

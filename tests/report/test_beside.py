@@ -11,7 +11,7 @@ import pytest
 from nas.errors import NasError
 from nas.report.beside import beside
 from nas.report.page import compose
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from browser import CHROMIUM, Browser
 
 from nas.report.page import write_page
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 FRONT = "document.querySelector('table[data-sortable]')"

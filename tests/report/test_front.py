@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from nas.report.front import disturbances, export_command, front_summary, front_table
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 PLUS_MINUS, DAGGER = "\N{PLUS-MINUS SIGN}", "\N{DAGGER}"
 

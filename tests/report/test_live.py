@@ -12,7 +12,7 @@ from nas.errors import NasError
 from nas.locks import LOCK, WATCHED, Watch
 from nas.report import live
 from nas.report.live import watch
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 REFRESH = '<meta http-equiv="refresh"'
 

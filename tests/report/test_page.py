@@ -18,7 +18,7 @@ import pytest
 from nas.errors import NasError
 from nas.report import page, write
 from nas.report.page import compose
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 PICTURES = ["pareto_macs.png", "pareto_activation.png", "pareto_memory.png", "pareto_latency.png"]
 PICTURES += ["progress.png", "operators.png"]

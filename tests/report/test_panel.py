@@ -13,7 +13,7 @@ import pytest
 from nas.report import panels
 from nas.report.page import compose
 from nas.report.panel import all_panels
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 PANEL = '''
 """How long trainings took."""

@@ -22,10 +22,10 @@ from nas.report.cost_page import write_cost_page
 from nas.report.page import compose
 from nas.report.text import visible
 from nas.resources import csv_cell
-from nas.runs.folder import Run
-from nas.runs.record import RunRecord
+from nas.runs.folder.record import RunRecord
+from nas.runs.folder.run import Run
+from nas.runs.folder.tables import write_table
 from nas.runs.settings import Settings
-from nas.runs.tables import write_table
 
 SECRETS = ("/nowhere/wilhelmina", "wilhelmina", "host-of-mine", "swordfish")
 HOSTILE = [

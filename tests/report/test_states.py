@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from nas.report.page import compose
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 

@@ -13,8 +13,8 @@ from nas.report.trials import (
     objectives_text,
     picks,
 )
-from nas.runs.folder import Run
-from nas.runs.record import ClipShape
+from nas.runs.folder.record import ClipShape
+from nas.runs.folder.run import Run
 
 
 def test_accuracy_has_the_larger_error_of_seeds_and_of_its_clips(run: Run) -> None:

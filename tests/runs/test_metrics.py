@@ -16,9 +16,9 @@ from nas.limits.metrics import METRICS, Metric, register
 from nas.limits.objectives import Objectives
 from nas.profiler.computed.cost import cost
 from nas.report.front import front_table
-from nas.runs.picks import choose, picks_of
-from nas.runs.record import RunRecord
-from nas.runs.tables import FRONT, TRIALS, read_front, read_trials, trials_table, write_table
+from nas.runs.folder.record import RunRecord
+from nas.runs.folder.tables import FRONT, TRIALS, read_front, read_trials, trials_table, write_table
+from nas.runs.selection.picks import choose, picks_of
 from nas.space import SearchSpace
 from nas.trials.proposer import Proposer
 from nas.trials.results import TrialResult

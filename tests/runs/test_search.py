@@ -19,8 +19,9 @@ import nas
 from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
-from nas.runs import measuring, plan
+from nas.runs.planning import plan
 from nas.runs.search import resume
+from nas.runs.stages import measuring
 from nas.trials.cluster import connect, session
 
 LAYERS = [

@@ -16,8 +16,8 @@ from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.latency import Latency
 from nas.profiler.measured.measure import Measurement
 from nas.report.page import compose
-from nas.runs import measuring
-from nas.runs.consistency import check_run
+from nas.runs.folder.consistency import check_run
+from nas.runs.stages import measuring
 from nas.trials import tuning
 
 SPACE = {

@@ -26,7 +26,7 @@ from nas.report.trials import (
     prediction_text,
     trained,
 )
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import plural
 
 # What a figure is of, where its name does not say it.

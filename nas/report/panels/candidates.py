@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from nas.report.blocks import Block, Facts
 from nas.report.panel import Panel
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 _MEANINGS = {
     "proposed": "proposed, of which",

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nas.report.blocks import Block, Table, Text
+from nas.report.importance import LEAST, Importance, importances
 from nas.report.panel import Panel
 from nas.report.text import percent
 from nas.report.trials import trained
-from nas.runs.folder import Run
-from nas.runs.importance import LEAST, Importance, importances
+from nas.runs.folder.run import Run
 from nas.units import number, plural
 
 

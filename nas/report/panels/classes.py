@@ -10,7 +10,7 @@ import pandas as pd
 from nas.report.blocks import Block, Confusion, Table, Text
 from nas.report.panel import Panel
 from nas.report.trials import picks
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.trained.scores import Ints, Share, confusion_matrix
 from nas.trials.answers import Answers
 from nas.units import MISSING

@@ -11,8 +11,8 @@ from nas.report.blocks import Block, Table, Text
 from nas.report.differences import Difference, best_of_control, paired
 from nas.report.panel import Panel
 from nas.report.trials import Row, picks
-from nas.runs.folder import Run
-from nas.runs.picks import by_accuracy
+from nas.runs.folder.run import Run
+from nas.runs.selection.picks import by_accuracy
 from nas.units import MISSING, number, plural
 
 MOST = 12  # networks that the pick is compared with

@@ -9,8 +9,8 @@ from nas.report.charts.chart import Axis, Chart, Colour, Plane, Steps
 from nas.report.panel import Panel
 from nas.report.text import percent
 from nas.report.trials import costs_text
-from nas.runs.control import RANDOM, SEARCH, comparison
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
+from nas.runs.selection.control import RANDOM, SEARCH, comparison
 
 _AXES = {"trainings": "Trainings", "seconds": "Seconds of training"}
 _LINES = ((SEARCH, "search", Colour.FRONT, False), (RANDOM, "random search", Colour.LIMIT, True))

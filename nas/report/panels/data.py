@@ -9,7 +9,7 @@ from nas.report.blocks import Block, Facts, Gallery, Text
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
 from nas.report.trials import data_text
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 class Data(Panel):

@@ -10,8 +10,8 @@ from nas.report.blocks import Block, Drawing, Layer, Stage, Text
 from nas.report.panel import Panel
 from nas.report.text import percent
 from nas.report.trials import picks
-from nas.runs.folder import Run
-from nas.runs.journal import curves
+from nas.runs.folder.journal import curves
+from nas.runs.folder.run import Run
 
 
 class Drawn(Panel):

@@ -8,7 +8,7 @@ from nas.report.blocks import Block, Table
 from nas.report.front import trials_table
 from nas.report.panel import Panel
 from nas.report.trials import trained
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import plural
 
 

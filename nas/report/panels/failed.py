@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nas.report.blocks import Block, Facts, Text
 from nas.report.panel import Panel
 from nas.report.text import listed
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 # By the kind of a failure; see `nas.trials.results.Failure`.
 _KINDS = {

@@ -10,7 +10,7 @@ from nas.report.front import disturbances, front_table
 from nas.report.panel import Panel
 from nas.report.text import listed
 from nas.report.trials import objectives_text, prediction_text, trained
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import plural
 
 

@@ -22,10 +22,10 @@ from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
 from nas.report.trials import Row, accuracy_text, clip_text, data_text, judged_as_measured, known, trained
-from nas.runs.folder import Run
-from nas.runs.picks import choose
-from nas.runs.ranking import clearly_above, uncertainty
-from nas.runs.record import workers_busy
+from nas.runs.folder.record import workers_busy
+from nas.runs.folder.run import Run
+from nas.runs.selection.picks import choose
+from nas.runs.selection.ranking import clearly_above, uncertainty
 from nas.units import duration, plural
 
 _MEASURED = ("latency_ms", "peak_memory_bytes")

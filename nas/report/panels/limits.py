@@ -11,9 +11,9 @@ from nas.limits.metrics import DEFAULT_PICK, METRICS
 from nas.report.blocks import Block, Table, Text
 from nas.report.panel import Panel
 from nas.report.trials import Row, known, trained
-from nas.runs.folder import Run
-from nas.runs.picks import choose
-from nas.runs.ranking import limited_figures
+from nas.runs.folder.run import Run
+from nas.runs.selection.picks import choose
+from nas.runs.selection.ranking import limited_figures
 from nas.units import MISSING
 
 

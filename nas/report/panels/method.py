@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nas.report.blocks import Block, Text
 from nas.report.panel import Panel
 from nas.report.trials import clip_text, trained
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import plural
 
 

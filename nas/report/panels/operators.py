@@ -14,7 +14,7 @@ from nas.report.charts.chart import Axis, Bars, Chart, Colour, Plane
 from nas.report.panel import Panel
 from nas.report.text import percent
 from nas.report.trials import trained
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import plural
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nas.report.blocks import Block, Table, Text
 from nas.report.front import disturbances, over_table
 from nas.report.panel import Panel
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 class Over(Panel):

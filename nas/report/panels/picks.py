@@ -16,7 +16,7 @@ from nas.report.trials import (
     picks,
     shown_metrics,
 )
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import plural
 
 
@@ -58,7 +58,7 @@ def _meaning(run: Run) -> str:
             "front, costs that differ by factors as their logarithm"
         )
     for name, of in pick_metrics().items():
-        # The first that there are figures of decides, as in `nas.runs.picks.choose`.
+        # The first that there are figures of decides, as in `nas.runs.selection.picks.choose`.
         for metric in [each for each in of if name in chosen and offered[each.name].notna().any()][:1]:
             best = "lowest" if metric.less_is_better else "highest"
             where = f" of the {plural(int(offered[metric.name].notna().sum()), 'network')} measured"

@@ -11,7 +11,7 @@ from nas.limits.metrics import METRICS
 from nas.report.blocks import Block, Table, Text
 from nas.report.panel import Panel
 from nas.report.trials import DISTURBED, prediction_text
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import number, plural
 
 

@@ -12,7 +12,7 @@ from nas.report.charts.chart import Axis, Chart, Colour, Plane, Rule, Steps
 from nas.report.panel import Panel
 from nas.report.text import percent
 from nas.report.trials import costs_text, hover_text, points_by_state, trained
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 class Progress(Panel):

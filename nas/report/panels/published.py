@@ -12,7 +12,7 @@ from nas.report.differences import held_against, split_of
 from nas.report.panel import Panel
 from nas.report.text import percent, with_error
 from nas.report.trials import accuracy_text
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import MISSING
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from nas.report.blocks import Block, Code, Facts, Text
 from nas.report.panel import Panel
-from nas.runs.folder import Run
-from nas.runs.journal import begun
+from nas.runs.folder.journal import begun
+from nas.runs.folder.run import Run
 from nas.runs.settings import Settings
 
 _TIMES = {"time": "time", "trial_timeout": "trial-timeout", "rung_seconds": "rungs"}  # seconds, and their options

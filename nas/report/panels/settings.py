@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.report.blocks import Block, Facts
 from nas.report.panel import Panel
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.units import MISSING
 
 # Counts have a panel of their own; the others stand among the settings again.

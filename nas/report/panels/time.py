@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from nas.report.blocks import Block, Facts, Text
 from nas.report.panel import Panel
 from nas.report.text import percent
-from nas.runs.folder import Run
-from nas.runs.record import PHASES, workers_busy
+from nas.runs.folder.record import PHASES, workers_busy
+from nas.runs.folder.run import Run
 from nas.units import duration
 
 _WAITED_FOR = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nas.data.unreadable import read_unreadable
 from nas.report.blocks import Block, Facts
 from nas.report.panel import Panel
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 class UnreadableClips(Panel):

@@ -8,7 +8,7 @@ import pytest
 from nas.limits.metrics import METRICS, Metric, register
 from nas.report.charts.chart import Chart, Points, Steps
 from nas.report.panels.accuracy_against_cost import AccuracyAgainstCost, accuracy_charts
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 FIT = "a fit of computed costs to the latencies that this run measured"
 

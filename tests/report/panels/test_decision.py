@@ -23,9 +23,9 @@ from nas.report.panels.drawn import Drawn
 from nas.report.panels.limits import Limits
 from nas.report.panels.predicted import Predicted
 from nas.report.panels.repeat import Repeat, command
-from nas.runs import journal
-from nas.runs.folder import Run
-from nas.runs.journal import begun, curves
+from nas.runs.folder import journal
+from nas.runs.folder.journal import begun, curves
+from nas.runs.folder.run import Run
 from nas.runs.settings import Settings
 from nas.trials.answers import AnswerBook
 from nas.units import MISSING

@@ -5,7 +5,7 @@ from dataclasses import replace
 from nas.report.panels.front import Front
 from nas.report.panels.headline import best
 from nas.report.panels.picks import Picks
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 def test_what_the_front_is_of(run: Run) -> None:

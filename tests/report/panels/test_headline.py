@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from nas.report.panels.headline import Headline, best, missing, searched
-from nas.runs.folder import Run
-from nas.runs.record import ClipShape
+from nas.runs.folder.record import ClipShape
+from nas.runs.folder.run import Run
 
 PM, TIMES = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 

@@ -4,7 +4,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.report.panels.operators import Operators, operator_counts, operator_shares
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 def test_operator_counts() -> None:

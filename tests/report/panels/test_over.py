@@ -13,7 +13,7 @@ from nas.report.front import how_to_go_on, over_summary
 from nas.report.page import compose
 from nas.report.panels.headline import best, missing
 from nas.report.panels.over import Over
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 LOAD = "other processes used 1.90 of the 2 cores measured on"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nas.report.panels.progress import progress, progress_chart
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 def test_progress(run: Run) -> None:

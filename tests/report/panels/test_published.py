@@ -12,8 +12,8 @@ import pytest
 from nas.report.differences import best_baseline, held_against
 from nas.report.panels.headline import best
 from nas.report.panels.published import Published
-from nas.runs.baselines import BaselineResult
-from nas.runs.folder import Run
+from nas.runs.folder.baselines import BaselineResult
+from nas.runs.folder.run import Run
 from nas.trials.answers import AnswerBook, read_answers
 
 

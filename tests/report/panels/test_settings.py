@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from nas.report.panels.candidates import Candidates
 from nas.report.panels.settings import settings_rows
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 
 
 def test_settings_rows(run: Run) -> None:

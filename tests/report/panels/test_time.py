@@ -5,7 +5,7 @@ from typing import Any
 
 from nas.report.blocks import Facts
 from nas.report.panels.time import Time
-from nas.runs.record import PHASES, RunRecord
+from nas.runs.folder.record import PHASES, RunRecord
 
 
 def test_phases_are_in_their_order_with_their_share() -> None:
