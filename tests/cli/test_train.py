@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from nas.cli.app import app
 from nas.errors import NasError
 from nas.models.network import build
-from nas.runs.folder import Run
+from nas.runs.folder.run import Run
 from nas.weights.checkpoints import write_tensors
 
 NETWORK = (
