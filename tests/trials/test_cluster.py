@@ -262,6 +262,17 @@ def test_a_ray_that_does_not_start_is_tried_again_and_told(monkeypatch: pytest.M
     assert tried == ["local", "local"]
 
 
+def test_workers_are_as_urgent_as_their_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+    def niceness() -> int:
+        return os.nice(0)
+
+    with session():
+        connect(None, 1)
+        assert ray.get(ray.remote(niceness).remote()) == os.nice(0)
+
+
 def test_trials_import_nothing_from_a_folder_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray adds the current folder to what its processes import from, before all else."""
     folders: list[str] = []

@@ -50,9 +50,10 @@ def _sentences(run: Run) -> list[str]:
     error = "\N{PLUS-MINUS SIGN} is one standard error"
     if several:
         said.append(
-            "The front was selected on one training each and then trained again with further seeds; accuracy is the "
-            "mean over all of them, the first included, which the selection still flatters a little. What the means "
-            "dominate left the front, and picks are chosen by means."
+            "The front was selected on one training each and then trained again with further seeds, with networks that "
+            "one training each could not tell from it; accuracy is the mean over all of them, the first included, "
+            "which the selection still flatters a little. What the means dominate left the front, and picks are chosen "
+            "by means."
         )
         said.append(
             f"{error}: over the seeds of a network, the luck of training, itself estimated from few; or that of a "

@@ -155,16 +155,41 @@ def front_of(trials: pd.DataFrame, objectives: Objectives, accuracy: str = "accu
     return trials.iloc[known[non_dominated(points[known], objectives.maximise)]]
 
 
-def ranked_front(trials: pd.DataFrame, chance: float, objectives: Objectives) -> pd.DataFrame:
-    """The front that the search found, ranked again by means: what is dominated by these, or at
-    chance, leaves it.
+def contenders(trials: pd.DataFrame, objectives: Objectives, clips: float | None) -> pd.DataFrame:
+    """The trials off the front that may belong on it, the nearest first: as far as one training
+    each can tell, no network that costs no more is clearly better.
 
-    Trials that the search did not see on the front stay off it: their accuracy is of one seed, and
-    the luckiest of many would stand against means.
+    Clearly is more than two standard errors of the difference, by the clips alone (`uncertainty`).
+    How many trials stand here says how little one seed decides.
+
+    Args:
+        trials: With the columns of `trials.csv`.
+        objectives: What they are compared by.
+        clips: How many the accuracies are shares of; None where it is unknown: there are none then.
+    """
+    front = front_of(trials, objectives)
+    points, best = (objectives.points(table) for table in (trials, front))
+    squares, of_best = (uncertainty(table, clips) ** 2 for table in (trials, front))
+    no_dearer = (best[None, :, 1:] <= points[:, None, 1:]).all(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        behind = (best[None, :, 0] - points[:, None, 0]) / np.sqrt(squares[:, None] + of_best[None])
+    behind = np.where(no_dearer, np.nan_to_num(behind, nan=0.0), -math.inf).max(axis=1, initial=-math.inf)
+    off = ~trials["trial"].isin(front["trial"]).to_numpy() & np.isfinite(points).all(axis=1)
+    order = np.argsort(behind, kind="stable")
+    return trials.iloc[[place for place in order if off[place] and behind[place] < CLEARLY]]
+
+
+def ranked_front(trials: pd.DataFrame, chance: float, objectives: Objectives) -> pd.DataFrame:
+    """The front by means: of what the search saw on its front and of what was trained with further
+    seeds, the trials that no other dominates and that are above chance.
+
+    Any other trial stays off it: its accuracy is of one seed, and the luckiest of many would stand
+    against means.
 
     Args:
         trials: As `with_means` returns them.
         chance: Accuracy of guessing.
         objectives: What they are compared by.
     """
-    return front_of(eligible(front_of(trials, objectives, "accuracy_searched"), chance), objectives)
+    seen = front_of(trials, objectives, "accuracy_searched")["trial"]
+    return front_of(eligible(trials[trials["trial"].isin(seen) | (trials["seeds"] > 1)], chance), objectives)

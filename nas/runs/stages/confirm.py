@@ -1,5 +1,5 @@
-"""Confirming a front: its networks are trained again with further seeds, for means and standard
-errors.
+"""Confirming a front: its networks, and those that may belong there, are trained again with further
+seeds, for means and standard errors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nas.limits.objectives import Objectives
 from nas.runs.folder.confirmations import Confirmation, append_confirmation, read_confirmations
 from nas.runs.progress.display import QueueProgress
 from nas.runs.selection.picks import by_accuracy, choose
-from nas.runs.selection.ranking import eligible, front_of, keeping
+from nas.runs.selection.ranking import contenders, eligible, front_of, keeping
 from nas.runs.stages.session import Session, train_queue
 from nas.trials.answers import AnswerBook
 from nas.trials.queue import expected_seconds
@@ -58,23 +58,30 @@ class Repeat:
 
 
 def repeats(
-    front: pd.DataFrame, objectives: Objectives, seeds: int, epochs: int, done: Collection[tuple[int, int]] = ()
+    front: pd.DataFrame,
+    contenders: pd.DataFrame,
+    objectives: Objectives,
+    seeds: int,
+    epochs: int,
+    done: Collection[tuple[int, int]] = (),
 ) -> list[Repeat]:
-    """The trainings that confirm a front, in the order in which they count: its knee, its best,
-    then by accuracy.
+    """The trainings that confirm a front, in the order in which they count: its knee, its best, the
+    rest of it by accuracy, then what may belong there.
 
     What was stopped early is first trained to its end with its own seed.
 
     Args:
         front: `trial`, `state`, `accuracy`, `epochs`, `seconds` and the costs as the search saw
             them; at least one row.
+        contenders: The same of what may belong there, in the order of their trainings.
         objectives: What the front is of.
         seeds: Further seeds of each.
         epochs: Of a whole training.
         done: (trial, repeat) of those that are known.
     """
     first = [choose(front, name, objectives) for name in ("knee", DEFAULT_PICK)]
-    rows: dict[int, dict[Any, Any]] = {row["trial"]: row for row in by_accuracy(front, objectives).to_dict("records")}
+    tables = by_accuracy(front, objectives), contenders
+    rows: dict[int, dict[Any, Any]] = {row["trial"]: row for table in tables for row in table.to_dict("records")}
     found = []
     for trial in dict.fromkeys([*first, *rows]):
         row = rows[trial]
@@ -106,28 +113,33 @@ def confirmation_of(repeat: Repeat, seed: int, report: Report) -> Confirmation:
 
 
 def confirm_front(run: Session, seconds: float | None) -> bool:
-    """Trains the front with further seeds, as many as fit into the time; returns whether the user
-    interrupted it.
+    """Trains the front with further seeds, and as many networks again, at most, that may belong
+    there (`nas.runs.selection.ranking.contenders`): as many trainings as fit into the time.
+
+    Returns:
+        Whether the user interrupted it.
     """
     plan, folder, settings = run.plan, run.folder, run.plan.settings
     epochs = plan.proxy.recipe.epochs
     # What was measured already and breaks a limit has left the front, and others have taken its
     # place.
-    trials = run.trials(measured=True)
-    front = front_of(eligible(keeping(trials, plan.budget), plan.data.chance), plan.objectives)
+    trials = eligible(keeping(run.trials(measured=True), plan.budget), plan.data.chance)
+    front = front_of(trials, plan.objectives)
     if not settings.confirm_seeds or front.empty:
         return False
+    near = contenders(trials, plan.objectives, run.data.sizes().get("val")).head(len(front))
     confirmed = read_confirmations(folder)
     done = set(zip(confirmed["trial"].tolist(), confirmed["repeat"].tolist(), strict=True))
-    queue = repeats(front, plan.objectives, settings.confirm_seeds, epochs, done)
+    queue = repeats(front, near, plan.objectives, settings.confirm_seeds, epochs, done)
     if not queue:
         return False
     takes = expected_seconds(queue, plan.workers)
     total, short = len(queue), seconds is not None and takes > seconds
     kept = f", of which {(seconds or 0) / 60:.1f} min are there: the knee and the most accurate first" if short else ""
     run.say(
-        f"Confirming {plural(len(front), 'network')} of the front with "
-        f"{plural(settings.confirm_seeds, 'further seed')}: {plural(len(queue), 'training')}, about "
+        f"Confirming {plural(len(front), 'network')} of the front"
+        + (f", and {len(near)} that may belong there," if len(near) else "")
+        + f" with {plural(settings.confirm_seeds, 'further seed')}: {plural(len(queue), 'training')}, about "
         f"{takes / 60:.1f} min{kept}"
     )
     seed = plan.proxy.recipe.seed

@@ -15,6 +15,7 @@ from nas.limits.objectives import Objectives
 from nas.runs.folder.confirmations import CONFIRMATIONS, Confirmation, append_confirmation, read_confirmations
 from nas.runs.selection.ranking import (
     clearly_above,
+    contenders,
     eligible,
     front_of,
     mean_and_error,
@@ -116,6 +117,31 @@ def test_the_front_is_ranked_again_by_means() -> None:
     further = [confirmation(0, 1, 0.2), confirmation(0, 2, 0.2)]
     assert ranked_front(with_means(found, pd.DataFrame(further)), 0.35, MACS)["trial"].tolist() == [1, 3]
     assert eligible(known[known["trial"] == 4], 0.1)["trial"].tolist() == [4]
+
+
+def test_what_may_belong_on_the_front() -> None:
+    # Errors of 100 clips: .5 at 50 %, .0490 at 40 %, .0458 at 30 %, .04 at 80 % and 20 %.
+    known = trials(
+        (0, "finished", 0.5, 1e9),
+        (1, "finished", 0.8, 4e9),
+        (2, "finished", 0.4, 2e9),  # .1 / .0700 = 1.43 errors behind trial 0
+        (3, "stopped", 0.3, 1e9),  # .2 / .0678 = 2.95 behind it
+        (4, "finished", 0.75, 4e9),  # .05 / .0589 = .85 behind trial 1
+        (5, "finished", 0.5, 1.1e9),  # as good as trial 0, and dearer
+        (6, "finished", 0.8, 1e8),  # see below
+    )
+    assert contenders(known[:6], MACS, 100)["trial"].tolist() == [5, 4, 2]
+    assert contenders(known[:6], MACS, 10_000)["trial"].tolist() == [5]
+    assert contenders(known[:6], MACS, None)["trial"].tolist() == [5]
+    # What costs less and is as good as the best leaves the others behind.
+    assert contenders(known, MACS, 100)["trial"].tolist() == [1, 4]
+    assert contenders(known[:1], MACS, 100).empty and contenders(known[:0], MACS, 100).empty
+
+
+def test_what_was_not_on_the_front_is_by_the_mean_of_further_seeds() -> None:
+    known = trials((0, "finished", 0.5, 1e9), (1, "finished", 0.45, 2e9), (2, "finished", 0.49, 3e9))
+    further = [confirmation(0, 1, 0.3), confirmation(1, 1, 0.55)]  # means of .4 and .5; of trial 2 one seed is known
+    assert ranked_front(with_means(known, pd.DataFrame(further)), 0.1, MACS)["trial"].tolist() == [0, 1]
 
 
 def test_what_was_measured_decides_before_what_was_predicted() -> None:

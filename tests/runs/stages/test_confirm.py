@@ -19,6 +19,7 @@ FRONT = pd.DataFrame(
     [(0, "finished", 0.3, 1e9, 6, 10.0), (2, "stopped", 0.7, 1e10, 2, 8.0), (3, "finished", 0.8, 1e11, 6, 40.0)],
     columns=["trial", "state", "accuracy", "macs", "epochs", "seconds"],
 )
+NONE = FRONT[:0]
 
 
 def keys(queue: list[Repeat]) -> list[tuple[int, int]]:
@@ -26,18 +27,24 @@ def keys(queue: list[Repeat]) -> list[tuple[int, int]]:
 
 
 def test_the_knee_and_the_best_come_first_and_what_was_stopped_is_trained_to_its_end() -> None:
-    queue = repeats(FRONT, MACS, 2, epochs=6)
+    queue = repeats(FRONT, NONE, MACS, 2, epochs=6)
     assert keys(queue) == [(2, 0), (2, 1), (2, 2), (3, 1), (3, 2), (0, 1), (0, 2)]
     # 8 s for 2 of 6 epochs are 24 s.
     assert [one.seconds / OVERHEAD for one in queue] == pytest.approx([24, 24, 24, 40, 40, 10, 10])
-    assert keys(repeats(FRONT, MACS, 1, 6, done={(2, 0), (3, 1), (3, 2)})) == [(2, 1), (0, 1)]
+    assert keys(repeats(FRONT, NONE, MACS, 1, 6, done={(2, 0), (3, 1), (3, 2)})) == [(2, 1), (0, 1)]
 
 
 def test_what_is_neither_knee_nor_best_follows_by_accuracy() -> None:
     accuracies = [0.3, 0.35, 0.7, 0.75, 0.8]  # at a decade of multiply-adds each: trial 2 is the knee
     rows = [(i, "finished", accuracy, 10.0 ** (9 + i), 6, 10.0) for i, accuracy in enumerate(accuracies)]
-    queue = repeats(pd.DataFrame(rows, columns=FRONT.columns), MACS, 1, epochs=6)
+    queue = repeats(pd.DataFrame(rows, columns=FRONT.columns), NONE, MACS, 1, epochs=6)
     assert keys(queue) == [(2, 1), (4, 1), (3, 1), (1, 1), (0, 1)]
+
+
+def test_what_may_belong_on_the_front_comes_last_in_its_own_order() -> None:
+    near = pd.DataFrame([(9, "finished", 0.5, 2e10, 6, 9.0), (4, "stopped", 0.6, 2e10, 3, 9.0)], columns=FRONT.columns)
+    queue = repeats(FRONT, near, MACS, 1, epochs=6)
+    assert keys(queue) == [(2, 0), (2, 1), (3, 1), (0, 1), (9, 1), (4, 0), (4, 1)]
 
 
 def test_seeds_are_of_nothing_else() -> None:
@@ -53,4 +60,4 @@ def test_what_is_written_of_one_that_came_to_its_end(tmp_path: Path) -> None:
     known = read_confirmations(tmp_path)
     assert known.values.tolist() == [[2, 1, 1_000_009, 0.75, 0.5, 6, 20.0]]
     done = set(zip(known["trial"], known["repeat"], strict=True))
-    assert keys(repeats(FRONT, MACS, 1, 6, done)) == [(2, 0), (3, 1), (0, 1)]
+    assert keys(repeats(FRONT, NONE, MACS, 1, 6, done)) == [(2, 0), (3, 1), (0, 1)]
