@@ -31,8 +31,8 @@ from nas.architecture.registry import ENVIRONMENT
 from nas.errors import NasError, one_line
 
 # Read when Ray starts: no usage report, no handler that swallows an interrupt, no log files beside
-# the run, and workers as urgent as the command that they work for: Ray would lower their priority by
-# 15, and beside any other busy process they would train at a thirtieth of its speed.
+# the run, and workers as urgent as the command that they work for: Ray would lower their priority
+# by 15, and beside any other busy process they would train at a thirtieth of its speed.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
