@@ -139,7 +139,7 @@ def test_commands_are_ones_that_there_are(where: str, line: str) -> None:
 
 def test_options_in_the_text_are_ones_that_there_are() -> None:
     command: Any = get_command(app)
-    known: set[str] = {"--help", "--version"}
+    known: set[str] = {"--help", *(name for parameter in command.params for name in parameter.opts)}
     groups = [command]
     while groups:
         for each in groups.pop().commands.values():

@@ -21,7 +21,6 @@ from nas.errors import Interrupted, NasError, message_of
 app = typer.Typer(
     help="Architecture search for video networks, with costs that are measured.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -383,3 +383,21 @@ print([name for name in ("torch", "ray", "optuna", "pandas", "matplotlib") if na
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]" and len(done.stderr.strip().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("nas se", ["search"]),
+        ("nas search --confirm", ["--confirm-seeds"]),
+        ("nas data ", ["check", "sample"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(
+    typed: str, offered: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_NAS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    done = nas()
+    assert (done.returncode, sorted(done.stdout.split())) == (0, offered)
