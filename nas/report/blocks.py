@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from nas.report.charts.chart import NOTHING, Chart
 from nas.report.charts.for_page import plotly_figure
-from nas.report.text import code, escaped, packed, visible
+from nas.report.text import code, escaped, kept_together, packed, visible
 from nas.units import MISSING
 
 UNPACKED = 200  # rows of a folded table up to which the page has it as it is
@@ -60,7 +60,7 @@ class Text(Block):
     role: Literal["plain", "lead", "note", "warning"] = "plain"
 
     def html(self) -> Markup:
-        return Markup('<p class="{}">{}</p>\n').format(self.role, self.text)
+        return Markup('<p class="{}">{}</p>\n').format(self.role, kept_together(self.text))
 
     def markdown(self) -> str:
         text = escaped(self.text)
@@ -78,10 +78,15 @@ class Code(Block):
     text: str
 
     def html(self) -> Markup:
-        return Markup('<p><code class="command">{}</code></p>\n').format(self.text)
+        return Markup('<p><code class="command">{}</code></p>\n').format(_command(self.text))
 
     def markdown(self) -> str:
         return code(self.text)
+
+
+def _command(text: str) -> Markup:
+    """A command whose lines end between words, not at the hyphens of an option."""
+    return Markup(" ").join(Markup("<span>{}</span>").format(word) for word in text.split(" "))
 
 
 @dataclass(frozen=True)
@@ -348,7 +353,7 @@ class Cards(Block):
         shown = (
             card.format(one.title, one.note, Markup("").join(fact.format(*pair) for pair in one.known), *end)
             for one in self.cards
-            for end in ((one.summary, one.command),)
+            for end in ((one.summary, _command(one.command)),)
         )
         return Markup('<div class="cards">\n{}</div>\n').format(Markup("").join(shown))
 

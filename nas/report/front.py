@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from nas.limits.metrics import METRICS, Metric
@@ -118,15 +121,28 @@ def over_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(table, dtype="str")
 
 
+def _narrow_table(title: str, notes: Sequence[str]) -> Table:
+    """A table of a terminal that spends no column on lines, with notes below it."""
+    return Table(
+        title=title,
+        caption="\n".join(notes),
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
 def over_summary(run: Run) -> Table:
     """The networks that break a limit as a table for a terminal."""
     texts = over_table(run)
     notes = ["accuracy of the proxy; GFLOPs are 10^9 multiply-adds", *disturbances(run.over)]
-    table = Table(title=f"over the limits in {run.path}", caption="\n".join(notes))
+    table = _narrow_table(f"over the limits in {run.path}", notes)
     heads = {"Trial": "trial", VALIDATION: "val %", "GFLOPs": "GFLOPs", "Over the limit": "over the limit"}
     for head in heads.values():
-        table.add_column(head, no_wrap=True)
-    table.add_column("operators")
+        table.add_column(head, no_wrap=head != "over the limit", overflow="fold")
+    table.add_column("operators", overflow="fold")
     for row, operators in zip(texts.to_dict("records"), run.over["operators"], strict=True):
         table.add_row(*(row[name] for name in heads), operators)
     return table
@@ -167,11 +183,12 @@ def front_summary(run: Run) -> Table:
         f"accuracy of the proxy, {errors}; GFLOPs are 10^9 multiply-adds; median latency and peak memory as measured",
         *disturbances(front),
     ]
-    table = Table(title=f"front of {run.path}", caption="\n".join(notes))
+    table = _narrow_table(f"front of {run.path}", notes)
     # What the run compared networks by beside these.
     others = [METRICS[name] for metric in run.objectives.costs for name in (metric.before, metric.after) if name]
     columns = {
-        "trial": texts["Trial"],
+        # The picks stand below the number, so that 80 columns have room for the names of operators.
+        "trial": texts["Trial"].str.cat(texts["Pick"].str.replace(", ", "\n"), "\n").str.rstrip(),
         "val %": texts[VALIDATION],
         "test %": texts.get(TEST),
         "GFLOPs": texts["GFLOPs"],
@@ -179,10 +196,10 @@ def front_summary(run: Run) -> Table:
         "MB": texts.get("Peak memory (MB)"),
         **{metric.label: texts.get(metric.label) for metric in others if metric.name not in _IN_SUMMARY},
         "operators": front["operators"],
-        "pick": texts["Pick"],
     }
     for name, cells in columns.items():
-        table.add_column(name, no_wrap=name in _IN_SUMMARY.values())
+        justify: JustifyMethod = "left" if name in ("trial", "operators") else "right"
+        table.add_column(name, no_wrap=name in _IN_SUMMARY.values(), overflow="fold", justify=justify)
         columns[name] = pd.Series([MISSING] * len(front)) if cells is None else cells
     for row in zip(*columns.values(), strict=True):
         table.add_row(*map(str, row))

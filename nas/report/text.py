@@ -10,6 +10,9 @@ from gzip import compress
 
 from nas.units import MISSING
 
+_WITH_UNIT = re.compile(
+    r"(?<=\d) (?=(?:%|\N{PLUS-MINUS SIGN}|(?:ms|s|min|h|kB|MB|GB|GFLOPs|points)\b))|(?<=\N{PLUS-MINUS SIGN}) "
+)
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -33,6 +36,11 @@ def visible(text: str) -> str:
     stand by their numbers, (U+202E).
     """
     return _TURNING.sub(lambda mark: f"(U+{ord(mark[0]):04X})", text)
+
+
+def kept_together(text: str) -> str:
+    """Text in which no line ends between a number and its error or unit."""
+    return _WITH_UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
 def packed(text: str) -> str:

@@ -24,6 +24,7 @@ GFLOPS_NOTE = (
     "at the target input."
 )
 _ACCURACY = {"val": "accuracy", "test": "test_accuracy"}
+USES = {"train": "training", "val": "validation", "test": "test"}
 STATES = {"finished": "finished", "stopped": "stopped early"}
 
 
@@ -66,6 +67,13 @@ def data_text(record: RunRecord) -> str:
     if description.startswith(f"{name}:"):
         return description
     return f"{name} ({description})" if description else name
+
+
+def clips_used(record: RunRecord) -> str:
+    """The clips of a training, such as `1,024 training, 256 validation and 256 test`; empty where a
+    run does not say.
+    """
+    return listed([f"{record.clips[split]:,} {use}" for split, use in USES.items() if record.clips.get(split)])
 
 
 def clip_text(shape: ClipShape) -> str:

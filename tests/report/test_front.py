@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from io import StringIO
+
+from rich.console import Console
 
 from nas.report.front import disturbances, export_command, front_summary, front_table
 from nas.runs.folder.run import Run
@@ -50,3 +54,14 @@ def test_summary_of_what_was_not_measured(run: Run) -> None:
     run.front[["latency_ms", "peak_memory_bytes", "test_accuracy"]] = math.nan
     columns = {str(column.header): list(column.cells) for column in front_summary(run).columns}
     assert set(columns["ms"]) == set(columns["MB"]) == set(columns["test %"]) == {"\N{EN DASH}"}
+
+
+def test_the_summary_cuts_no_name_at_80_columns(run: Run) -> None:
+    run.front = run.front.assign(operators="channel_attention*1 joint_filter*2 factorized*1", test_accuracy=0.5)
+    run.record = replace(run.record, objectives=("accuracy", "macs"))
+    console = Console(width=80, file=StringIO())
+    console.print(front_summary(run))
+    said = str(console.file.getvalue())
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said and all(len(line) <= 80 for line in said.splitlines())
+    assert said.count("channel_attention*1") == said.count("joint_filter*2") == len(run.front) == 9
+    assert [said.count(f"\n{pick} ") for pick in ("accuracy", "knee", "latency", "memory")] == [2, 1, 1, 1]

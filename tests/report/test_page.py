@@ -25,8 +25,9 @@ PICTURES += ["progress.png", "operators.png"]
 
 
 def own_part(html: str) -> str:
-    """The page without plotly.js."""
-    return re.sub(r'<script id="plotly".*?</script>', "", html, count=1, flags=re.DOTALL)
+    """The page without plotly.js, and without what keeps a number with its unit."""
+    text = re.sub(r'<script id="plotly".*?</script>', "", html, count=1, flags=re.DOTALL)
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def figures_of(html: str) -> dict[str, Any]:

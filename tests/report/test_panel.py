@@ -13,6 +13,7 @@ import pytest
 from nas.report import panels
 from nas.report.page import compose
 from nas.report.panel import all_panels
+from nas.report.text import kept_together
 from nas.runs.folder.run import Run
 
 PANEL = '''
@@ -49,7 +50,7 @@ def test_a_panel_of_one_file_is_in_page_text_and_pictures(run: Run, added: None)
     report = compose(run)
     total = f"{run.trials['seconds'].sum():.1f} s in all."
     assert "<h2>Time of trainings</h2>" in report.html and 'data-figure="seconds"' in report.html
-    assert f'<p class="plain">{total}</p>' in report.html
+    assert f'<p class="plain">{kept_together(total)}</p>' in report.html
     assert f"## Time of trainings\n\n{total}\n\n![Seconds](seconds.png)" in report.markdown
     assert [chart.name for chart in report.pictures["seconds.png"]] == ["seconds"]
     run.trials["seconds"] = 0.0

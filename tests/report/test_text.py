@@ -4,12 +4,19 @@ import math
 
 import pytest
 
-from nas.report.text import code, escaped, listed, with_error
+from nas.report.text import code, escaped, kept_together, listed, with_error
 
 
 def test_shares_have_an_error_where_one_is_known() -> None:
     assert with_error(0.8128, 0.0244) == "81.3 \N{PLUS-MINUS SIGN} 2.4"
     assert with_error(0.8128, math.nan) == "81.3"
+
+
+def test_a_number_stays_with_its_error_and_unit() -> None:
+    together = kept_together("reached 78.9 \N{PLUS-MINUS SIGN} 2.5 % of 256 clips in 34.3 ms; 4 minutes, 2 of 3 %.")
+    space = "\N{NO-BREAK SPACE}"
+    share = f"78.9{space}\N{PLUS-MINUS SIGN}{space}2.5{space}%"
+    assert together == f"reached {share} of 256 clips in 34.3{space}ms; 4 minutes, 2 of 3{space}%."
 
 
 def test_listed() -> None:

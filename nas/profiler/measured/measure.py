@@ -44,6 +44,7 @@ from nas.profiler.measured.phases import Memory, PhasesAnswer, PhasesRequest, Ti
 from nas.profiler.measured.process import FORKS, MeasuringProcess
 from nas.profiler.target import Target, load_target
 from nas.resources import replacing
+from nas.units import number
 
 PAUSE = 2.0  # seconds between two attempts on a disturbed machine
 SLOWER = 0.15  # than the fastest reference known: by how much a machine may be before it is flagged
@@ -248,8 +249,8 @@ def _slower(timing: Timing, quiet_ms: float) -> list[str]:
     if reference_ms <= (1 + SLOWER) * quiet_ms:
         return []
     return [
-        f"the machine is slower than it was: the reference network took {reference_ms:.3g} ms in the median, and "
-        f"{quiet_ms:.3g} ms when it was fastest"
+        f"the machine is slower than it was: the reference network took {number(reference_ms)} ms in the median, and "
+        f"{number(quiet_ms)} ms when it was fastest"
     ]
 
 

@@ -24,6 +24,7 @@ from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, ti
 from nas.profiler.measured.memory import peak_bytes
 from nas.profiler.measured.process import FORKS, serve
 from nas.profiler.target import Target
+from nas.units import number
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,8 @@ def _timing(
         flags.append(f"{threads} threads share {found.cores} cores")
     if paired.slowed > SLOWED:
         flags.append(
-            f"the machine was disturbed: the reference network took {paired.reference_ms:.3g} ms in the median and "
-            f"{paired.fastest_ms:.3g} ms in its fastest runs"
+            f"the machine was disturbed: the reference network took {number(paired.reference_ms)} ms in the median and "
+            f"{number(paired.fastest_ms)} ms in its fastest runs"
         )
     inexact = latency.relative_error
     if inexact is None:

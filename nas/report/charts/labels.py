@@ -1,7 +1,8 @@
-"""Where a label beside a dot stands, in pixels, so that labels do not stand on each other."""
+"""Where a label beside a dot stands, in pixels, so that it covers neither dots nor other labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from nas.report.charts.chart import Place
@@ -12,7 +13,7 @@ _AWAY = 6.0  # from the middle of the dot
 
 
 class Box(NamedTuple):
-    """Left, bottom, right and top of a text."""
+    """Left, bottom, right and top of what is drawn."""
 
     left: float
     bottom: float
@@ -35,7 +36,27 @@ def label_box(dot: tuple[float, float], place: Place, text: str) -> Box:
     return Box(left, bottom, left + width, bottom + _LINE)
 
 
-def overlap(one: Box, other: Box) -> bool:
-    """Whether two labels stand on each other."""
-    across = one.left < other.right and other.left < one.right
-    return across and one.bottom < other.top and other.bottom < one.top
+def overlap(one: Box, other: Box) -> float:
+    """The pixels that two boxes share."""
+    across = min(one.right, other.right) - max(one.left, other.left)
+    upright = min(one.top, other.top) - max(one.bottom, other.bottom)
+    return max(across, 0.0) * max(upright, 0.0)
+
+
+def best_place(dot: tuple[float, float], text: str, first: Place, plot: Box, marks: Sequence[Box]) -> Place:
+    """Where a label covers least of what is drawn and stands least beyond the plot.
+
+    Args:
+        dot: The middle of its dot.
+        text: The label.
+        first: The place that is taken where no other is better.
+        plot: The plot.
+        marks: What is drawn: dots, bars, lines and other labels.
+    """
+
+    def covered(place: Place) -> float:
+        box = label_box(dot, place, text)
+        outside = (box.right - box.left) * (box.top - box.bottom) - overlap(box, plot)
+        return outside + sum(overlap(box, mark) for mark in marks)
+
+    return min(dict.fromkeys((first, *PLACES)), key=covered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from nas.limits.metrics import ACCURACY, Metric, metrics
 from nas.pareto.front import non_dominated
 from nas.report.blocks import Block, Charts, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Place, Plane, Points, Rule, Steps
-from nas.report.charts.labels import PLACES, Box, label_box, overlap
+from nas.report.charts.labels import Box, best_place, label_box
 from nas.report.panel import Panel
 from nas.report.text import listed
 from nas.report.trials import (
@@ -35,7 +36,10 @@ _MEANINGS = {
     "moments, and the most bytes of activations and gradients that live at one time. The peak of a forward, in the "
     "table of the front where it was measured, is another quantity.",
 }
-_PLOT = (340.0, 220.0)  # pixels of the smallest plot that a reader sees
+# Pixels between the outermost dots of a plot on a desk, across the page and beside another one.
+_TALL, _PLOT = (1050.0, 280.0), (440.0, 200.0)
+_ABOVE = 24.0  # pixels above the highest dot where a label may stand; axes are below and to the left
+_NEAR = 12.0  # pixels around a dot where the label of another would be taken for its own
 _TITLE = "Accuracy against "
 
 
@@ -125,7 +129,7 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
                 emphasised=True,
                 errors=list(on["error"]),
                 labels=list(on["label"]),
-                places=_places(on, set(line["trial"]), axis, [*off["y"], *on["y"]]),
+                places=_places(on, off, line, axis, _TALL if tall else _PLOT),
             )
         )
     rules = [Rule(end, f"budget {end:,g} {metric.unit}", Colour.LIMIT) for end in ends]
@@ -199,21 +203,38 @@ def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials:
     return notes
 
 
-def _places(front: pd.DataFrame, on_line: set[int], axis: Axis, heights: Sequence[float]) -> list[Place]:
+def _places(
+    front: pd.DataFrame, others: pd.DataFrame, line: pd.DataFrame, axis: Axis, size: tuple[float, float]
+) -> list[Place]:
     """Labels stand towards the middle, where there is room, as no point lies above and to the left
-    of the line; one that would stand on another goes to another corner of its dot, if one is free.
+    of the line; one that would cover something there goes to the corner where it covers least.
     """
+    heights = [*front["y"], *others["y"]]
     low, high = min(heights), max(heights)
-    taken: list[Box] = []
+    on_line = set(line["trial"])
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return axis.share(x) * size[0], (y - low) / ((high - low) or 1.0) * size[1]
+
+    def around(x: float, y: float, across: float, upright: float) -> Box:
+        return Box(x - across, y - upright, x + across, y + upright)
+
+    marks = [around(*at(x, y), 4.0, 4.0) for x, y in zip(others["x"], others["y"], strict=True)]
+    for x, y, error in zip(front["x"], front["y"], front["error"], strict=True):
+        if math.isfinite(error):
+            marks.append(Box(at(x, y)[0] - 3, at(x, y - error)[1], at(x, y)[0] + 3, at(x, y + error)[1]))
+    corners = [at(x, y) for x, y in zip(line["x"], line["y"], strict=True)]
+    for (left, bottom), (right, top) in pairwise(corners):
+        marks += [Box(left, bottom - 1, right, bottom + 1), Box(right - 1, bottom, right + 1, top)]
     places: list[Place] = []
     for row in front.to_dict("records"):
         first: Place = (
             "bottom right" if row["x"] < axis.middle else "top left" if row["trial"] in on_line else "bottom left"
         )
-        dot = axis.share(row["x"]) * _PLOT[0], (row["y"] - low) / ((high - low) or 1.0) * _PLOT[1]
-        boxes = {place: label_box(dot, place, row["label"]) for place in dict.fromkeys((first, *PLACES))}
-        free = [place for place, box in boxes.items() if not any(overlap(box, other) for other in taken)]
-        places.append(free[0] if free else first)
+        dot, free = at(row["x"], row["y"]), Box(0.0, 0.0, size[0], size[1] + _ABOVE)
+        near = [around(*at(x, y), _NEAR, _NEAR) for x, y in zip(front["x"], front["y"], strict=True)]
+        near = [box for box in near if box != around(*dot, _NEAR, _NEAR)]
+        places.append(best_place(dot, row["label"], first, free, [*marks, *near]) if row["label"] else first)
         if row["label"]:
-            taken.append(boxes[places[-1]])
+            marks.append(label_box(dot, places[-1], row["label"]))
     return places

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from nas.data.strips import read_strips
 from nas.report.blocks import Block, Facts, Gallery, Text
 from nas.report.panel import Panel
-from nas.report.text import listed, percent
-from nas.report.trials import data_text
+from nas.report.text import percent
+from nas.report.trials import clips_used, data_text
 from nas.runs.folder.run import Run
 
 
@@ -26,10 +26,9 @@ class Data(Panel):
     def blocks(self, run: Run) -> Sequence[Block]:
         record = run.record
         said = data_text(record) if record.data_description else f"{len(record.classes)} classes"
-        used = [f"{count:,} of {split}" for split, count in record.clips.items() if count]
         said += "."
-        if used:
-            said += f" Accuracies of this run are of {listed(used)} clips."
+        if used := clips_used(record):
+            said += f" Each training used {used} clips."
         if record.chance is not None:
             said += f" Guessing is right in {percent(record.chance)} %."
         doubts = record.doubts or ("No doubts about it were noted.",)

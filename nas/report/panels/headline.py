@@ -21,7 +21,17 @@ from nas.report.differences import (
 from nas.report.front import how_to_go_on
 from nas.report.panel import Panel
 from nas.report.text import listed, percent
-from nas.report.trials import Row, accuracy_text, clip_text, data_text, judged_as_measured, known, trained
+from nas.report.trials import (
+    USES,
+    Row,
+    accuracy_text,
+    clip_text,
+    clips_used,
+    data_text,
+    judged_as_measured,
+    known,
+    trained,
+)
 from nas.runs.folder.record import workers_busy
 from nas.runs.folder.run import Run
 from nas.runs.selection.picks import choose
@@ -29,7 +39,6 @@ from nas.runs.selection.ranking import clearly_above, uncertainty
 from nas.units import duration, plural
 
 _MEASURED = ("latency_ms", "peak_memory_bytes")
-_USES = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Headline(Panel):
@@ -131,7 +140,7 @@ def _accuracy(run: Run, row: Row) -> str:
         said = f"Trained as a proxy of itself ({', '.join(how)}), it reached"
     else:
         said = "It reached"
-    of = {split: f" of {clips:,} {words} clips" for split, words in _USES.items() if (clips := record.clips.get(split))}
+    of = {split: f" of {clips:,} {words} clips" for split, words in USES.items() if (clips := record.clips.get(split))}
     said += f" {accuracy_text(run, row, 'val')}{of.get('val', ' on validation')}"
     if math.isnan(row["test_accuracy"]):
         said += ", and was not evaluated on test"
@@ -180,8 +189,8 @@ def searched(run: Run) -> str:
     record = run.record
     budget = f"under a budget of {record.budget}" if record.budget else "without a budget"
     said = f"Searched the space {record.space or 'unknown'} {budget} on {data_text(record)}"
-    used = [f"{record.clips[split]:,} {use}" for split, use in _USES.items() if record.clips.get(split)]
-    said += f"; each training used {listed(used)} clips of these" if used and len(trained(run)) else ""
+    used = clips_used(record)
+    said += f"; each training used {used} clips of these" if used and len(trained(run)) else ""
     said += f". {plural(len(trained(run)), 'network')} trained on {record.device or 'an unnamed device'}"
     said += f"; the whole run took {duration(record.wall_s)}." if record.wall_s else "."
     if record.slot_s:

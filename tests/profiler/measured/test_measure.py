@@ -199,7 +199,7 @@ def test_a_machine_that_became_slower_is_flagged(monkeypatch: pytest.MonkeyPatch
     answering(monkeypatch, [], reference_ms=11.6)
     found = measure(TINY, "cpu", threads=1)
     assert found.flags == [
-        "the machine is slower than it was: the reference network took 11.6 ms in the median, and 10 ms when it was "
+        "the machine is slower than it was: the reference network took 11.6 ms in the median, and 10.0 ms when it was "
         "fastest"
     ]
     assert found.normalized_ms() == pytest.approx(20.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from nas.report.charts.labels import Box, label_box, overlap
+from nas.report.charts.chart import Place
+from nas.report.charts.labels import Box, best_place, label_box, overlap
 
 
 def test_a_label_stands_beside_its_dot() -> None:
@@ -8,7 +9,28 @@ def test_a_label_stands_beside_its_dot() -> None:
     assert label_box((100, 50), "bottom left", "knee") == Box(66, 28, 94, 44)
 
 
-def test_labels_that_touch_do_not_overlap() -> None:
+def test_the_pixels_that_two_boxes_share() -> None:
     one = Box(0, 0, 10, 10)
-    assert overlap(one, Box(9, 9, 20, 20)) and overlap(Box(2, 2, 3, 3), one)
-    assert not overlap(one, Box(10, 0, 20, 10)) and not overlap(one, Box(0, 10, 10, 20))
+    assert overlap(one, Box(9, 8, 20, 20)) == 2 and overlap(Box(2, 2, 3, 3), one) == 1
+    assert overlap(one, Box(10, 0, 20, 10)) == 0 and overlap(one, Box(0, 10, 10, 20)) == 0
+
+
+def test_a_label_goes_where_it_covers_least() -> None:
+    plot = Box(0, 0, 340, 220)
+    first: Place = "bottom right"
+
+    def place(*marks: Box, x: float = 100) -> str:
+        return best_place((x, 100), "knee", first, plot, marks)
+
+    dot = Box(110, 80, 118, 88)  # within the label at the bottom right, which is from 106, 78 to 134, 94
+    assert place() == first
+    assert place(dot) == "top left"
+    assert place(dot, Box(70, 110, 90, 111)) == "bottom left"
+    everywhere = [dot, Box(70, 110, 90, 120), Box(70, 80, 90, 90), Box(110, 110, 113, 113)]
+    assert place(*everywhere) == "top right"  # covers 9 pixels and not 64
+    assert place(x=330) == "top left"  # beyond the right end there are tick labels of another chart
+
+
+def test_a_label_at_the_left_end_stays_in_the_plot() -> None:
+    dot = Box(12, 80, 20, 88)
+    assert best_place((5, 100), "memory", "bottom right", Box(0, 0, 340, 220), [dot]) == "top right"

@@ -148,11 +148,14 @@ def test_a_metric_that_is_added_has_a_chart(run: Run, monkeypatch: pytest.Monkey
     assert front(chart).x == [4.0] * 9
 
 
-def test_labels_of_neighbours_stand_in_different_corners(run: Run) -> None:
-    """Two picks at one place: the first label takes the corner where there is room."""
-    run.front = run.front.head(2).assign(macs=[1e10, 1.01e10], accuracy=[0.5, 0.501])
-    shown = front(charts(run)["pareto_macs"])
-    assert len(set(shown.places)) == len([label for label in shown.labels if label])
+def test_a_label_goes_where_no_dot_is(run: Run) -> None:
+    """Above the step and to the left of its dot, unless a network off the front lies there."""
+    run.record = replace(run.record, budget=None)
+    run.trials = run.trials.head(1).assign(trial=90, macs=15e9, accuracy=0.3)
+    run.front = run.front.iloc[:2].assign(macs=[10e9, 20e9], accuracy=[0.5, 0.9])
+    assert front(charts(run)["pareto_macs"]).places[1] == "top left"
+    run.trials = run.trials.assign(macs=19e9, accuracy=0.94)
+    assert front(charts(run)["pareto_macs"]).places[1] == "bottom left"
 
 
 def test_a_metric_that_nobody_knows_has_no_chart(run: Run) -> None:

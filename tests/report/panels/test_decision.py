@@ -189,7 +189,10 @@ def test_the_command_names_what_is_no_default(run: Run) -> None:
 
 def test_data_names_clips_and_classes(run: Run) -> None:
     said = text(Data(), run)
-    assert "of 1,024 of train, 256 of val and 256 of test clips" in said and "| 2 | turn_clockwise |" in said
+    assert (
+        "Each training used 1,024 training, 256 validation and 256 test clips." in said
+        and "| 2 | turn_clockwise |" in said
+    )
 
 
 def test_a_clip_of_each_class_is_shown(run: Run) -> None:
