@@ -19,7 +19,7 @@ from typing import Any, Self
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-PATIENCE = 20.0  # seconds for an answer
+PATIENCE = 60.0  # seconds for an answer, of a machine that may have other work
 # A page of the user's own; tests may run as root, for whom there is no sandbox.
 OPTIONS = (
     "--headless",
@@ -113,15 +113,19 @@ class Browser:
             self.requests.append(details["request"]["url"])
 
     def open(self, page: Path, width: int = 1280, dark: bool = False) -> None:
-        """Opens a page and waits until its charts are drawn."""
+        """Opens a report and waits until its charts are drawn."""
+        drawn = "[...document.querySelectorAll('[data-figure]')].every(each => each.querySelector('.main-svg'))"
+        self.visit(page.as_uri(), drawn, width, dark)
+
+    def visit(self, address: str, ready: str, width: int = 1280, dark: bool = False, height: int = 900) -> None:
+        """Opens an address and waits until an expression is true there."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=page.as_uri())
-        drawn = "[...document.querySelectorAll('[data-figure]')].every(each => each.querySelector('.main-svg'))"
-        self.wait(f"document.readyState === 'complete' && location.protocol === 'file:' && {drawn}")
+        self.call("Page.navigate", url=address)
+        self.wait(f"document.readyState === 'complete' && location.protocol !== 'about:' && {ready}")
 
     def run(self, script: str) -> Any:
         """The value of an expression of JavaScript."""
@@ -164,9 +168,16 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
 
-    def picture(self, path: Path) -> None:
-        """Writes a PNG of the whole page."""
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+    def picture(self, path: Path, top: float = 0, height: float = 0, width: int = 1280) -> None:
+        """Writes a PNG of what is in sight, or of a strip of the page.
+
+        Args:
+            top: Where the strip begins, in pixels of the page.
+            height: Of the strip; 0 for what is in sight.
+            width: Of the strip.
+        """
+        clip = {"clip": {"x": 0, "y": top, "width": width, "height": height, "scale": 1}} if height else {}
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=bool(height), **clip)
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def printed(self) -> bytes:
