@@ -59,9 +59,9 @@ def test_summary_of_what_was_not_measured(run: Run) -> None:
 def test_the_summary_cuts_no_name_at_80_columns(run: Run) -> None:
     run.front = run.front.assign(operators="channel_attention*1 joint_filter*2 factorized*1", test_accuracy=0.5)
     run.record = replace(run.record, objectives=("accuracy", "macs"))
-    console = Console(width=80, file=StringIO())
-    console.print(front_summary(run))
-    said = str(console.file.getvalue())
+    printed = StringIO()
+    Console(width=80, file=printed).print(front_summary(run))
+    said = printed.getvalue()
     assert "\N{HORIZONTAL ELLIPSIS}" not in said and all(len(line) <= 80 for line in said.splitlines())
     assert said.count("channel_attention*1") == said.count("joint_filter*2") == len(run.front) == 9
     assert [said.count(f"\n{pick} ") for pick in ("accuracy", "knee", "latency", "memory")] == [2, 1, 1, 1]
