@@ -260,10 +260,11 @@ def _storage(place: Place) -> Iterator[str]:
 
 
 def checked_storage(storage: str) -> str:
-    """Returns a folder's whole path, or the URI of a filesystem that can be opened.
+    """Returns a folder's whole path, or the URI of a filesystem, in which the folder is made: only
+    that shows that it is there and may be written.
 
     Raises:
-        NasError: It is a file, or pyarrow knows no such filesystem.
+        NasError: It is a file, pyarrow knows no such filesystem, or the folder cannot be made.
     """
     if "://" not in storage:
         folder = Path(storage).resolve()
@@ -274,7 +275,8 @@ def checked_storage(storage: str) -> str:
     from pyarrow.fs import FileSystem
 
     try:
-        FileSystem.from_uri(storage)
+        filesystem, path = FileSystem.from_uri(storage)
+        filesystem.create_dir(path)
     except (ArrowException, OSError, ValueError) as error:
         raise NasError(
             f"storage {storage!r} cannot be opened ({' '.join(str(error).split())}); allowed: a folder, or a URI that "
