@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
 from nas.architecture.messages import HOLES
+from nas.documents import MAX_NODES
 from nas.errors import brief
 from nas.space.holes import Hole, Label, error, is_number, join, listed
 from nas.space.neighbourhood import compile_neighbourhood
@@ -19,7 +21,17 @@ from nas.space.operators import Operators, layers_at, operators_of
 MAX_RANGE = 1000  # values of one range
 MAX_REPEAT = 100  # repetitions of one layer
 MAX_DEPTH = 40  # nesting; a YAML file can refer to itself
+# Nodes of the tree, repetitions written out: as many as a document without any may have.
+MAX_TREE = MAX_NODES
 PLAIN = "mappings, lists, text, finite numbers, true, false, null"
+
+
+@dataclass
+class _Work:
+    """One document on its way to a tree: its operators, and the nodes made so far."""
+
+    operators: Operators
+    nodes: int = 0
 
 
 def compile_document(document: Any) -> Node:
@@ -29,11 +41,11 @@ def compile_document(document: Any) -> Node:
         SpaceError: The document is no space; the message names the place.
     """
     if not isinstance(document, Mapping):
-        return compiled(document, "", {})
+        return _compiled(document, "", _Work({}))
     if "around" in document:
         return compile_neighbourhood(document)
     root = {key: value for key, value in document.items() if key not in ("operators", "only")}
-    node = compiled(root, "", operators_of(document))
+    node = _compiled(root, "", _Work(operators_of(document)))
     return _kept(node, document["only"]) if "only" in document else node
 
 
@@ -55,45 +67,48 @@ def _kept(node: Node, only: Any) -> Node:
     return node.kept(only)
 
 
-def compiled(data: Any, path: str, operators: Operators, depth: int = 0) -> Node:
+def _compiled(data: Any, path: str, work: _Work, depth: int = 0) -> Node:
     """The tree of a document.
 
     Args:
         data: Plain document.
         path: Where it stands, with the labels of the options that lead there.
-        operators: The layers of the document's `operators`, by name.
+        work: What the document has made so far.
         depth: How deep it stands.
 
     Raises:
-        SpaceError: Something that is neither data n.
+        SpaceError: Something that is neither data nor a hole, or too much of it.
     """
+    work.nodes += 1
+    if work.nodes > MAX_TREE:
+        raise error(
+            path, f"comes after {MAX_TREE:,} values, what repeats stand for included; allowed: up to {MAX_TREE:,}"
+        )
     if depth > MAX_DEPTH:
         raise error(path, f"nests more than {MAX_DEPTH} levels; allowed: a document that does not contain itself")
     match data:
         case {"choice": options}:
             _only(data, "choice", (), path)
-            return _choice(options, path, operators, depth)
+            return _choice(options, path, work, depth)
         case {"operators": names}:
             _only(data, "operators", ("set",), path)
-            return _choice(layers_at(names, data.get("set", {}), path, operators), path, operators, depth)
+            return _choice(layers_at(names, data.get("set", {}), path, work.operators), path, work, depth)
         case {"range": bounds}:
             _only(data, "range", (), path)
             values = _range(bounds, path)
             return ChoiceNode(Hole(path, values), tuple(map(ValueNode, values)))
         case {"repeat": count}:
             _only(data, "repeat", ("layer",), path)
-            return _repeat(count, data, path, operators, depth)
+            return _repeat(count, data, path, work, depth)
         case Mapping():
             for key in data:
                 if not isinstance(key, str):
                     raise error(join(path, key), "is no key; allowed: words")
                 if len(data) == 1 and key not in HOLES and (meant := get_close_matches(key, HOLES, 1, 0.75)):
                     raise error(join(path, key), f"is no key; allowed: {meant[0]!r} for a hole")
-            return MappingNode(
-                {key: compiled(value, join(path, key), operators, depth + 1) for key, value in data.items()}
-            )
+            return MappingNode({key: _compiled(value, join(path, key), work, depth + 1) for key, value in data.items()})
         case list() | tuple():
-            return ListNode(tuple(compiled(value, join(path, i), operators, depth + 1) for i, value in enumerate(data)))
+            return ListNode(tuple(_compiled(value, join(path, i), work, depth + 1) for i, value in enumerate(data)))
         case None | bool() | int() | str():
             return ValueNode(data)
         case float() if math.isfinite(data):
@@ -108,7 +123,7 @@ def _only(data: Mapping[Any, Any], kind: str, others: tuple[str, ...], path: str
         raise error(join(path, unknown[0]), f"stands beside {kind!r}; allowed: {kind!r} {allowed}")
 
 
-def _choice(options: Any, path: str, operators: Operators, depth: int) -> ChoiceNode:
+def _choice(options: Any, path: str, work: _Work, depth: int) -> ChoiceNode:
     if not isinstance(options, list | tuple) or not options:
         raise error(path, f"choice {options!r} has no options; allowed: a list of at least one")
     maps = [option for option in options if isinstance(option, Mapping)]
@@ -122,7 +137,7 @@ def _choice(options: Any, path: str, operators: Operators, depth: int) -> Choice
         else:
             labels.append(option)
     nodes = tuple(
-        compiled(option, join(path, label), operators, depth + 1) for label, option in zip(labels, options, strict=True)
+        _compiled(option, join(path, label), work, depth + 1) for label, option in zip(labels, options, strict=True)
     )
     for i, label in enumerate(labels):
         if label in labels[:i]:
@@ -171,15 +186,15 @@ def _range(bounds: Any, path: str) -> tuple[Label, ...]:
     return tuple(kind(first + i * step) for i in range(count))
 
 
-def _repeat(count: Any, data: Mapping[str, Any], path: str, operators: Operators, depth: int) -> RepeatNode:
+def _repeat(count: Any, data: Mapping[str, Any], path: str, work: _Work, depth: int) -> RepeatNode:
     if "layer" not in data:
         raise error(join(path, "layer"), "is missing beside 'repeat'; allowed: the layer that is repeated")
     where = join(path, "repeat")
-    node = compiled(count, where, operators, depth + 1)
+    node = _compiled(count, where, work, depth + 1)
     counts = node.covering() if isinstance(node, ChoiceNode | ValueNode) else []
     if not isinstance(node, ChoiceNode | ValueNode) or not all(
         isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_REPEAT for n in counts
     ):
         raise error(where, f"{count!r} is no count; allowed: 0 to {MAX_REPEAT}, or a choice or range of such numbers")
-    layers = tuple(compiled(data["layer"], join(path, i), operators, depth + 1) for i in range(max(counts)))
+    layers = tuple(_compiled(data["layer"], join(path, i), work, depth + 1) for i in range(max(counts)))
     return RepeatNode(node, layers)

@@ -7,6 +7,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 from nas.architecture import Architecture, Config
@@ -224,7 +226,8 @@ class RepeatNode(Node):
         return self.count.covering()
 
     def size(self) -> int:
-        return sum(math.prod(layer.size() for layer in self.layers[:n]) for n in self.counts)
+        up_to = list(accumulate((layer.size() for layer in self.layers), mul, initial=1))
+        return sum(up_to[n] for n in self.counts)
 
     def holes(self) -> Iterator[Hole]:
         yield from self.count.holes()

@@ -46,7 +46,8 @@ from nas.space.nodes import Mismatch
 from nas.space.operators import extended
 from nas.units import magnitude
 
-MAX_DRAWS = 1000  # combinations tried before a space counts as one that gives nothing
+# Combinations tried before a space counts as one that gives nothing, and layers of all of them.
+MAX_DRAWS, MAX_DRAWN_LAYERS = 1000, 100_000
 
 
 class SearchSpace:
@@ -194,7 +195,7 @@ class SearchSpace:
 
     def depths(self, choose: Callable[[Hole], Label]) -> list[int]:
         """Number of layers of each stage, of a candidate that may be one that cannot be built."""
-        return [len(stage["layers"]) for stage in self._filled(choose)[1]["stages"]]
+        return _depths(self._filled(choose)[1])
 
     def decode(self, params: Mapping[str, Label]) -> Architecture:
         """Returns the architecture that the parameters stand for.
@@ -221,16 +222,19 @@ class SearchSpace:
 
     def _drawn(self, chooser: Callable[[], Callable[[Hole], Label]]) -> tuple[Params, Architecture]:
         """Completes with a fresh `choose` until the architecture accepts the combination."""
-        reason: ArchitectureError | None = None
-        for _ in range(MAX_DRAWS):
+        tried = layers = 0
+        while True:
+            params, document = self._filled(chooser())
             try:
-                return self.complete(chooser())
+                return params, Architecture.parse(document)
             except ArchitectureError as error:
-                reason = error
-        raise SpaceError(
-            f"search space {self.name!r}: {MAX_DRAWS} combinations were tried and none can be built, the last one "
-            f"because of {reason}; allowed: choices of which some fit each other"
-        )
+                tried, layers = tried + 1, layers + sum(_depths(document))
+                if tried < MAX_DRAWS and layers < MAX_DRAWN_LAYERS:
+                    continue
+                raise SpaceError(
+                    f"search space {self.name!r}: {tried} combinations were tried and none can be built, the "
+                    f"last one because of {error}; allowed: choices of which some fit each other"
+                ) from None
 
     def sample_params(self, rng: np.random.Generator, size: float = 0.0) -> Params:
         """Draws a value for every hole; a refused combination is drawn again.
@@ -241,7 +245,7 @@ class SearchSpace:
                 largest exp(size) times as likely as the smallest; below it smaller ones.
 
         Raises:
-            SpaceError: None of 1000 combinations can be built.
+            SpaceError: None of up to 1000 combinations can be built.
         """
 
         def choose(hole: Hole) -> Label:
@@ -257,7 +261,7 @@ class SearchSpace:
         """Returns the architecture of `sample_params` for a seed: the same one in every process.
 
         Raises:
-            SpaceError: None of 1000 combinations can be built.
+            SpaceError: None of up to 1000 combinations can be built.
         """
         rng = np.random.default_rng(seed)
         return self._drawn(lambda: lambda hole: _drawn_from(hole.values, rng))[1]
@@ -270,7 +274,7 @@ class SearchSpace:
 
         Raises:
             SpaceError: The parameters are none of this space, nothing in them can change, or none
-                of 1000 changes can be built.
+                of up to 1000 changes can be built.
         """
         before, _ = self._checked(params)
         changeable = [name for name in before if len(self._hole_of[name].values) > 1]
@@ -296,7 +300,7 @@ class SearchSpace:
         An option's holes come from a parent that chose it, so none is ever without a value.
 
         Raises:
-            SpaceError: A parent is none of this space, or none of 1000 children can be built.
+            SpaceError: A parent is none of this space, or none of up to 1000 children can be built.
         """
         parents = self._checked(a)[0], self._checked(b)[0]
 
@@ -343,6 +347,11 @@ class SearchSpace:
             return self._root.match(architecture, "")
         except Mismatch as error:
             raise SpaceError(str(error)) from None
+
+
+def _depths(document: Any) -> list[int]:
+    """Number of layers of each stage of a document without holes."""
+    return [len(stage["layers"]) for stage in document["stages"]]
 
 
 def _drawn_from(values: Sequence[Label], rng: np.random.Generator) -> Label:

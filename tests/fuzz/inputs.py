@@ -179,7 +179,9 @@ def changed(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> Any:
             parent[path[-1]] = copy.deepcopy(_at(data, draw(st.sampled_from(places[1:]))))
         elif change == "nest":
             for _ in range(draw(st.sampled_from([1, 3, 60]))):
-                parent[path[-1]] = draw(st.sampled_from([[parent[path[-1]]], {"choice": [parent[path[-1]]]}]))
+                inner = parent[path[-1]]
+                wraps = [[inner], {"choice": [inner]}, {"repeat": draw(st.sampled_from([1, 100])), "layer": inner}]
+                parent[path[-1]] = draw(st.sampled_from(wraps))
         else:
             parent[path[-1]] = draw(VALUES if change == "value" else HOLES)
     return data

@@ -187,6 +187,22 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         document([{"op": "t2d", "heads": choice(5, 7)}]),
         "'test': 1000 combinations were tried and none can be built.* does not divide the width 24",
     ),
+    "repeats of repeats": (
+        document({"repeat": 100, "layer": {"repeat": 100, "layer": {"repeat": 100, "layer": JOINT}}}),
+        r"comes after 50,000 values, what repeats stand for included; allowed: up to 50,000",
+    ),
+    "few of many layers": (
+        document({"repeat": 100, "layer": {"op": "t2d", "heads": choice(5, 7)}}),
+        "'test': 1000 combinations were tried",
+    ),
+    # 100,000 layers in all, of 200 a network
+    "few of very many layers": (
+        {
+            **document([]),
+            "stages": 2 * [{"width": 24, "layers": {"repeat": 100, "layer": {"op": "t2d", "heads": choice(5, 7)}}}],
+        },
+        "'test': 500 combinations were tried and none can be built",
+    ),
     "refused and without choice": (document([{"op": "t2d", "heads": 5}]), "5 does not divide the width 24"),
 }
 
@@ -209,6 +225,13 @@ def test_what_is_no_document_is_refused(data: Any) -> None:
 def test_a_misspelt_hole_is_named(key: str, meant: str) -> None:
     with pytest.raises(SpaceError, match=rf"^stages.0.width.{key}: is no key; allowed: '{meant}' for a hole"):
         SearchSpace.from_document({"stages": [{"width": {key: [8, 16]}}]}, "mine")
+
+
+def test_as_many_values_as_a_document_may_have_are_a_space() -> None:
+    within = document({"repeat": 100, "layer": {"op": "t2d", "heads": 1, "mlp_ratio": choice(*range(1, 101))}})
+    assert SearchSpace.from_document(within, "test").size == 100**100
+    with pytest.raises(SpaceError, match=r"^stages.4.layers.\d+.mlp_ratio.\d+: comes after 50,000 values"):
+        SearchSpace.from_document({**within, "stages": 5 * within["stages"]}, "test")
 
 
 def test_only_leaves_the_values_that_it_lists() -> None:
