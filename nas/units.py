@@ -38,6 +38,13 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
 
 
+def whole(text: str) -> int | None:
+    """The whole number that a text is; None of any other text, and of one of 100 and more digits:
+    Python refuses to read very many.
+    """
+    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 100 else None
+
+
 def seconds(text: str) -> float:
     """Reads a time such as `90s`, `30m`, `1.5h` or `1h30m`.
 

@@ -1,6 +1,6 @@
 import pytest
 
-from nas.units import COLUMNS, Unit, duration, magnitude, quantity
+from nas.units import COLUMNS, Unit, duration, magnitude, quantity, whole
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,14 @@ def test_a_column_has_the_unit_of_its_total(total: int, base: str, head: str, te
     unit = Unit.of(total, base)
     assert unit.head("x") == head
     assert {value: unit.text(value) for value in texts} == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", 0), ("-12", -12), ("007", 7), ("", None), ("-", None), ("1.5", None), ("x", None), ("9" * 5000, None)],
+)
+def test_whole_numbers(text: str, value: int | None) -> None:
+    assert whole(text) == value
 
 
 def test_a_figure_on_its_own_has_its_own_unit() -> None:

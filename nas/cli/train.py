@@ -13,9 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
 from nas.data.kinds import CACHE_GB
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.runs.progress.news import Display, Heartbeat, announce, busy
-from nas.units import duration, seconds
+from nas.units import duration, seconds, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -307,9 +307,10 @@ def _weights(text: str | None) -> str | None:
 
 
 def _number(what: str, text: str, allowed: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise NasError(f"{what} {text!r} is not allowed; allowed: {allowed}")
-    return int(text)
+    number = whole(text)
+    if number is None or number < 1:
+        raise NasError(f"{what} {brief(text)} is not allowed; allowed: {allowed}")
+    return number
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from nas.data.records import Record, split_data
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import Split, VideoData
 from nas.errors import NasError, brief, message_of
+from nas.units import whole
 
 # Names that real files use, in the order in which they are looked for.
 NAMES = {
@@ -262,11 +263,11 @@ def _labels(where: str, found: _Found) -> tuple[list[str], list[str]]:
     """The class of each clip by name, and sentences on what a user would not expect."""
     found.name("labels")
     labels, classes = found.texts("labels") or [], found.texts("classes")
-    if classes is None or not all(label.removeprefix("-").isdecimal() for label in labels):
+    numbers = [number for label in labels if (number := whole(label)) is not None]
+    if classes is None or len(numbers) < len(labels):
         return labels, []
     if len(set(classes)) < len(classes):
         raise NasError(f"{where} has a class twice among {brief(classes)}; allowed: each once")
-    numbers = [int(label) for label in labels]
     first = 1 if numbers and min(numbers) == 1 and max(numbers) == len(classes) else 0
     wrong = [number for number in numbers if not first <= number < len(classes) + first]
     if wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +20,11 @@ _SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_NO_DATA = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"}  # what systems leave on disks and in archives
+# What systems leave on disks and in archives, in lower case.
+_NO_DATA = frozenset(
+    {"#recycle", "#snapshot", "$recycle.bin", "@eadir", "@recycle", "__macosx", "__pycache__", "lost+found"}
+    | {"node_modules", "system volume information"}
+)
 
 
 def split_named(name: str) -> str | None:
@@ -28,8 +32,25 @@ def split_named(name: str) -> str | None:
     return _SPLIT_WORDS.get(re.sub(r"[\s_-]*(set)?$", "", name.strip().lower()))
 
 
+def named_alike(train: str, names: Iterable[str]) -> dict[str, str]:
+    """The names that are that of a train split but for this word, each with the split that stands
+    in its place: `clips_val.csv` beside `clips_train.csv`.
+    """
+    found: dict[str, str] = {}
+    for word in re.finditer("train(ing)?", train, re.IGNORECASE):
+        before, after = re.escape(train[: word.start()]), re.escape(train[word.end() :])
+        pattern = re.compile(f"{before}([a-z]+){after}", re.IGNORECASE)
+        for name in names:
+            match = pattern.fullmatch(name)
+            if match and (split := split_named(match[1])):
+                found.setdefault(name, split)
+    return found
+
+
 class FolderSource:
-    """A folder of class folders, or of `train` and `val` (and `test`) folders of them.
+    """A folder of class folders, or of `train` and `val` (and `test`) folders of them, whose names
+    may be longer by what they share, such as `clips_train` and `clips_val`; or of class folders
+    each of which has such folders.
 
     A clip is a file with the ending of a video at any depth of a class folder, or a folder of
     pictures in it; pictures beside videos are none. Links are followed,
@@ -56,22 +77,28 @@ def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
         NasError: There are no videos, a folder cannot be read, or a split has a name that is none.
     """
     parts = _parts(root)
-    records, loose, lost = [], 0, 0
+    records: list[Record] = []
+    without: list[str] = []
+    loose = lost = 0
     for split, part in parts:
-        loose += sum(_is_video(file) and file.is_file() for file in _listing(part))
-        for folder in _folders(part):
-            for file in _videos(folder, part):
-                if file.exists():
-                    records.append(Record(file, _label(folder), split))
-                else:
-                    lost += 1
+        beside, before = sum(_is_video(file) and file.is_file() for file in _listing(part)), len(records)
+        loose += beside
+        classes = _folders(part)
+        divided = {} if split else _splits_inside(root, classes)
+        for folder in classes:
+            empty = True
+            for inner, place in divided.get(folder, [(split, folder)]):
+                for file in _videos(place, part):
+                    if file.exists():
+                        records.append(Record(file, _label(folder), inner))
+                        empty = False
+                    else:
+                        lost += 1
+            without += [folder.name] * empty
+        if len(records) == before and beside and split != "test":
+            raise _no_videos(part, beside, lost)
     if not records:
-        suffixes = ", ".join(sorted(CLIP_SUFFIXES))
-        raise NasError(
-            f"data {str(root)!r} holds no videos in class folders ({plural(loose, 'video')} beside them, "
-            f"{plural(lost, 'dead link')}); "
-            f"allowed: a folder per class with folders of pictures, or files of {suffixes}"
-        )
+        raise _no_videos(root, loose, lost)
     labels = {record.label for record in records}
     if len(labels) == 1 and parts == [(None, root)]:
         (wrapper,) = (folder for folder in _folders(root) if _label(folder) in labels)
@@ -86,6 +113,7 @@ def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
     unused = [folder.name for folder in others if next(_videos(folder, root), None)]
     notes = [f"{plural(loose, 'video')} outside of class folders left out"] * (loose > 0)
     notes += [f"{plural(lost, 'dead link')} left out"] * (lost > 0)
+    notes += [f"{plural(len(without), 'folder')} without videos left out ({listed(without)})"] * bool(without)
     beside = {record.path.parent for record in records if has_suffix(record.path, VIDEO_SUFFIXES | ARRAY_SUFFIXES)}
     covers = sum(has_suffix(file, PICTURE_SUFFIXES) for folder in beside for file in _listing(folder))
     notes += [f"{plural(covers, 'picture')} beside videos left out"] * (covers > 0)
@@ -95,25 +123,67 @@ def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
     return records, notes
 
 
+def _no_videos(folder: Path, loose: int, lost: int) -> NasError:
+    suffixes = ", ".join(sorted(CLIP_SUFFIXES))
+    return NasError(
+        f"data {str(folder)!r} holds no videos in class folders ({plural(loose, 'video')} beside them, "
+        f"{plural(lost, 'dead link')}); allowed: a folder per class with folders of pictures, or files of {suffixes}"
+    )
+
+
 def _parts(root: Path) -> list[tuple[str | None, Path]]:
     """The folders whose folders are classes, each with its split: those of splits, or the root."""
     folders = _folders(root)
-    named = [(split, folder) for folder in folders if (split := split_named(folder.name))]
-    train = [folder for split, folder in named if split == "train"]
-    if train and len({split for split, _ in named}) > 1:
-        return list(named)
-    if train and not any(map(_is_video, _listing(train[0]))):
-        classes = {each.name for each in _folders(train[0])}
-        others = [each for each in folders if each not in train and next(_videos(each, root), None)]
-        if len(classes) > 1 and not others:
+    if splits := _splits_among(folders):
+        return [*splits]
+    train = [folder for folder in folders if split_named(folder.name) == "train"]
+    for folder in folders:
+        words = re.findall("[a-z]+", folder.name.lower())
+        if _SPLIT_WORDS.keys().isdisjoint(words) or any(map(_is_video, _listing(folder))):
+            continue
+        classes = {each.name for each in _folders(folder)}
+        others = [each for each in folders if each != folder and next(_videos(each, root), None)]
+        if folder in train and len(classes) > 1 and all(other in train for other in others):
             return [(None, folder) for folder in train]
         for other in others:
             if classes & {each.name for each in _folders(other)}:
                 raise NasError(
-                    f"data {str(root)!r} has folders of the same classes in {train[0].name!r} and {other.name!r}; "
+                    f"data {str(root)!r} has folders of the same classes in {folder.name!r} and {other.name!r}; "
                     "allowed: train, val and test as names of such folders"
                 )
     return [(None, root)]
+
+
+def _splits_among(folders: Sequence[Path]) -> list[tuple[str, Path]]:
+    """The folders that are those of splits, if train and another are there."""
+    names = [folder.name for folder in folders]
+    plain = {name: split for name in names if (split := split_named(name))}
+    # A class may have such a longer name: then videos lie in the folder itself.
+    longer = (named_alike(folder.name, names) for folder in folders if not any(map(_is_video, _listing(folder))))
+    for found in (plain, *longer):
+        if "train" in found.values() and len(set(found.values())) > 1:
+            return [(found[folder.name], folder) for folder in folders if folder.name in found]
+    return []
+
+
+def _splits_inside(root: Path, classes: Sequence[Path]) -> dict[Path, list[tuple[str | None, Path]]]:
+    """The folders of splits in each class folder, if that is how the data is divided.
+
+    Raises:
+        NasError: A class has such folders, and there are videos outside of one.
+    """
+    divided = {folder: _splits_among(_folders(folder)) for folder in classes}
+    example = next((folder.name for folder, splits in divided.items() if splits), None)
+    if example is None:
+        return {}
+    for folder, splits in divided.items():
+        inside = {file for _, place in splits for file in _videos(place, root)}
+        if stray := next((file for file in _videos(folder, root) if file not in inside), None):
+            raise NasError(
+                f"data {str(root)!r} has folders of splits in the class folder {example!r}, and outside of such a "
+                f"folder {str(stray.relative_to(root))!r}; allowed: all videos of all classes in them, or none"
+            )
+    return {folder: [*splits] for folder, splits in divided.items()}
 
 
 def _label(folder: Path) -> str:
@@ -139,7 +209,7 @@ def _listing(folder: Path) -> list[Path]:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise NasError(f"folder {str(folder)!r} cannot be read: {error.strerror}; allowed: readable folders") from None
-    return [folder / name for name in names if not name.startswith(".") and name not in _NO_DATA]
+    return [folder / name for name in names if not name.startswith(".") and name.lower() not in _NO_DATA]
 
 
 def _videos(folder: Path, part: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from nas.data.folders import split_named
+from nas.data.folders import named_alike, split_named
 from nas.data.kinds import CLIP_SUFFIXES, is_clip
 from nas.data.records import Record, outside, video_data
 from nas.data.source import VideoData
@@ -69,17 +69,18 @@ class _Row:
 
 def _read_lists(path: Path) -> tuple[list[Record], list[str]]:
     """The videos of a list and of those beside it, and sentences on what is not used."""
-    rows = _rows(path)
+    rows, notes = _rows(path)
     records = [_record(path, row, row.label, row.split) for row in rows]
     siblings = {} if any(row.split for row in rows) else _siblings(path)
     if not siblings:
-        return records, []
+        return records, notes
     of_folder: defaultdict[str, set[str]] = defaultdict(set)
     for record in records:
         of_folder[record.path.parent.name].add(record.label)
-    notes, held_out = [], list[Record]()
+    held_out = list[Record]()
     for split, sibling in siblings.items():
-        others = _rows(sibling)
+        others, of_sibling = _rows(sibling)
+        notes += of_sibling + [f"{sibling.name} holds no videos"] * (not others)
         labels = [{row.label} if row.label else _labels(sibling, row, of_folder) for row in others]
         if split == "test" and any(len(each) != 1 for each in labels):
             notes.append(f"{sibling.name} left out as it has no labels")
@@ -110,14 +111,10 @@ def _labels(path: Path, row: _Row, of_folder: dict[str, set[str]]) -> set[str]:
 def _siblings(path: Path) -> dict[str, Path]:
     """The val and test lists whose names are that of a train list, but for that word."""
     found: dict[str, Path] = {}
-    for word in re.finditer("train(ing)?", path.name, re.IGNORECASE):
-        before, after = path.name[: word.start()], path.name[word.end() :]
-        name = re.compile(re.escape(before) + "([a-z]+)" + re.escape(after), re.IGNORECASE)
-        for other in sorted(path.parent.iterdir()):
-            match = name.fullmatch(other.name)
-            split = split_named(match[1]) if match else None
-            if split in ("val", "test") and other.is_file():
-                found.setdefault(split, other)
+    names = sorted(os.listdir(path.parent)) if "train" in path.name.lower() else []
+    for name, split in named_alike(path.name, names).items():
+        if split != "train" and (path.parent / name).is_file():
+            found.setdefault(split, path.parent / name)
     return found
 
 
@@ -142,8 +139,9 @@ def _located(folder: Path, text: str) -> Path:
     return folder / stripped
 
 
-def _text(path: Path) -> str:
-    """A text file as a string, its lines ended by line feeds.
+def _text(path: Path) -> tuple[str, list[str]]:
+    """A text file as a string, its lines ended by line feeds, and a sentence if its encoding is
+    guessed.
 
     Raises:
         NasError: It cannot be read, or is not text.
@@ -168,12 +166,21 @@ def _text(path: Path) -> str:
         # No list is without a full stop, which stands before the ending of a file.
         if re.search(r"[\x00-\x08\x0e-\x19]", text) or (wide and "." not in text):
             break
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        guessed = [f"{path.name} is read as Windows-1252, as it is not UTF-8"] * (encoding == "cp1252")
+        return text.replace("\r\n", "\n").replace("\r", "\n"), guessed
     raise refused
 
 
-def _rows(path: Path) -> list[_Row]:
-    lines = [line for line in _text(path).split("\n") if line.strip(" \t\x1a") and not line.lstrip().startswith("#")]
+def _rows(path: Path) -> tuple[list[_Row], list[str]]:
+    """What the lines of a list say, and sentences on how it is read.
+
+    Raises:
+        NasError: It cannot be read.
+    """
+    text, notes = _text(path)
+    lines = [line for line in text.split("\n") if line.strip(" \t\x1a") and not _is_comment(path.parent, line)]
+    if lines and re.fullmatch('"?sep=.?"?', lines[0]):  # as Excel writes it
+        del lines[0]
     for number, line in enumerate(lines, 1):
         if len(line) > _LONGEST:
             raise NasError(
@@ -183,9 +190,30 @@ def _rows(path: Path) -> list[_Row]:
         head = [name.strip(' "').lower() for line in lines[:1] for name in line.split(delimiter)]
         if "label" in head and {"path", "file"} & set(head):
             if delimiter == " " and len(head) == 2 and head[1] == "label":
-                return _without_head(path, lines[1:])
-            return list(_with_head(path, head, _values(path, lines[1:], delimiter)))
-    return _without_head(path, lines)
+                return _without_head(path, lines[1:]), notes
+            values = list(_values(path, lines[1:], delimiter))
+            _refuse_hidden_split(path, head, values)
+            return list(_with_head(path, head, values)), notes
+    return _without_head(path, lines), notes
+
+
+def _is_comment(folder: Path, line: str) -> bool:
+    """Whether a line begins with `#`, and that is not how its file begins."""
+    line = line.strip()
+    names = {line.rsplit(maxsplit=1)[0], *(line.split(delimiter)[0] for delimiter in _DELIMITERS)} if line else set()
+    return line.startswith("#") and not any(is_clip(_located(folder, name)) for name in names)
+
+
+def _refuse_hidden_split(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Refuses a list that tells splits in a column of another name."""
+    if "split" in head:
+        return
+    for i, name in enumerate(head):
+        found = {split_named(row[i]) if i < len(row) else None for row in rows}
+        if name != "label" and len(found) > 1 and None not in found:
+            raise NasError(
+                f"CSV {str(path)!r} has splits in the column {name!r}; allowed: the name `split` for it, or none such"
+            )
 
 
 def _values(path: Path, lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
@@ -212,6 +240,8 @@ def _with_head(path: Path, head: list[str], rows: Iterable[list[str]]) -> Iterat
                 f"{where}, {line}: {len(values)} values under {len(head)} columns; allowed: as many, with quotes "
                 "around one that holds the separator"
             )
+        if not any(map(str.strip, values)):
+            continue
         record = dict(zip(head, (*values, *[""] * len(head)), strict=False))
         given = {name: record[name].strip() for name in (file_column, "label", "split", "group") if name in record}
         split = given.get("split")
@@ -254,6 +284,11 @@ def _without_head(path: Path, lines: list[str]) -> list[_Row]:
         found_columns = ", ".join(rows[0]) if rows else "none"
         raise NasError(
             f"data {str(path)!r} has the columns {found_columns}; allowed: `path` (or `file`) and `label`, and more"
+        )
+    if re.fullmatch(r".+_test_split\d\.txt", path.name) and {row[-1] for row in rows} <= {"0", "1", "2"}:
+        raise NasError(
+            f"List {str(path)!r} has 1 for train and 2 for test behind the videos of one class, as HMDB51 has; "
+            "allowed: a path and a label in each line, or a CSV with a column `split`"
         )
     for number, row in enumerate(rows, 1):
         if len(row) > 2:

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from nas.units import plural
+from nas.units import plural, whole
 
 
 def odd_labels(classes: Sequence[str]) -> list[str]:
@@ -16,8 +16,8 @@ def odd_labels(classes: Sequence[str]) -> list[str]:
     Args:
         classes: The labels, each once, in order.
     """
-    if all(label.removeprefix("-").isdecimal() and len(label) < 100 for label in classes):
-        numbers = [int(label) for label in classes]
+    numbers = [number for label in classes if (number := whole(label)) is not None]
+    if len(numbers) == len(classes):
         notes = []
         if numbers[0] != 0:
             notes.append(f"labels begin at {numbers[0]}, which is the first class of the network")

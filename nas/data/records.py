@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from nas.data.oddities import odd_labels
 from nas.data.sampling import MIDDLE, Sampling, View
 from nas.data.source import SPLITS, Split, VideoData
 from nas.errors import NasError
-from nas.units import plural
+from nas.units import plural, whole
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def split_data(
     for name in ("train", "val"):
         if not parts[name]:
             found = ", ".join(sorted(split for split, part in parts.items() if part))
-            raise NasError(f"{where} has no {name} split; found: {found}; allowed: videos in train and in val")
+            why = "".join(f" ({note})" for note in notes)
+            raise NasError(f"{where} has no {name} split; found: {found}{why}; allowed: videos in train and in val")
     unseen = set(classes) - {record.label for record in parts["train"]}
     if unseen:
         first = min(unseen)
@@ -118,7 +121,8 @@ def split_data(
         )
     train, val, test = (make_split(parts[name], classes) for name in SPLITS)
     given = (*notes, *held_out, *odd_labels(classes))
-    return VideoData(path.stem, tuple(classes), train, val, test if len(test) else None, flip is not False, given)
+    name = path.stem if path.is_file() else path.resolve().name
+    return VideoData(name, tuple(classes), train, val, test if len(test) else None, flip is not False, given)
 
 
 def _video_split(records: Sequence[Record], classes: Sequence[str]) -> VideoSplit:
@@ -193,20 +197,27 @@ def _clip_file(path: Path) -> os.stat_result | None:
 def _classes(where: str, labels: set[str]) -> list[str]:
     """The labels in order, numbers by value."""
     classes = sorted(labels)
-    if all(label.removeprefix("-").isdecimal() and len(label) < 100 for label in classes):
+    if all(whole(label) is not None for label in classes):
         classes.sort(key=int)
         for one, other in pairwise(classes):
             if int(one) == int(other):
                 raise NasError(
                     f"{where}: labels {one!r} and {other!r} are one number; allowed: one spelling of a class"
                 )
+    values: dict[str, str] = {}
+    for label in classes:
+        other = values.setdefault(re.sub(r"^(-?\d+)\.0*$", r"\1", label), label)
+        if other != label:
+            raise NasError(f"{where}: labels {other!r} and {label!r} are one number; allowed: one spelling of a class")
     spellings: dict[str, str] = {}
     for label in classes:
-        other = spellings.setdefault(" ".join(label.casefold().split()), label)
+        # Of the signs that are not shown, a byte order mark is the commonest.
+        shown = "".join(sign for sign in unicodedata.normalize("NFKC", label) if unicodedata.category(sign) != "Cf")
+        other = spellings.setdefault(" ".join(shown.casefold().split()), label)
         if other != label:
+            how = "capitals or spaces" if label.isascii() and other.isascii() else "capitals, spaces or hidden signs"
             raise NasError(
-                f"{where}: labels {other!r} and {label!r} differ in capitals or spaces alone; allowed: one spelling of "
-                "a class"
+                f"{where}: labels {other!a} and {label!a} differ in {how} alone; allowed: one spelling of a class"
             )
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "none"

@@ -52,7 +52,7 @@ def test_lists_as_tools_write_them(tmp_path: Path, encoding: str, end: str, deli
 def test_values_of_a_list_without_a_head(tmp_path: Path, text: str, labels: list[str]) -> None:
     videos(tmp_path, "a,b.mp4", "c d.mp4", "sub/e.mp4")
     (tmp_path / "train.txt").write_text(text)
-    rows = lists._rows(tmp_path / "train.txt")
+    rows, _ = lists._rows(tmp_path / "train.txt")
     assert all(lists._located(tmp_path, row.file).is_file() for row in rows)
     assert [row.label for row in rows] == labels
 
@@ -71,6 +71,8 @@ def test_values_of_a_list_without_a_head(tmp_path: Path, text: str, labels: list
             r"has a quote without its other \(unexpected end of data\); allowed: CSV, quotes in pairs",
         ),
         ("path,label,group\na.mp4,x,1\nb.mp4,y,\n", "data row 2: the group is empty"),
+        ("path,label,subset\na.mp4,x,train\nb.mp4,y,val\n", "splits in the column 'subset'; allowed: the name `split`"),
+        ("a.mp4,1\nb.mp4,1.0\n", "labels '1' and '1.0' are one number; allowed: one spelling of a class"),
         ("a.mp4\nb.mp4\n", "line 1: 'a.mp4' is not a path and a label"),
         ("http://host/a.mp4,x\nb.mp4,y\n", "line 1: 'http://host/a.mp4' is a URL; allowed: paths of local files"),
         ("concat:a.mp4|b.mp4,x\nb.mp4,y\n", r"line 1: 'concat:a.mp4\|b.mp4' is a URL; allowed: paths of local files"),
@@ -83,6 +85,40 @@ def test_lists_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> N
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(NasError, match=message):
         open_data(tmp_path / "list.txt")
+
+
+def test_lists_of_one_class_in_which_numbers_are_splits_are_refused(tmp_path: Path) -> None:
+    videos(tmp_path, "a.avi", "b.avi", "c.avi")
+    (tmp_path / "wave_test_split1.txt").write_text("a.avi 1\nb.avi 2\nc.avi 0\n")
+    with pytest.raises(NasError, match="1 for train and 2 for test behind the videos of one class, as HMDB51 has"):
+        open_data(tmp_path / "wave_test_split1.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ("# made by hand\n#1.mp4,x\n#2.mp4,x\n#3.mp4,y\n# 4.mp4,y\n", ["#1.mp4", "#2.mp4", "#3.mp4"]),
+        ("#1.mp4 x\n#2.mp4 x\n# gone.mp4 x\n#3.mp4 y\n", ["#1.mp4", "#2.mp4", "#3.mp4"]),
+        ("sep=;\npath;label\n#1.mp4;x\n#2.mp4;x\n#3.mp4;y\n;\n;\n", ["#1.mp4", "#2.mp4", "#3.mp4"]),
+    ],
+)
+def test_comments_and_what_spreadsheets_add_are_no_videos(tmp_path: Path, text: str, files: list[str]) -> None:
+    videos(tmp_path, *files, "4.mp4")
+    (tmp_path / "list.csv").write_text(text)
+    assert [row.file for row in lists._rows(tmp_path / "list.csv")[0]] == files
+
+
+def test_what_is_guessed_of_lists_is_said(tmp_path: Path) -> None:
+    videos(tmp_path, *(f"{i}.mp4" for i in range(6)))
+    text = "".join(f"{i}.mp4,{'走る' if i % 2 else '歩く'}\n" for i in range(6))
+    (tmp_path / "train.csv").write_bytes(text.encode("shift-jis"))
+    (tmp_path / "val.csv").write_text("path,label\n")
+    guessed = ("train.csv is read as Windows-1252, as it is not UTF-8", "val.csv holds no videos")
+    assert open_data(tmp_path / "train.csv").notes == guessed
+    (tmp_path / "train.csv").write_text("0.mp4,x\n1.mp4,y\n")
+    (tmp_path / "val.csv").write_text("0.mp4,x\n1.mp4,y\n")
+    with pytest.raises(NasError, match=r"no train split; found: val \(2 files of train and val in val only\); allowed"):
+        open_data(tmp_path / "train.csv")
 
 
 def test_a_test_list_without_labels(tmp_path: Path) -> None:

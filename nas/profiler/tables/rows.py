@@ -23,6 +23,7 @@ from nas.architecture import Architecture, Config, LayerConfig, Part, Shape
 from nas.documents import read_text
 from nas.errors import NasError, brief
 from nas.profiler.computed.cost import LayerCost, PartsCost, Record, cost
+from nas.units import whole
 
 NETWORK = "network"  # in place of an operator
 MAX_FILE = 20_000_000  # bytes of a table
@@ -209,9 +210,10 @@ def _row(values: Mapping[str, str], where: str) -> Row:
 
 def _count(values: Mapping[str, str], name: str, where: str) -> int:
     text = values[name].strip() or "0"
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+    number = whole(text)
+    if number is None or not 0 <= number <= 10**18:
         raise NasError(f"{where}: {name} {brief(text)} is not allowed; allowed: whole numbers from 0 to 10^18")
-    return int(text)
+    return number
 
 
 def write_rows(file: io.TextIOBase, rows: Iterable[tuple[Workload, str, str, int | str]]) -> None:

@@ -22,6 +22,7 @@ from nas.profiler.measured.device import Conditions
 from nas.profiler.measured.environment import Environment
 from nas.profiler.tables.rows import NETWORK, Row, read_lines, read_rows, write_rows
 from nas.resources import replacing, resource_folder
+from nas.units import whole
 
 SCHEMA = 1  # of the form of a table
 # What must agree before numbers of two sessions may stand in one table; the device's name says the
@@ -91,8 +92,9 @@ class Table:
         comments = [line[1:].strip() for line in lines if line.startswith("#")]
         header = dict(line.split(": ", 1) for line in comments if ": " in line)
         where = f"latency table {str(path)!r}"
-        number = header.get("schema", "1")
-        of_schema({"schema": int(number) if number.isdecimal() else number}, SCHEMA, where)
+        schema = header.get("schema", "1")
+        number = whole(schema)
+        of_schema({"schema": schema if number is None else number}, SCHEMA, where)
         try:
             document = parse_json(f"{where}, environment", header.get("environment", "{}"))
             reference = float(header["reference_ms"]) if "reference_ms" in header else None

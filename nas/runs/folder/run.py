@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nas.architecture import Architecture, load
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.limits.budget import Budget
 from nas.limits.metrics import DEFAULT_PICK, metrics, pick_names
 from nas.limits.objectives import Objectives
@@ -22,6 +22,7 @@ from nas.runs.selection.control import CONTROL, CURVES, RANDOM
 from nas.runs.selection.picks import choose, picks_of
 from nas.runs.selection.ranking import breaches, clearly_above, keeping, limited_figures, with_means
 from nas.trials.answers import Answers, give, read_answers
+from nas.units import whole
 
 _CURVES = ("trainings", "seconds", "hypervolume")  # beside the objectives
 
@@ -174,10 +175,10 @@ class Run:
                 nobody measured, or a front at chance.
         """
         text = str(name)
-        if text.isdecimal():
-            return self._trained(int(text))
+        if (number := whole(text)) is not None and number >= 0:
+            return self._trained(number)
         if text not in pick_names():
-            raise NasError(f"pick {text!r} is unknown; allowed: {', '.join(pick_names())} or a trial's number")
+            raise NasError(f"pick {brief(text)} is unknown; allowed: {', '.join(pick_names())} or a trial's number")
         if self.front.empty and len(self.over):
             raise NasError(
                 f"run {str(self.path)!r} has no network that keeps {self.record.budget} as measured; allowed: a "

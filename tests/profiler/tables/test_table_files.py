@@ -25,6 +25,11 @@ def load(tmp_path: Path, *lines: str, head: str = "# device: phone") -> Table:
     return Table.load(path)
 
 
+def test_a_form_of_very_many_digits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NasError, match=r"has the schema '99999.*9'; allowed: whole numbers from 1"):
+        load(tmp_path, line(), head=f"# device: phone\n# schema: {'9' * 5000}")
+
+
 def test_a_line_is_read(tmp_path: Path) -> None:
     row = load(tmp_path, line()).rows[WORKLOAD.key]
     assert (row.ms, row.error, row.runs, row.workload.macs, row.workload.params) == (1.5, 0.1, 3, 5, 7)

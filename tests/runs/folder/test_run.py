@@ -107,6 +107,11 @@ def test_unknown_pick(tmp_path: Path, name: str) -> None:
         Run(write(tmp_path / "run")).pick_trial(name)
 
 
+def test_a_pick_of_very_many_digits_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(NasError, match=r"pick '9+\.\.\.9+' is unknown; allowed: accuracy, knee"):
+        Run(write(tmp_path / "run")).pick_trial("9" * 5000)
+
+
 @pytest.mark.parametrize("name", [4, "9"])
 def test_untrained_trial(tmp_path: Path, name: str | int) -> None:
     with pytest.raises(NasError, match=rf"trial {name} .* was not trained; allowed: 0, 1, 2, 3"):
