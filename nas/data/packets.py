@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
 
+import av.error
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
@@ -68,7 +69,7 @@ def read_packets(path: str | os.PathLike[str], container: InputContainer, stream
     change differ.
 
     Raises:
-        av.error.FFmpegError: The file cannot be read.
+        av.error.FFmpegError: The file cannot be read, not one packet of it.
     """
     file = os.stat(path)
     identity = (os.path.abspath(path), file.st_size, file.st_mtime_ns)
@@ -82,14 +83,19 @@ def _read(container: InputContainer, stream: VideoStream) -> Packets:
     stamps: list[int | None] = []
     keys: dict[int, int] = {}
     damaged = False
-    for packet in container.demux(stream):
-        if not packet.size:
-            continue
-        damaged |= packet.is_corrupt
-        if not packet.is_discard:
-            stamps.append(packet.pts)
-        if packet.is_keyframe and packet.pts is not None:
-            keys[packet.pts] = packet.pts if packet.dts is None else min(packet.dts, packet.pts)
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            damaged |= packet.is_corrupt
+            if not packet.is_discard:
+                stamps.append(packet.pts)
+            if packet.is_keyframe and packet.pts is not None:
+                keys[packet.pts] = packet.pts if packet.dts is None else min(packet.dts, packet.pts)
+    except av.error.FFmpegError:
+        if not stamps:
+            raise
+        damaged = True
     # AVI counts packets and has no time stamps: with B-frames, those made up for it are wrong.
     told = not (container.format.name == "avi" and stream.codec_context.has_b_frames)
     known = [stamp for stamp in stamps if stamp is not None]

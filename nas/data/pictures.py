@@ -14,7 +14,8 @@ Pixels = npt.NDArray[np.uint8]
 
 def quarter_turns(frame: VideoFrame) -> int:
     """Counterclockwise right angles that show the frame upright."""
-    return round(frame.rotation / 90) % 4
+    # A matrix without extent has no angle, of which PyAV makes a number of ten digits.
+    return round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 360 else 0
 
 
 def upright(frame: VideoFrame) -> Pixels:

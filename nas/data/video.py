@@ -77,12 +77,17 @@ def probe(path: str | Path) -> VideoInfo:
         width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
         codec = stream.codec_context.name
         fps = float(stream.average_rate or stream.guessed_rate or 0)
-        seconds = container.duration / av.time_base if container.duration else None
+        seconds = container.duration / av.time_base if container.duration else 0.0
+        time_base = stream.time_base
     with _open(path) as (container, stream):
         packets = _packets(path, container, stream)
     count = len(_stamps(path)) if packets.damaged else packets.count
-    duration = seconds if seconds is not None else (count / fps if fps else 0.0)
-    return VideoInfo(count, fps, duration, width, height, codec)
+    if fps and not packets.damaged:  # a header's may be of another cut, or count from another time
+        span = count / fps
+        if packets.stamps is not None and time_base:
+            span = float((packets.stamps[-1] - packets.stamps[0]) * time_base) + 1 / fps
+        seconds = span
+    return VideoInfo(count, fps, seconds, width, height, codec)
 
 
 def read_clip(path: str | Path, frames: int, stride: int | None, start: float | None, size: tuple[int, int]) -> Pixels:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from fractions import Fraction
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -183,6 +185,55 @@ def test_a_damaged_file_gives_the_frames_that_decode(data_folder: Path) -> None:
     every = read_view(path, Sampling(28, (18, 32), 1), View(0.0))
     spread = read_view(path, Sampling(7, (18, 32)), View(0.0))
     assert np.array_equal(spread, every[::4])
+
+
+def written(path: Path, codec: str, count: int, first: int = 0, **options: str) -> Path:
+    """`count` frames of 48x32 at 25 a second, the i-th of grey 10 * i, shown from `first` on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for i in range(count):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 10 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = first + i, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_zeros_behind_a_stream_leave_its_frames(tmp_path: Path) -> None:
+    """As a disk that was full leaves them; FFmpeg gives up there."""
+    path = written(tmp_path / "a.ts", "libx264", 20, preset="ultrafast", bf="0")
+    path.write_bytes(path.read_bytes() + bytes(100_000))
+    whole = _frames_of(path)
+    assert 15 < len(whole) <= 20 and probe(path).frames == len(whole)
+    clip = read_view(path, Sampling(3, (8, 8), 1), View(0.0))
+    assert clip.mean((1, 2, 3)) == pytest.approx([0, 10, 20], abs=3)
+
+
+def _frames_of(path: Path) -> list[int | None]:
+    found = []
+    with av.open(str(path)) as container, contextlib.suppress(av.error.FFmpegError):
+        for frame in container.decode(video=0):
+            found.append(frame.pts)  # what came before an error counts
+    return found
+
+
+def test_a_matrix_without_extent_turns_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.mp4", "mpeg4", 3)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 44
+    data[start : start + 36] = bytes(36)
+    path.write_bytes(data)
+    info = probe(path)
+    assert (info.width, info.height) == (48, 32)
+
+
+def test_a_duration_is_that_of_the_frames(tmp_path: Path) -> None:
+    """One counts from a quarter of an hour before the first frame, one is of the second half."""
+    assert probe(written(tmp_path / "late.mkv", "ffv1", 10, 25 * 900)).duration == pytest.approx(0.4)
+    path = written(tmp_path / "a.mpg", "mpeg2video", 10)
+    path.write_bytes(2 * path.read_bytes())
+    assert (probe(path).frames, probe(path).duration) == (20, pytest.approx(0.8))
 
 
 def test_rotation_is_undone(data_folder: Path) -> None:
