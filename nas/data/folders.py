@@ -81,22 +81,22 @@ def _read_folder(root: Path) -> tuple[list[Record], list[str]]:
     without: list[str] = []
     loose = lost = 0
     for split, part in parts:
-        beside, before = sum(_is_video(file) and file.is_file() for file in _listing(part)), len(records)
-        loose += beside
+        around, before = sum(_is_video(file) and file.is_file() for file in _listing(part)), len(records)
+        loose += around
         classes = _folders(part)
         divided = {} if split else _splits_inside(root, classes)
         for folder in classes:
             empty = True
-            for inner, place in divided.get(folder, [(split, folder)]):
+            for own, place in divided.get(folder, [(split, folder)]):
                 for file in _videos(place, part):
                     if file.exists():
-                        records.append(Record(file, _label(folder), inner))
+                        records.append(Record(file, _label(folder), own))
                         empty = False
                     else:
                         lost += 1
             without += [folder.name] * empty
-        if len(records) == before and beside and split != "test":
-            raise _no_videos(part, beside, lost)
+        if len(records) == before and around and split != "test":
+            raise _no_videos(part, around, lost)
     if not records:
         raise _no_videos(root, loose, lost)
     labels = {record.label for record in records}
