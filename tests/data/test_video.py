@@ -191,6 +191,7 @@ def written(path: Path, codec: str, count: int, first: int = 0, **options: str) 
     """`count` frames of 48x32 at 25 a second, the i-th of grey 10 * i, shown from `first` on."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         for i in range(count):
             frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 10 * i, np.uint8), format="rgb24")

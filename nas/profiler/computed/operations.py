@@ -130,7 +130,10 @@ _MACS: dict[Any, Callable[..., int]] = {
 
 
 # Of one dtype, or torch refuses them; the numbers are how many arguments that concerns.
-PRODUCTS = {packet: 3 if "attention" in str(packet) else None for packet in _MACS if packet != aten.mkldnn_rnn_layer}
+PRODUCTS: dict[Any, int | None] = {
+    **{packet: 3 if "attention" in str(packet) else None for packet in _MACS if packet != aten.mkldnn_rnn_layer},
+    **dict.fromkeys((aten._cdist_forward, aten._euclidean_dist), 2),
+}
 
 # Of one dtype too, but that numbers of 16 bits may have parameters of 32.
 NORMS = {

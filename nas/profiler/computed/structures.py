@@ -5,12 +5,20 @@ What is walked may be changed while a module is traced; a `Snapshot` puts it bac
 
 from __future__ import annotations
 
+import copy
+import ctypes
+import io
+import itertools
+import queue
 import random
 import sys
 import types
+import warnings
+import weakref
+from array import array
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import _lru_cache_wrapper, cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +36,17 @@ _FOREIGN = (sys.stdlib_module_names - {"types", "collections", "__main__"}) | {"
 _DICTIONARIES = frozenset({"_parameters", "_buffers", "_modules"})
 _STATE = frozenset(vars(nn.Module()))
 _HOOKS = tuple(_STATE - _DICTIONARIES - {"training"})  # mostly empty
+
+_BUFFERS = (memoryview, ctypes.Structure, ctypes.Array, type(ctypes.c_int()).__mro__[1])
+# That give the next value, and of which a copy does so too.
+_ITERATORS: tuple[type, ...] = (
+    itertools.count,
+    itertools.cycle,
+    enumerate,
+    type(iter(())),
+    type(iter([])),
+    type(iter(range(0))),
+)
 
 Replacement = Callable[[Tensor], Tensor]
 
@@ -129,19 +148,42 @@ def _globals_of(kind: type) -> list[tuple[dict[str, Any], str]]:
     ]
 
 
+@_by_class
+def _caches_of(kind: type) -> list[_lru_cache_wrapper[Any]]:
+    """The caches of `functools` among the methods of a class and the functions that these name, and
+    so on.
+    """
+    if _is_foreign(kind):
+        return []
+    waiting = [getattr(value, "__func__", value) for value in vars(kind).values()]
+    found, seen = [], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, _lru_cache_wrapper):
+            found.append(value)
+            value = value.__wrapped__
+        if isinstance(value, types.FunctionType) and id(value) not in seen:
+            seen.add(id(value))
+            home = value.__module__ or ""
+            if home.partition(".")[0] not in _FOREIGN:
+                waiting += [value.__globals__[name] for name in value.__code__.co_names if name in value.__globals__]
+    return found
+
+
 class Snapshot:
     """Containers and objects as they are, with their tensors replaced meanwhile.
 
     `add` takes what is to be put back, `restore` puts it back: contents, not copies, so that
     whoever else holds a container sees it as it was. Objects of libraries and frozen ones are left
-    alone.
+    alone. Of an iterator a copy is used up; a cache of `functools` that was added to is emptied.
     """
 
     def __init__(self, replace: Replacement | None = None) -> None:
         self.replace = replace
         self._dictionaries: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self._restores: list[Callable[[], object]] = []
-        self._seen: dict[int, Any] = {}  # by identity; the objects are kept alive with it
+        self._unhooked: list[tuple[dict[str, Any], Sequence[str]]] = []  # modules, what of their hooks is empty
+        self._seen: dict[int, Any] = {}  # by identity what stands for it; containers keep it alive
 
     def restore(self) -> None:
         for value, saved in self._dictionaries:
@@ -152,6 +194,11 @@ class Snapshot:
                     value.update(saved)
             else:
                 _refill(value, saved)
+        for own, names in self._unhooked:
+            if any(map(own.get, names)):
+                for name in names:
+                    if isinstance(own[name], dict):
+                        own[name].clear()
         for restore in self._restores:
             restore()
 
@@ -170,7 +217,7 @@ class Snapshot:
                 return value
             return kind(*items) if hasattr(kind, "_fields") else kind(items)
         if id(value) in self._seen:
-            return value
+            return self._seen[id(value)]
         if isinstance(value, nn.Module):
             for part in value.modules():
                 if not isinstance(part, torch.jit.ScriptModule):
@@ -185,16 +232,16 @@ class Snapshot:
             list.__setitem__(value, slice(None), [self.add(item) for item in saved])
         elif isinstance(value, deque | set):
             self._refilled(value)
-        elif isinstance(value, np.ndarray):
-            array = value.copy()
-            if value.flags.writeable:
-                self._restores.append(lambda: np.copyto(value, array))
-        elif isinstance(value, random.Random):
-            self._restores.append(partial(value.setstate, value.getstate()))
-        elif isinstance(value, np.random.Generator):
-            self._restores.append(partial(setattr, value.bit_generator, "state", value.bit_generator.state))
-        elif isinstance(value, np.random.RandomState):
-            self._restores.append(partial(value.set_state, value.get_state()))
+        elif isinstance(value, _ITERATORS):
+            self._seen[id(value)] = _copied(value)
+            return self._seen[id(value)]
+        elif isinstance(value, queue.Queue):
+            self._walked(vars(value))
+        elif isinstance(value, weakref.WeakValueDictionary | weakref.WeakKeyDictionary):
+            data = vars(value)["data"]
+            self._dictionaries.append((data, dict(data)))
+        elif (restore := _restored(value)) is not None:
+            self._restores.append(restore)
         elif isinstance(value, types.MethodType):
             self.add(value.__self__)
         elif isinstance(value, types.FunctionType):
@@ -223,6 +270,9 @@ class Snapshot:
         kept = [item for item in saved.items() if item[0] not in _STATE and type(item[1]) not in _PLAIN]
         if any(map(own.get, _HOOKS)):
             kept += [(name, own[name]) for name in _HOOKS if own.get(name)]
+            self._unhooked.append((own, [name for name in _HOOKS if not own.get(name)]))
+        else:
+            self._unhooked.append((own, _HOOKS))
         for name, value in kept:
             new = self.add(value)
             if new is not value:
@@ -239,6 +289,8 @@ class Snapshot:
             if _is_foreign(kind):
                 continue
             self._restores.append(partial(_restore_class, kind, dict(vars(kind))))
+            for found in _caches_of(kind):
+                self.add(found)
             for home, name, value in kept_by_class(kind):
                 if isinstance(home, dict):
                     self._restores.append(partial(home.__setitem__, name, value))
@@ -280,21 +332,73 @@ class Snapshot:
             if type(item) in (list, dict, set, deque):
                 self.add(item)
 
+    def _walked(self, own: dict[str, Any]) -> None:
+        """Takes the attributes of an object."""
+        saved = dict(own)
+        self._dictionaries.append((own, saved))
+        for name, item in saved.items():
+            new = self.add(item)
+            if new is not item:
+                own[name] = new
+
     def _object(self, value: Any) -> None:
         own = _attributes(value)
         if own is not None:
-            saved = dict(own)
-            self._dictionaries.append((own, saved))
-            for name, item in saved.items():
-                new = self.add(item)
-                if new is not item:
-                    own[name] = new
+            self._walked(own)
         for name in _slots(value):
             item = getattr(value, name)
             self._restores.append(partial(object.__setattr__, value, name, item))
             new = self.add(item)
             if new is not item:
                 object.__setattr__(value, name, new)
+
+
+def _restored(value: Any) -> Callable[[], object] | None:
+    """What puts an object of a library back that holds no tensors; None of any other object."""
+    match value:
+        case np.ndarray():
+            return partial(np.copyto, value, value.copy()) if value.flags.writeable else lambda: None
+        case random.Random():
+            return partial(value.setstate, value.getstate())
+        case np.random.Generator():
+            return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+        case np.random.RandomState():
+            return partial(value.set_state, value.get_state())
+        case bytearray() | array():
+            return partial(value.__setitem__, slice(None), copy.copy(value))
+        case io.StringIO() | io.BytesIO():
+            return partial(_rewrite, value, value.getvalue(), value.tell())
+        case _lru_cache_wrapper():
+            return partial(_emptied, value, value.cache_info().misses)
+    if isinstance(value, _BUFFERS):
+        view = memoryview(value)  # type: ignore[arg-type]
+        if not view.readonly and view.contiguous:
+            flat = view.cast("B")
+            return partial(flat.__setitem__, slice(None), flat.tobytes())
+    return None
+
+
+def _copied(value: Any) -> Any:
+    """A copy of an iterator; itself where Python makes none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return copy.copy(value)
+        except TypeError:
+            return value
+
+
+def _rewrite(stream: io.StringIO | io.BytesIO, content: Any, place: int) -> None:
+    stream.seek(0)
+    stream.truncate()
+    stream.write(content)
+    stream.seek(place)
+
+
+def _emptied(found: _lru_cache_wrapper[Any], misses: int) -> None:
+    """Empties a cache that was added to: what a pass made is of no use outside of it."""
+    if found.cache_info().misses != misses:
+        found.cache_clear()
 
 
 def _refill(value: dict[Any, Any], saved: dict[Any, Any]) -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import array
 import collections
+import ctypes
 import dataclasses
+import functools
+import io
+import itertools
+import operator
+import queue
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -265,6 +273,79 @@ def test_whatever_a_module_keeps_is_as_it_was() -> None:
     assert cost(module, torch.randn(2, 4)).to_dict() == figures.to_dict()
 
 
+@functools.lru_cache
+def triangle(size: int) -> Tensor:
+    """As video Swin transformers keep the masks of their windows."""
+    return torch.ones(size, size).tril()
+
+
+def masked(x: Tensor) -> Tensor:
+    return triangle(x.shape[-2]) @ x
+
+
+class Caches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.double = functools.lru_cache(lambda size: torch.full((size,), 2.0))
+
+    @functools.lru_cache(None)  # noqa: B019  # people do
+    def places(self, size: int) -> Tensor:
+        return torch.arange(float(size))[:, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return masked(x) * self.double(4) + self.places(x.shape[-2])
+
+
+def test_what_functions_remember_is_no_tensor_of_a_trace() -> None:
+    module, x = Caches(), torch.ones(3, 4)
+    assert cost(module, x).macs == 3 * 3 * 4
+    expected = torch.tensor([1.0, 2.0, 3.0])[:, None] * 2 + torch.arange(3.0)[:, None]
+    assert torch.equal(module(x), expected.expand(3, 4))
+    assert cost(module, x).macs == 3 * 3 * 4
+    assert torch.equal(module(x), expected.expand(3, 4))
+
+
+class Counts(nn.Module):
+    """Uses the next of what it holds, which is put back, and adds a hook."""
+
+    def __init__(self, held: Any, use: Callable[[Any], object]) -> None:
+        super().__init__()
+        self.layer, self.held, self.again, self.use = nn.Linear(4, 4), held, [held], use
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.use(self.held)
+        self.layer.register_forward_hook(lambda *_: None)
+        y: Tensor = self.layer(x)
+        return y
+
+
+def held_things() -> Iterator[tuple[Any, Callable[[Any], object], Callable[[Any], object]]]:
+    """What a module may hold, what a forward does with it, and how to see it."""
+    yield bytearray(b"ab"), lambda held: held.extend(b"c"), bytes
+    yield array.array("i", [1, 2]), lambda held: held.append(3), list
+    yield memoryview(bytearray(2)), lambda held: held.__setitem__(0, 7), bytes
+    yield ctypes.c_int(3), lambda held: setattr(held, "value", 4), lambda held: held.value
+    yield io.StringIO("abc"), lambda held: held.write("x"), lambda held: (held.getvalue(), held.tell())
+    yield itertools.count(5), next, repr
+    yield iter([1, 2, 3]), next, operator.length_hint
+    yield iter(range(9)), next, operator.length_hint
+    yield queue.Queue(), lambda held: held.put(1), lambda held: held.qsize()
+    yield weakref.WeakValueDictionary({1: triangle}), lambda held: held.__setitem__(2, masked), lambda held: [*held]
+
+
+@pytest.mark.parametrize(("held", "use", "seen"), list(held_things()), ids=lambda x: type(x).__name__)
+def test_whatever_holds_state_is_as_it_was(
+    held: Any, use: Callable[[Any], object], seen: Callable[[Any], object]
+) -> None:
+    module = Counts(held, use)
+    before = seen(held)
+    assert cost(module, torch.randn(2, 4)).step_bytes > 0
+    assert seen(held) == before and module.held is held and module.again[0] is held
+    assert not module.layer._forward_hooks
+    use(held)
+    assert seen(held) != before
+
+
 # --------------------------------------------------------------------------------------- refusals
 
 
@@ -280,6 +361,7 @@ def products() -> Iterator[tuple[str, Callable[..., Any], tuple[Tensor, ...]]]:
     yield "linear by bias", F.linear, (torch.zeros(2, 3), torch.zeros(4, 3), torch.zeros(4, dtype=torch.float64))
     yield "bmm", torch.bmm, (torch.zeros(1, 2, 3), torch.zeros(1, 3, 2, dtype=torch.bfloat16))
     yield "conv", F.conv2d, (torch.zeros(1, 2, 4, 4, dtype=torch.float64), torch.zeros(1, 2, 3, 3))
+    yield "cdist", torch.cdist, (torch.zeros(2, 3), wide)
     yield "addmm", torch.addmm, (wide[:, :1], torch.zeros(2, 3), torch.zeros(3, 4))
 
 
