@@ -286,14 +286,14 @@ def masked(x: Tensor) -> Tensor:
 class Caches(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.double = functools.lru_cache(lambda size: torch.full((size,), 2.0))
+        self.doubled = functools.lru_cache(lambda size: torch.full((size,), 2.0))
 
     @functools.lru_cache(None)  # noqa: B019  # people do
     def places(self, size: int) -> Tensor:
         return torch.arange(float(size))[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        return masked(x) * self.double(4) + self.places(x.shape[-2])
+        return masked(x) * self.doubled(4) + self.places(x.shape[-2])
 
 
 def test_what_functions_remember_is_no_tensor_of_a_trace() -> None:
