@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,7 @@ class Tool(NamedTuple):
         page: What follows the port in the address.
         ready: An expression of JavaScript that is true when the page is drawn.
         settle: Seconds that the page then moves on.
+        pressed: Expressions for what is then clicked: panels that are closed or opened.
         size: Width and height in pixels.
     """
 
@@ -45,6 +46,7 @@ class Tool(NamedTuple):
     page: str
     ready: str
     settle: float
+    pressed: Sequence[str]
     size: tuple[int, int]
 
 
@@ -54,6 +56,7 @@ TOOLS = {
         "/dashboard/studies/0",
         "document.querySelectorAll('.js-plotly-plot .main-svg').length > 2",
         4.0,
+        (),
         (1280, 1000),
     ),
     "tensorboard": Tool(
@@ -61,19 +64,22 @@ TOOLS = {
         "/?darkMode=false#timeseries",
         "document.querySelectorAll('card-view').length > 1",
         6.0,
+        ("document.querySelector('.settings-button')",),
         (1280, 900),
     ),
     "netron": Tool(
-        "netron --port {port} {path}", "/", "document.querySelectorAll('#canvas .node').length > 5", 3.0, (1280, 900)
+        "netron --port {port} {path}",
+        "/",
+        # It asks first whether it may report what it is used for.
+        "(document.body.matches('.notification') && document.getElementById('message-button').click(), "
+        "document.querySelectorAll('#target .node').length > 5)",
+        3.0,
+        ("document.querySelector('#toolbar-navigator ~ *, #sidebar-model-button')",),
+        (1280, 900),
     ),
 }
-# Parts of a report by their headings: the file, and what else the picture shows.
-PANELS = {
-    "report_beside.png": ("Why this one and not another", "Beside published networks of its size"),
-    "report_classes.png": ("The picks, class by class",),
-    "report_choices.png": ("Choices that matter",),
-    "report_data.png": ("Data",),
-}
+# Parts of a report that have a picture of their own, by their headings.
+PANELS = {"report_classes.png": "The picks, class by class", "report_random.png": "Against random search"}
 
 
 @contextmanager
@@ -106,18 +112,17 @@ def shoot_report(browser: Browser, run: Path, out: Path) -> None:
     browser.open(page, 390, dark=True)
     browser.picture(out / "report_phone.png", 0, 1500, 390)
     browser.open(page)
-    browser.picture(out / "report_desk.png", 0, 1250)
-    for name, headings in PANELS.items():
+    browser.picture(out / "report_desk.png", 0, 1700)
+    for name, heading in PANELS.items():
         found = browser.run(
             "[...document.querySelectorAll('section')]"
-            f".filter(each => {json.dumps(headings)}.includes(each.querySelector('h2')?.textContent))"
-            ".map(each => [each.getBoundingClientRect().top + scrollY, each.getBoundingClientRect().bottom + scrollY])"
+            f".filter(each => each.querySelector('h2')?.textContent === {json.dumps(heading)})"
+            ".map(each => each.getBoundingClientRect()).map(box => [box.top + scrollY, box.height])"
         )
         if found:
-            top, bottom = found[0][0], found[-1][1]
-            browser.picture(out / name, top, bottom - top + 16)
+            browser.picture(out / name, found[0][0] - 16, found[0][1] + 32)
         else:
-            print(f"the report has no {' and no '.join(map(repr, headings))}")
+            print(f"the report has no {heading!r}")
 
 
 def main() -> None:
@@ -138,6 +143,9 @@ def main() -> None:
             width, height = tool.size
             browser.visit(address, tool.ready, width, height=height)
             time.sleep(tool.settle)
+            for element in tool.pressed:
+                browser.point(element, click=True)
+                time.sleep(tool.settle)
             browser.picture(options.out / f"{options.what.replace('-', '_')}.png")
 
 

@@ -164,7 +164,7 @@ def search_command(
     else:
         if dry_run:
             plan = Plan.of(Settings.of(**settings), console)
-            announce(console, f"{plan.describe()}. Nothing was trained.", "plan")
+            announce(console, f"{plan.describe()}\nNothing was trained.", "plan")
             for doubt in plan.doubts:
                 announce(console, f"warning: {doubt}", "warning")
             console.print(survey_table(plan.space, plan.budget, SAMPLES, console))

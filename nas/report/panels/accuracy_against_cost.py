@@ -67,15 +67,22 @@ def _reading(run: Run) -> str:
     """How to read the charts."""
     said = "Accuracy is that of the proxies, cost that of the networks themselves."
     if len(trained(run)) > 1:
+        further = ", were trained with more than one seed and" if _confirmed(run) else " and"
         said += (
             " The line of a chart joins the networks that no other beats in accuracy at the same cost or less, of "
-            "those that are better than guessing and keep the limits; where the cost was measured, of the measured."
+            f"those that are better than guessing{further} keep the limits; where the cost was measured, of the "
+            "measured."
         )
     if len(run.front):
         said += f" The front, drawn larger, is of {objectives_text(run)}."
     if any(math.isfinite(error_of(run, row, "val")) for row in run.front.to_dict("records")):
         said += " Bars are one standard error, over seeds or of a share of so many clips, whichever is larger."
     return said
+
+
+def _confirmed(run: Run) -> bool:
+    """Whether accuracies of the front are means over seeds."""
+    return bool((run.front["seeds"] > 1).any())
 
 
 def accuracy_charts(run: Run) -> list[Chart]:
@@ -85,10 +92,12 @@ def accuracy_charts(run: Run) -> list[Chart]:
     every, front, chosen = known(run), run.front, picks(run)
     rows = front.to_dict("records")
     over = set(run.over["trial"])
+    # Beside means, the luckiest of many single trainings would be the line.
+    least = 2 if _confirmed(run) else 1
     trials = every.assign(
         y=100 * every["accuracy"],
         hover=[hover_text(run, row) for row in every.to_dict("records")],
-        within=[trial not in over for trial in every["trial"]],
+        within=~every["trial"].isin(over) & (every["seeds"] >= least),
     )
     front = front.assign(
         y=100 * front["accuracy"],

@@ -34,7 +34,7 @@ from nas.report.trials import (
 )
 from nas.runs.folder.record import workers_busy
 from nas.runs.folder.run import Run
-from nas.runs.selection.picks import choose
+from nas.runs.selection.picks import by_accuracy, choose
 from nas.runs.selection.ranking import clearly_above, uncertainty
 from nas.units import duration, plural
 
@@ -127,7 +127,9 @@ def _name(run: Run) -> str:
         return "The most accurate network so far"
     if len(trained(run)) == 1:
         return "The only network trained"
-    return "The most accurate network found" + (f" that keeps {limits}" if limits else "")
+    seeds = run.row(choose(run.front, DEFAULT_PICK, run.objectives))["seeds"] if len(run.front) else 1
+    mean = f", by the mean of {seeds:.0f} trainings" if seeds > 1 else ""
+    return "The most accurate network found" + (f" that keeps {limits}" if limits else "") + mean
 
 
 def _accuracy(run: Run, row: Row) -> str:
@@ -146,7 +148,27 @@ def _accuracy(run: Run, row: Row) -> str:
         said += ", and was not evaluated on test"
     else:
         said += f" and {accuracy_text(run, row, 'test')}{of.get('test', ' on test')}"
-    return said + ("." if record.chance is None else f"; chance is {percent(record.chance)} %.")
+    said += "." if record.chance is None else f"; chance is {percent(record.chance)} %."
+    return said + _luckier(run, row)
+
+
+def _luckier(run: Run, row: Row) -> str:
+    """That networks which were trained once had more than the mean of a pick, and why that decides
+    nothing; empty where there are none.
+    """
+    if row["seeds"] <= 1 or run.front.empty:
+        return ""
+    every = known(run)
+    every = every[~every["trial"].isin(run.over["trial"])]
+    once = every[(every["seeds"] == 1) & (every["accuracy"] > row["accuracy"])]
+    if once.empty:
+        return ""
+    most = by_accuracy(once, run.objectives).to_dict("records")[0]
+    others = f" and {plural(len(once) - 1, 'other')}" if len(once) > 1 else ""
+    return (
+        f" Of those trained once, trial {most['trial']} with {percent(most['accuracy'])} %{others} had more; the best "
+        "of many single trainings is lucky, so they are not compared with means."
+    )
 
 
 def _cost(run: Run, row: Row) -> str:

@@ -47,14 +47,19 @@ class Predicted(Panel):
             ratios = both[pair.before] / both[pair.after]
             how = f", {prediction_text(both)}," if pair.before == "latency_ms_predicted" else ""
             said.append(
-                f"The {METRICS[pair.before].title}{how} is between {number(ratios.min(), 2)} and "
-                f"{number(ratios.max(), 2)} times the measured {metric.title} of {plural(len(both), 'network')}."
+                f"The {METRICS[pair.before].title}{how} is {_range(ratios)} times the measured {metric.title} of "
+                f"{plural(len(both), 'network')}."
             )
             tables.append(_column(both, pair))
         table = pd.concat(tables, axis=1).sort_index().head(MOST).fillna("").reset_index(names="Trial")
         said += [f"The first {MOST} are shown."] * any(len(_both(run, pair)) > MOST for pair in _PAIRS)
         shown = Table(table.astype(str), "Predicted beside measured")
         return [Text(" ".join(said), "note"), shown]
+
+
+def _range(ratios: pd.Series) -> str:
+    low, high = number(ratios.min(), 2), number(ratios.max(), 2)
+    return low if low == high else f"between {low} and {high}"
 
 
 def _both(run: Run, pair: Pair) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 
@@ -12,7 +13,9 @@ from nas.report.differences import held_against, split_of
 from nas.report.panel import Panel
 from nas.report.text import percent, with_error
 from nas.report.trials import accuracy_text
+from nas.runs.folder.baselines import BaselineResult
 from nas.runs.folder.run import Run
+from nas.runs.selection.ranking import larger_error
 from nas.units import MISSING
 
 
@@ -34,7 +37,7 @@ class Published(Panel):
         rows = [
             {
                 "Network": f"trial {pick['trial']}, the pick",
-                "Of its parameters": MISSING,
+                "Parameters kept": MISSING,
                 **{metric.title.capitalize(): metric.figure(pick[metric.name]) for metric in figures},
                 "Seeds": f"{pick['seeds']:.0f}",
                 accuracy: accuracy_text(run, pick, split).removesuffix(" %"),
@@ -47,10 +50,10 @@ class Published(Panel):
             rows.append(
                 {
                     "Network": baseline.name,
-                    "Of its parameters": f"{percent(baseline.share)} %",
+                    "Parameters kept": f"{percent(baseline.share)} %",
                     **{metric.title.capitalize(): metric.figure(getattr(baseline, metric.name)) for metric in figures},
                     "Seeds": str(baseline.seeds),
-                    accuracy: with_error(*baseline.reached(split)),
+                    accuracy: _reached(run, baseline, split),
                     "The pick is above (points)": f"{100 * gain.by:+.1f}",
                     "95 % interval": gain.interval or MISSING,
                 }
@@ -58,6 +61,13 @@ class Published(Panel):
         highlighted = [True] + [False] * len(run.baselines)
         table = Table(pd.DataFrame(rows, dtype="str"), "The pick and published networks", ["Network"], (), highlighted)
         return [Text(_meaning(split), "note"), table]
+
+
+def _reached(run: Run, baseline: BaselineResult, split: Literal["test", "val"]) -> str:
+    """Its accuracy with the error that all accuracies of the page have."""
+    accuracy, error = baseline.reached(split)
+    row = {"accuracy": accuracy, "accuracy_se": error}
+    return with_error(accuracy, larger_error(row, "accuracy", run.record.clips.get(split)))
 
 
 def _meaning(split: str) -> str:

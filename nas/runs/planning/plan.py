@@ -177,14 +177,14 @@ class Plan:
         )
 
     def describe(self) -> str:
-        """What is going to be searched, in a sentence."""
+        """What is going to be searched, a line for each matter."""
         proxy, height, width = self.proxy, *self.proxy.size
         clips = min(proxy.train_clips, len(self.data.train))
         return (
             f"Searching space {self.space.name} (at most {magnitude(self.space.size)} networks"
             f"{f' that {self.start.source} can fill' if self.start else ''}) under "
             f"{self.budget} for {self.objectives} at {self.target.frames}x{self.target.size[0]}x{self.target.size[1]} "
-            f"on {self.data.describe()}; proxies of "
+            f"on {self.data.describe()}\n  proxies of "
             f"{proxy.frames}x{height}x{width}, {plural(proxy.recipe.epochs, 'epoch')} of {plural(clips, 'clip')}, "
             f"{self.workers} at a time"
             f"{self._kept()}{self._expected()}"
@@ -199,7 +199,7 @@ class Plan:
             (shares.baselines, "for published networks"),
         )
         parts = [f"{seconds / 60:.1f} min {use}" for seconds, use in uses if seconds]
-        return f"; of {(self.settings.time or 0) / 60:.1f} min {' and '.join(parts)}" if parts else ""
+        return f"\n  of {(self.settings.time or 0) / 60:.1f} min {' and '.join(parts)}" if parts else ""
 
     def _expected(self) -> str:
         """How many networks a limited time trains, up to which size, and what would change that;
@@ -210,18 +210,19 @@ class Plan:
             return ""
         ceiling = self.reach.ceiling
         expected = min(time.networks(self.effort, self.pace, low, min(high, ceiling)), self.settings.trials or MOST)
-        text = f"; about {plural(expected, 'network')} are expected to be trained"
+        count = f"about {plural(expected, 'network')}" if expected else "none"
+        text = f"\n  expected to be trained: {count}"
         if ceiling < high:
             needed = self.effort.seconds(self.pace, high) / CEILING_SHARE
             gpu = "" if self.device.type == "cuda" else " or a GPU"
             text += (
-                f"; networks over {gflops(ceiling)} would take more than a twentieth of the time each here; "
+                f"\n  networks over {gflops(ceiling)} would take more than a twentieth of the time each here; "
                 f"`--time {duration(needed)}`{gpu} reaches {gflops(high)}"
             )
         if expected < time.wanted:
             smaller = "" if self.space.name == SMALLEST else f"`nas search {SMALLEST}` or "
             more = duration(time.whole * time.wanted / max(1, expected))
-            text += f"; {smaller}`--time {more}` trains {time.wanted} and more"
+            text += f"\n  {smaller}`--time {more}` trains {time.wanted} and more"
         return text
 
     def shares(self) -> Shares:

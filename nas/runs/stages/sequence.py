@@ -69,7 +69,7 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
         KeyboardInterrupt: The user stopped something else.
     """
     started = clock.monotonic()
-    announce(plan.console, f"{plan.describe()}; run folder {folder}", "plan", run=str(folder))
+    announce(plan.console, f"{plan.describe()}\n  run folder {folder}", "plan", run=str(folder))
     for doubt in plan.doubts:
         announce(plan.console, f"warning: {doubt}", "warning")
     with busy(plan.console, "reading clips"):
@@ -134,6 +134,7 @@ def run_stages(plan: Plan, folder: Path, more: bool, planning: float = 0.0) -> R
         with session(), run.phase(BASELINES):
             if hold_against_baselines(run, found, left):
                 raise cut_off
+        return Run(folder)  # with the record as it is now
     return found
 
 

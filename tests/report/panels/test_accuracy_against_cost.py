@@ -90,6 +90,16 @@ def test_the_line_is_the_best_at_each_cost_of_its_own_chart(run: Run) -> None:
     assert set(line(found["pareto_latency"])) <= set(measured)
 
 
+def test_beside_means_a_single_training_is_not_on_the_line(run: Run) -> None:
+    alone = run.trials["trial"] == 0
+    run.trials.loc[alone, "accuracy"] = 0.99
+    best = (float(run.trials.loc[alone, "macs"].iloc[0]) / 1e9, 99.0)
+    assert best in line(charts(run)["pareto_macs"])
+    run.front["seeds"] = 2
+    assert best not in line(charts(run)["pareto_macs"])
+    assert "were trained with more than one seed and keep" in AccuracyAgainstCost().blocks(run)[0].markdown()
+
+
 def test_a_network_off_the_front_that_was_measured_is_drawn_there(run: Run) -> None:
     run.trials.loc[run.trials["trial"] == 0, "latency_ms"] = 0.5
     chart = charts(run)["pareto_latency"]

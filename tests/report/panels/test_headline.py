@@ -112,3 +112,13 @@ def test_doubtful_data_is_a_warning(run: Run) -> None:
     run.record = replace(run.record, doubts=("2 files of train and val in val only",))
     said = [block.markdown() for block in Headline().blocks(run)]
     assert "> Accuracies are doubtful: 2 files of train and val in val only." in said
+
+
+def test_a_mean_is_called_so_and_luckier_single_trainings_are_named(run: Run) -> None:
+    run.front = run.front[run.front["trial"] == 23].assign(seeds=3, accuracy=0.70)
+    run.trials = run.trials.assign(accuracy=[0.72, 0.75, *[0.5] * (len(run.trials) - 2)])
+    said = best(run)
+    assert said.startswith("The most accurate network found that keeps 100gflops, by the mean of 3 trainings: trial 2")
+    assert "Of those trained once, trial 1 with 75.0 % and 1 other had more; the best of many" in said
+    run.trials["accuracy"] = 0.5
+    assert "trained once" not in best(run)

@@ -77,3 +77,9 @@ def test_kept_answers_are_compared_clip_by_clip(run: Run, tmp_path: Path) -> Non
     found = held_against(run, row, replace(baseline("x3d_m", 0.6), answers=(its,)))
     assert found.paired and found.by == pytest.approx(0.2)
     assert found.error == pytest.approx(np.sqrt(1.6 / 9 / 10))
+
+
+def test_errors_are_the_larger_of_seeds_and_clips_as_everywhere(run: Run) -> None:
+    """Two seeds that came to the same: sqrt(.25 x .75 / 256) = .0271."""
+    said = text(with_baselines(run, baseline("pst_t", 0.25, 0.0), baseline("x3d_m", 0.25, 0.04)))
+    assert "25.0 \N{PLUS-MINUS SIGN} 2.7" in said and "25.0 \N{PLUS-MINUS SIGN} 4.0" in said
