@@ -6,6 +6,7 @@ clips), L tokens of a sequence. Windows that lie one after the other in memory a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -54,44 +55,66 @@ def sequences_per_call(heads: int, length: int, head_dim: int) -> int:
     return max(1, min(65_535, 2**31 // (heads * rounded * max(head_dim, 32))))
 
 
-def attend_in_parts(q_ShLD: Tensor, k_ShLD: Tensor, v_ShLD: Tensor, bias_ShLL: Tensor | None, most: int) -> Tensor:
-    """Attention of at most so many sequences at a time; a bias is one for all or one for each."""
-    starts = range(0, q_ShLD.shape[0], most)
-    own = bias_ShLL is not None and bias_ShLL.shape[0] > 1
-    parts = [
-        F.scaled_dot_product_attention(
-            q_ShLD[i : i + most],
-            k_ShLD[i : i + most],
-            v_ShLD[i : i + most],
-            attn_mask=bias_ShLL[i : i + most] if bias_ShLL is not None and own else bias_ShLL,
-        )
-        for i in starts
-    ]
-    return torch.cat(parts)
+def attend_in_parts(
+    q_ShLD: Tensor,
+    k_ShLD: Tensor,
+    v_ShLD: Tensor,
+    bias_hLL: Tensor | None,
+    most: int,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention of at most so many sequences at a time."""
+    parts = zip(*(torch.split(x, most) for x in (q_ShLD, k_ShLD, v_ShLD)), strict=True)
+    return torch.cat([_fused(q, k, v, bias_hLL, scale) for q, k, v in parts])
 
 
-def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_GhLL: Tensor | None = None) -> Tensor:
+def attend_aligned(q_ShLD: Tensor, k_ShLD: Tensor, v_ShLD: Tensor, bias_hLL: Tensor, most: int) -> Tensor:
+    """Attention in 16 bits with a bias, with zeros that make the numbers of a head a multiple of
+    eight: the kernel of a GPU that takes a bias wants it so, or all logits are written out.
+    """
+    head_dim = q_ShLD.shape[-1]
+    q, k, v = (F.pad(x, (0, -head_dim % 8)) for x in (q_ShLD, k_ShLD, v_ShLD))
+    return attend_in_parts(q, k, v, bias_hLL, most, head_dim**-0.5)[..., :head_dim]
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, bias_hLL: Tensor | None, scale: float | None = None) -> Tensor:
+    # A bias without an axis of sequences is written out for none of them.
+    mask = None if bias_hLL is None else bias_hLL[None]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+
+
+def without_plans() -> None:
+    """Keeps cuDNN's attention out of this process: it builds a plan for every new shape, and every
+    candidate of a search brings new ones.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def _on_gpu(x: Tensor) -> bool:
+    return x.is_cuda and not torch.compiler.is_exporting()
+
+
+def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_hLL: Tensor | None = None) -> Tensor:
     """Multi-head attention of sequences, scaled by head_dim^-0.5.
 
     Args:
         q_SLC: Queries (S, Lq, C).
         k_SLC: Keys (S, Lk, C).
         v_SLC: Values (S, Lk, C).
-        bias_GhLL: Added to the logits, (G, heads, Lq, Lk): sequence s gets row s mod G.
+        bias_hLL: Added to the logits, (heads, Lq, Lk).
 
     Returns:
         (S, Lq, C).
     """
     q, k, v = (torch.unflatten(x, -1, (heads, -1)).transpose(1, 2) for x in (q_SLC, k_SLC, v_SLC))
-    if bias_GhLL is not None and bias_GhLL.shape[0] > 1:
-        clips = q.shape[0] // bias_GhLL.shape[0]  # `len` would fix the batch of an export
-        bias_GhLL = bias_GhLL.expand(clips, *bias_GhLL.shape).flatten(0, 1)
     most = sequences_per_call(heads, q.shape[2], q.shape[3])
-    if q.is_cuda and not torch.compiler.is_exporting() and q.shape[0] > most:
-        y = attend_in_parts(q, k, v, bias_GhLL, most).transpose(1, 2)
+    if bias_hLL is not None and _on_gpu(q) and q.shape[3] % 8 and q.element_size() == 2:
+        y = attend_aligned(q, k, v, bias_hLL, most).transpose(1, 2)
+    elif _on_gpu(q) and q.shape[0] > most:
+        y = attend_in_parts(q, k, v, bias_hLL, most).transpose(1, 2)
     else:
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_GhLL).transpose(1, 2)
-    if bias_GhLL is not None and torch.compiler.is_exporting():
+        y = _fused(q, k, v, bias_hLL).transpose(1, 2)
+    if bias_hLL is not None and torch.compiler.is_exporting():
         # ONNX export finds a view here by the strides of fused attention, then replays it with
         # those of plain attention, which a bias that needs a gradient selects; a clone has the same
         # strides in both.
@@ -111,6 +134,8 @@ def window_attention(qkv_BTHW3C: Tensor, heads: int, window: Triple) -> Tensor:
     Returns:
         (B, T, H, W, C).
     """
+    if math.prod(window) == 1:  # the softmax over one key is 1
+        return qkv_BTHW3C[..., 2, :]
     t, h, w = qkv_BTHW3C.shape[1:4]
     padded = pad_to_windows(qkv_BTHW3C, window)
     q, k, v = window_partition(padded, window).unbind(-2)

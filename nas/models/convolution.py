@@ -113,6 +113,14 @@ def lay_out_channels_last(model: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """Moves a network to where it trains, its kernels laid out as that device wants them."""
+    model.to(device)
+    if device.type == "cuda":
+        lay_out_channels_last(model)
+    return model
+
+
 def tube_conv(in_channels: int, out_channels: int, kernel: Triple, stride: Sequence[int]) -> Conv:
     """A tokenizer's convolution: no padding, a bias, truncated normal of fan_in^-0.5."""
     conv = Conv(in_channels, out_channels, kernel, stride, bias=True, padding=(0, 0, 0))

@@ -1,6 +1,7 @@
 """Training and evaluation of one network, from tensors to tensors.
 
     recipe        how a network is trained, as plain values
+    feed          clips on their way to the device
     augmentation  whole clips varied, on their device
     mixing        mixup and CutMix
     stages        smaller clips and fixed parameters, in turn

@@ -13,6 +13,7 @@ from nas.data.clips import Clips
 from nas.data.transforms import centre_crop, normalise
 from nas.training.augmentation import augment, middle
 from nas.training.batch_norm import synchronise
+from nas.training.feed import Feed, moved
 from nas.training.mixing import Mixing, draw_mixing
 from nas.training.optimizer import MovingAverage, make_optimizer, rate
 from nas.training.recipe import Recipe, Stage
@@ -91,6 +92,8 @@ class Training:
         self.model, self.clips, self.size = model, clips, size
         self.recipe, self.flip, self.device, self.workers = recipe, flip, device, workers
         self.micro_batch, self.stills = micro_batch or recipe.batch_size, stills
+        self._feed = Feed(clips, device)
+        self._still_feed = None if stills is None else Feed(stills.clips, device)
         self.frames = frames or clips.pixels.shape[1]
         self.optimizer = make_optimizer(model, recipe, new)
         self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
@@ -208,9 +211,10 @@ class Training:
         """Draws what is random about a batch, of images where there are some, leaves the gradients
         of its mean loss and returns this.
         """
-        clips, flip, frames = (self.clips, self.flip, self.frames) if stills is None else (stills.clips, stills.flip, 1)
-        pixels = torch.from_numpy(clips.pixels[chosen.numpy()]).to(self.device)
-        labels = torch.from_numpy(clips.labels[chosen.numpy()]).to(self.device)
+        feed, flip, frames = self._feed, self.flip, self.frames
+        if stills is not None and self._still_feed is not None:
+            feed, flip, frames = self._still_feed, stills.flip, 1
+        pixels, labels = feed.pixels(chosen), feed.labels(chosen)
         mixing = draw_mixing(self.recipe, len(pixels), self.stage.extent(frames, self.size)[1], self.generator)
         own = self.workers.share(len(pixels))
         needed = own if mixing is None else {*own, *mixing.partner[own.start : own.stop].tolist()}
@@ -256,8 +260,8 @@ class Training:
         """
         at_once = max(1, int(self.micro_batch * max(s.frames * s.size**2 for s in self.recipe.stages)))
         chosen = self.order[:SETTLING]
-        parts = (self.clips.pixels[chosen[part].numpy()] for part in self.workers.parts(len(chosen), at_once))
-        batches = (_whole(torch.from_numpy(pixels), self.frames, self.size, self.device) for pixels in parts)
+        parts = (self._feed.pixels(chosen[part]) for part in self.workers.parts(len(chosen), at_once))
+        batches = (_whole(pixels, self.frames, self.size) for pixels in parts)
         with _mixed_precision(self.device):
             settle(model, batches)
 
@@ -299,14 +303,15 @@ def logits(
     model.eval()
     frames = frames or clips.pixels.shape[1]
     with torch.inference_mode(), _mixed_precision(device):
-        rows = [model(_whole(part, frames, size, device), **options).float().cpu() for part in _batches(clips, batch)]
+        parts = (moved(part, device) for part in _batches(clips, batch))
+        rows = [model(_whole(part, frames, size), **options).float() for part in parts]
     model.train(was_training)
-    return torch.cat(rows)
+    return torch.cat(rows).cpu()
 
 
-def _whole(pixels: Tensor, frames: int, size: tuple[int, int], device: torch.device) -> Tensor:
+def _whole(pixels: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
     """Clips as they are evaluated, as the network's input."""
-    return normalise(centre_crop(middle(pixels, frames), size).to(device))
+    return normalise(centre_crop(middle(pixels, frames), size))
 
 
 def _batches(clips: Clips, batch: int) -> Iterator[Tensor]:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.architecture.fields import Triple
@@ -77,15 +78,16 @@ def shift_index(shifts_HW: Tensor, frames: int) -> Tensor:
     return (((t - shifts_HW) % frames) * (h * w) + torch.arange(h * w).view(h, w)).flatten()
 
 
-def channel_shift(x_BTHWC: Tensor, heads: int) -> Tensor:
-    """In every head the first eighth of the channels takes frame t-1 and the second t+1; edge
-    frames keep their own.
+def channel_shift(x: Tensor, heads: int, axis: int = 1) -> Tensor:
+    """In every head the first eighth of the channels, which are the last axis, takes frame t-1 and
+    the second t+1; edge frames keep their own. Frames are the given axis.
     """
-    x = torch.unflatten(x_BTHWC, -1, (heads, -1))
+    frames = x.shape[axis]
+    x = torch.unflatten(x, -1, (heads, -1))
     fold = x.shape[-1] // 8
     back, forth, stay = torch.split(x, [fold, fold, x.shape[-1] - 2 * fold], dim=-1)
-    back = torch.cat((back[:, :1], back[:, :-1]), dim=1)
-    forth = torch.cat((forth[:, 1:], forth[:, -1:]), dim=1)
+    back = torch.cat((back.narrow(axis, 0, 1), back.narrow(axis, 0, frames - 1)), dim=axis)
+    forth = torch.cat((forth.narrow(axis, 1, frames - 1), forth.narrow(axis, frames - 1, 1)), dim=axis)
     return torch.cat((back, forth, stay), dim=-1).flatten(-2)
 
 
@@ -98,6 +100,10 @@ class TPSBlock(Derived):
     patches reads: `shifted` the one of the distance between the frames that the two patches show,
     which at the ends of the clip, where the shift wraps around, is the long way; `released`, as the
     released weights do, the one of the query in its frame and the key in frame 0.
+
+    A bias differs between frames, between windows (by the mask of the cyclic shift) or both. What
+    it differs between counts as heads, and the rest as sequences, so that one bias is for all of
+    them: attention kernels would have it written out for each.
     """
 
     index: Tensor
@@ -121,8 +127,13 @@ class TPSBlock(Derived):
         self.bias_table = nn.Parameter(torch.empty((2 * frames - 1) * (2 * wh - 1) * (2 * ww - 1), config.heads))
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
-        self.windows = (height // wh) * (breadth // ww)
         self.config, self.extent = config, (frames, height, breadth)
+        by_frame = config.shift == "patch" or config.bias_index == "released"
+        windows = (height // wh) * (breadth // ww)
+        axes = [("frames", frames, by_frame), ("windows", windows, any(self.roll))]
+        # Axes of tokens from the outermost: what shares a bias, the patches of a window, the rest.
+        self.axes = [(name, n) for name, n, own in axes if not own]
+        self.axes += [("patches", wh * ww), *((name, n) for name, n, own in axes if own)]
         self.register_derived()
 
     def derived(self) -> dict[str, Tensor | None]:
@@ -134,7 +145,9 @@ class TPSBlock(Derived):
         place = torch.arange(frames * height * breadth).view(frames, height, breadth)
         place = place.roll((-self.roll[0], -self.roll[1]), dims=(1, 2)).flatten()
         place = place[shift_index(shifts.repeat(height // wh, breadth // ww), frames)]
-        index = window_partition(place.view(1, frames, height, breadth, 1), self.window).flatten()
+        index = window_partition(place.view(1, frames, height, breadth, 1), self.window).view(frames, -1, wh * ww)
+        number = {"frames": 0, "windows": 1, "patches": 2}
+        index = index.permute([number[name] for name, _ in self.axes]).flatten()
         rows = _bias_rows(shifts, frames, self.config.bias_index)
         if not moved and self.config.bias_index == "shifted":
             rows = rows[:1].clone()  # unshifted patches of one frame are 0 frames apart, whatever the frame
@@ -142,14 +155,11 @@ class TPSBlock(Derived):
         return {"index": index, "inverse": index.argsort(), "bias_rows": rows, "mask": mask}
 
     def bias(self) -> Tensor:
-        """Position bias plus the mask of the cyclic shift, (G, heads, L, L) with G windows, or
-        frames and windows.
+        """Position bias plus the mask of the cyclic shift, (G heads, L, L), with G the frames, the
+        windows or both that differ in it.
         """
-        bias = self.bias_table[self.bias_rows].permute(0, 3, 1, 2)  # (1 or T, heads, L, L)
-        if len(bias) == 1:
-            return bias if self.mask is None else bias + self.mask
-        mask = 0.0 if self.mask is None else self.mask
-        return (bias[:, None].expand(-1, self.windows, -1, -1, -1) + mask).flatten(0, 1)
+        bias = self.bias_table[self.bias_rows].permute(0, 3, 1, 2)[:, None]  # (1 or T, 1, heads, L, L)
+        return (bias if self.mask is None else bias + self.mask).flatten(0, 2)
 
     @classmethod
     def image_slots(cls, config: TPS, shape: Shape, kind: CheckpointKind) -> Iterator[Slot]:
@@ -170,12 +180,18 @@ class TPSBlock(Derived):
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         _, t, h, w, _ = x_BTHWC.shape
         x = permute_tokens(pad_to_windows(self.norm1(x_BTHWC), self.window), self.index, self.inverse)
+        names, sizes = zip(*self.axes, strict=True)
         if self.shift == "channel":
-            x = channel_shift(x, self.heads)
+            frames_axis = 1 + names.index("frames")
+            x = channel_shift(torch.unflatten(x.flatten(1, 3), 1, sizes), self.heads, frames_axis).view_as(x)
+        patches = names.index("patches")
+        length, together = sizes[patches], math.prod(sizes[patches + 1 :])
         # Clips and windows are merged in a step of their own, or an export guards their product.
-        windows = self.qkv(x).flatten(1, 3).unflatten(1, (-1, math.prod(self.window)))
-        q, k, v = windows.flatten(0, 1).chunk(3, dim=-1)
-        y = permute_tokens(attend(q, k, v, self.heads, self.bias()).view_as(x), self.inverse, self.index)
+        sequences = torch.unflatten(x.flatten(1, 3), 1, (-1, length, together)).flatten(0, 1)
+        qkv = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+        q, k, v = (F.linear(sequences, weight, bias).flatten(2) for weight, bias in qkv)
+        y = attend(q, k, v, together * self.heads, self.bias()).view_as(x)
+        y = permute_tokens(y, self.inverse, self.index)
         x = x_BTHWC + self.proj(y[:, :t, :h, :w])
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
