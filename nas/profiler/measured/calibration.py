@@ -1,5 +1,5 @@
 """Fixed computations that are timed beside what is measured, so that a machine that became slower
-or faster shows.
+or faster shows: its host, which launches, or its GPU.
 
 They must not change: ratios to another computation cannot be compared, and those in the tables of
 `profiles/` are to these.
@@ -8,10 +8,13 @@ They must not change: ratios to another computation cannot be compared, and thos
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+ReferenceKind = Literal["network", "kernels"]  # what a computation on a GPU is bound by
 
 
 class ReferenceNetwork(nn.Module):
@@ -45,8 +48,17 @@ class ReferenceNetwork(nn.Module):
         return x_BCTHW
 
 
-def reference_run(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
-    """Returns one forward of the reference network."""
+def reference_run(device: torch.device, dtype: torch.dtype, kind: ReferenceKind = "network") -> Callable[[], object]:
+    """Returns one forward of what is timed beside a network.
+
+    Args:
+        device: Where.
+        dtype: Of weights and activations.
+        kind: `network` is the reference network, which on a GPU takes as long as its launching;
+            beside a network that is bound by its kernels, `kernels` are a few large ones.
+    """
+    if kind == "kernels":
+        return torch.inference_mode()(reference_block(device, dtype))
     network = ReferenceNetwork().to(device, dtype).eval()
     clip = torch.randn(ReferenceNetwork.INPUT, device=device, dtype=dtype)
 

@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,10 +19,12 @@ import torch
 
 from nas.errors import NasError
 from nas.profiler.measured.disturbance import core_seconds
+from nas.profiler.measured.gpu_state import near_cores
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIMIZERS = ("AdamW", "Adam", "SGD", "RMSprop")
 RUNTIMES = ("torch", "onnx")
+LAUNCHING = 4  # cores of a process whose network a GPU computes: one launches, the others are its helpers'
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
@@ -257,12 +259,24 @@ def memory_bytes(device: torch.device) -> int:
     return min(total, int(limit)) if limit.isdigit() else total
 
 
-def pin(threads: int) -> list[int] | None:
+def bind(conditions: Conditions) -> list[int] | None:
+    """Gives this process the threads of its conditions, binds it to as many cores and returns their
+    numbers, as `pin` does. Where a GPU computes, a few cores beside it launch.
+    """
+    threads, near = conditions.threads, set[int]()
+    if conditions.resolved.type == "cuda":
+        threads, near = min(threads, LAUNCHING), near_cores(conditions.resolved)
+    cores = pin(threads, near)
+    torch.set_num_threads(threads)
+    return cores
+
+
+def pin(threads: int, near: Collection[int] = ()) -> list[int] | None:
     """Binds this process to as many cores as it computes with, and returns their numbers.
 
-    No two threads get the same physical core while another is free, and the cores that are idle now
-    come first. Call it before torch starts its threads, and after everything that asks for
-    `available_cores`.
+    Those of `near` are taken, if it may use enough of them. No two threads get the same physical
+    core while another is free, and the cores that are idle now come first. Call it before torch
+    starts its threads, and after everything that asks for `available_cores`.
 
     Returns:
         None where nothing was bound: the system has no affinity, or fewer cores than threads.
@@ -270,6 +284,8 @@ def pin(threads: int) -> list[int] | None:
     if not hasattr(os, "sched_setaffinity"):
         return None
     allowed = sorted(os.sched_getaffinity(0))
+    preferred = [core for core in allowed if core in near]
+    allowed = preferred if len(preferred) >= threads else allowed
     if threads > len(allowed):
         return None
     busy = _busy_shares() if threads < len(allowed) else {}

@@ -53,7 +53,7 @@ def prepare(target: Target, conditions: Conditions, graph: Path | None = None) -
 
     if conditions.train is None:
         run = torch.inference_mode()(forward)
-        return _captured(run, device) if conditions.cuda_graph else run
+        return captured(run, device) if conditions.cuda_graph else run
     optimizer = getattr(torch.optim, conditions.train)(model.parameters(), lr=LEARNING_RATE)
 
     def step() -> None:
@@ -67,6 +67,22 @@ def prepare(target: Target, conditions: Conditions, graph: Path | None = None) -
         optimizer.zero_grad()
 
     return step
+
+
+def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """Captures a run as a CUDA graph and returns its replay, which reads and writes the same
+    tensors.
+    """
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # libraries choose their kernels and take their workspaces
+            run()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
 
 
 def load_code(conditions: Conditions) -> None:
@@ -174,20 +190,6 @@ def _onnx_forward(target: Target, conditions: Conditions, graph: Path) -> Callab
         )
     feed = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
     return lambda: session.run(None, feed)
-
-
-def _captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The run as a CUDA graph; untested where there is no GPU."""
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # libraries choose their kernels and take their workspaces
-            run()
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph.replay
 
 
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor:

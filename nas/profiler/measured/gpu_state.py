@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -106,6 +107,21 @@ def held_down(device: torch.device) -> dict[str, float]:
         ):
             found[reason] = nvml.nvmlDeviceGetViolationStatus(handle, policy).violationTime / 1e9
     return found
+
+
+def near_cores(device: torch.device) -> set[int]:
+    """Returns the cores of the socket that a GPU is attached to, from which launching is quickest;
+    empty where nobody says.
+    """
+    try:
+        import pynvml as nvml
+    except ImportError:
+        return set()
+    with contextlib.suppress(nvml.NVMLError):
+        nvml.nvmlInit()
+        words = nvml.nvmlDeviceGetCpuAffinity(_handle(nvml, device), math.ceil((os.cpu_count() or 1) / 64))
+        return {64 * i + bit for i, word in enumerate(words) for bit in range(64) if word >> bit & 1}
+    return set()
 
 
 def held_flags(before: Mapping[str, float], after: Mapping[str, float], wall: float) -> list[str]:

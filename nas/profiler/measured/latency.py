@@ -18,6 +18,8 @@ from time import perf_counter
 
 import torch
 
+from nas.profiler.measured.calibration import ReferenceKind
+
 CONFIDENCE = 0.95
 TOLERANCE = 0.03  # of the median: how far the ends of its confidence interval may lie from it
 STABLE = 0.1  # warm-up ends when two successive times differ by less than this
@@ -25,6 +27,7 @@ WARM_UP_SHARE = 0.2  # of the time budget: the most that warm-up may take
 PAIRS_SHARE = 0.3  # of the time budget: the least that pairs take
 REFERENCE_SHARE = 0.1  # of a run: the time that the reference beside it should take, so that it sees the same machine
 REPEATS = 20  # of runs or references in a pair, at most
+LAUNCH_SHARE = 0.5  # of the time of a run, from which on launching is what it takes
 SLOWED = 0.1  # of its fastest runs: by how much the reference may be slower before the machine counts as disturbed
 
 
@@ -85,22 +88,24 @@ class Paired:
         reference_ms: Median time of the reference in milliseconds.
         fastest_ms: Tenth percentile of the reference: its time while nothing disturbed it.
         samples: The reference times in order.
+        kind: Which reference it was, as `reference_run` takes it.
     """
 
     ratio: float
     reference_ms: float
     fastest_ms: float
     samples: list[float]
+    kind: ReferenceKind = "network"
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair]) -> Paired:
+    def of(cls, pairs: Sequence[Pair], kind: ReferenceKind = "network") -> Paired:
         """Summarises at least one pair."""
         ratio = statistics.median(statistics.fmean(runs) / statistics.fmean(references) for runs, references in pairs)
         samples = [time for _, references in pairs for time in references]
         fastest = samples[0]
         if len(samples) > 1:
             fastest = statistics.quantiles(samples, n=10, method="inclusive")[0]
-        return cls(ratio, statistics.median(samples), fastest, samples)
+        return cls(ratio, statistics.median(samples), fastest, samples, kind)
 
     @property
     def slowed(self) -> float:
@@ -232,6 +237,18 @@ def _known(samples: Sequence[float]) -> bool:
     """Whether the median is known to within the tolerance."""
     error = Latency.of(samples).relative_error
     return error is not None and error <= TOLERANCE
+
+
+def launch_bound(run: Callable[[], object], device: torch.device) -> bool:
+    """Whether a GPU waits for the host in a run, as told by one from an idle device: most of its
+    time has gone when the last kernel is launched.
+    """
+    torch.cuda.synchronize(device)
+    begin = perf_counter()
+    run()
+    launched = perf_counter()
+    torch.cuda.synchronize(device)
+    return launched - begin > LAUNCH_SHARE * (perf_counter() - begin)
 
 
 def _timer(device: torch.device) -> Callable[[Callable[[], object]], float]:

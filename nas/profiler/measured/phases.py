@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from nas.errors import NasError, one_line, out_of_memory
-from nas.profiler.measured.calibration import reference_run
-from nas.profiler.measured.device import Conditions, pin, use_device
+from nas.profiler.measured.calibration import ReferenceKind, reference_run
+from nas.profiler.measured.device import Conditions, bind, use_device
 from nas.profiler.measured.disturbance import Watch
 from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.execution import export, load_code, prepare
 from nas.profiler.measured.gpu_state import GpuState
-from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, time_pairs
+from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, launch_bound, time_pairs
 from nas.profiler.measured.memory import peak_bytes
 from nas.profiler.measured.process import FORKS, serve
 from nas.profiler.target import Target
@@ -88,8 +88,7 @@ def measured_phases(request: PhasesRequest) -> Iterator[PhasesAnswer]:
     target.import_code()  # before memory is looked at: code is no part of a network's memory
     # Both ask for the cores of this process, which are fewer once it is bound to some.
     found, name = Environment.here(device, conditions.threads), conditions.name
-    found = replace(found, affinity=pin(conditions.threads))
-    torch.set_num_threads(conditions.threads)
+    found = replace(found, affinity=bind(conditions))
     memory = timing = None
     try:
         with target.naming_failures("training step" if conditions.train else "forward"):
@@ -125,14 +124,15 @@ def _timing(
 ) -> Timing:
     device, threads = conditions.resolved, conditions.threads
     run = prepare(target, conditions, graph)
-    reference = reference_run(device, conditions.torch_dtype)
     run()  # compiling, capturing and allocating would use up the time for warm-up
-    watch = Watch(device, threads, found.affinity)
+    kind: ReferenceKind = "network" if device.type != "cuda" or launch_bound(run, device) else "kernels"
+    reference = reference_run(device, conditions.torch_dtype, kind)
+    watch = Watch(device, len(found.affinity or ()) or threads, found.affinity)
     pairs = time_pairs(run, reference, device, max_seconds=max_seconds)
     flags = watch.flags()
     if device.type == "cuda":
         found = replace(found, driver=watch.gpu)
-    latency, paired = Latency.of([time for runs, _ in pairs for time in runs]), Paired.of(pairs)
+    latency, paired = Latency.of([time for runs, _ in pairs for time in runs]), Paired.of(pairs, kind)
     if found.cores is not None and threads > found.cores:
         flags.append(f"{threads} threads share {found.cores} cores")
     if paired.slowed > SLOWED:

@@ -220,7 +220,8 @@ class _Session:
     def add(self, workload: Workload, timed: Timed) -> None:
         self.references.append(timed.reference_ms)
         self.shares[workload.key] = timed.share
-        row = Row(workload, timed.share * (self.fixed or median(self.references)), timed.error, timed.runs)
+        ms = timed.share * (self.fixed or median(self.references))
+        row = Row(workload, ms, timed.error, timed.runs, timed.launch_ms)
         self.table.add(row)
         if self.progress:
             self.progress(row)

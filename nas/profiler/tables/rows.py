@@ -30,6 +30,7 @@ MAX_FILE = 20_000_000  # bytes of a table
 MAX_LINE = 100_000  # characters of a line
 LARGEST = 10**18  # of a count
 ROW_COLUMNS = ("key", "op", "input", "output", "stride", "config", "macs", "params", "ms", "error", "runs")
+LAUNCH_COLUMN = "launch_ms"  # a further one, where a GPU was timed
 
 
 @dataclass(frozen=True)
@@ -124,15 +125,18 @@ class Row:
 
     Attributes:
         ms: Milliseconds of one forward of the batch that nothing else disturbs: the shortest time.
+            Of a layer on a GPU, that of its kernels.
         error: How well it is known: the share by which the third shortest time is longer; 0 where
             nobody said.
         runs: Timed runs; 0 where nobody said.
+        launch_ms: Of a layer on a GPU, the shortest time in which the host launched it; else 0.
     """
 
     workload: Workload
     ms: float
     error: float
     runs: int
+    launch_ms: float = 0.0
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -154,9 +158,9 @@ def read_rows(lines: Sequence[str], where: str) -> Iterator[tuple[int, Row]]:
     """
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     header = _cells(numbered[0][1], f"{where}, line {numbered[0][0]}") if numbered else []
-    if sorted(header) != sorted(ROW_COLUMNS):
+    if sorted({*header, LAUNCH_COLUMN}) != sorted((*ROW_COLUMNS, LAUNCH_COLUMN)) or len(header) != len({*header}):
         found = brief(", ".join(header), 200) if header else "none"
-        raise NasError(f"{where} has columns {found}; allowed: {', '.join(ROW_COLUMNS)}")
+        raise NasError(f"{where} has columns {found}; allowed: {', '.join(ROW_COLUMNS)}, and {LAUNCH_COLUMN}")
     for i, line in numbered[1:]:
         cells = _cells(line, f"{where}, line {i}")
         if len(cells) != len(header):
@@ -196,8 +200,8 @@ def _row(values: Mapping[str, str], where: str) -> Row:
             f"understood; allowed: shapes such as 8x14x14x96, and the keys of its layers for a network"
         ) from None
     numbers = {}
-    for name, least in (("ms", "above 0"), ("error", "from 0")):
-        text = values[name].strip() or "0"
+    for name, least in (("ms", "above 0"), ("error", "from 0"), (LAUNCH_COLUMN, "from 0")):
+        text = values.get(name, "").strip() or "0"
         try:
             number = float(text)
         except ValueError:
@@ -205,7 +209,7 @@ def _row(values: Mapping[str, str], where: str) -> Row:
         if not math.isfinite(number) or number < 0 or (name == "ms" and number == 0):
             raise NasError(f"{where}: {name} {brief(text)} is not allowed; allowed: a number {least}")
         numbers[name] = number
-    return Row(workload, numbers["ms"], numbers["error"], _count(values, "runs", where))
+    return Row(workload, numbers["ms"], numbers["error"], _count(values, "runs", where), numbers[LAUNCH_COLUMN])
 
 
 def _count(values: Mapping[str, str], name: str, where: str) -> int:
@@ -216,12 +220,23 @@ def _count(values: Mapping[str, str], name: str, where: str) -> int:
     return number
 
 
-def write_rows(file: io.TextIOBase, rows: Iterable[tuple[Workload, str, str, int | str]]) -> None:
-    """Writes header and lines: workloads with ms, error and runs, sorted."""
+def write_rows(
+    file: io.TextIOBase,
+    rows: Iterable[tuple[Workload, str, str, int | str]],
+    launches: Mapping[str, float] | None = None,
+) -> None:
+    """Writes header and lines, sorted.
+
+    Args:
+        file: What is written to.
+        rows: Workloads with ms, error and runs.
+        launches: `launch_ms` by the key of the workload; without any there is no such column.
+    """
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(ROW_COLUMNS)
+    writer.writerow((*ROW_COLUMNS, LAUNCH_COLUMN) if launches else ROW_COLUMNS)
     lines = []
     for workload, ms, error, runs in rows:
         texts = (workload.op, workload.input, workload.output, workload.stride, workload.config)
-        lines.append((texts, (workload.key, *texts, workload.macs, workload.params, ms, error, runs)))
+        launch = (f"{launches.get(workload.key, 0.0):.6g}",) if launches else ()
+        lines.append((texts, (workload.key, *texts, workload.macs, workload.params, ms, error, runs, *launch)))
     writer.writerows(line for _, line in sorted(lines))

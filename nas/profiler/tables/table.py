@@ -53,13 +53,12 @@ class Table:
         """Returns the empty table of this machine.
 
         Raises:
-            NasError: Something is not possible here, or is more than plain inference in torch.
+            NasError: Something is not possible here, or is more than inference in torch, plain or
+                as a CUDA graph.
         """
         conditions.check()
-        if conditions.options:
-            raise NasError(
-                f"a latency table with {', '.join(conditions.options)} is not allowed; allowed: plain inference"
-            )
+        if refused := [option for option in conditions.options if option != "graph"]:
+            raise NasError(f"a latency table with {', '.join(refused)} is not allowed; allowed: plain inference")
         found = Environment.here(conditions.resolved, conditions.threads)
         kept = {name: getattr(found, name) for name in IDENTITY}
         if conditions.resolved.type == "cuda":
@@ -123,7 +122,8 @@ class Table:
         text.write(f"# environment: {json.dumps(self.environment.to_document(), sort_keys=True)}\n")
         if self.reference_ms is not None:
             text.write(f"# reference_ms: {self.reference_ms:.6g}\n")
-        write_rows(text, ((row.workload, f"{row.ms:.6g}", f"{row.error:.3g}", row.runs) for row in self.rows.values()))
+        lines = ((row.workload, f"{row.ms:.6g}", f"{row.error:.3g}", row.runs) for row in self.rows.values())
+        write_rows(text, lines, {key: row.launch_ms for key, row in self.rows.items() if row.launch_ms})
         with replacing(path) as draft:
             draft.write_text(text.getvalue(), encoding="utf-8")
 

@@ -6,13 +6,17 @@ copy of its input made just before, and a fixed reference computation opens and 
 What is kept of a layer is its shortest time over that of the reference in the same turns: a phase
 in which the machine is slow divides out, and what other processes take of the cores, which only
 ever adds, falls away. Medians stay disturbed for as long as there is a neighbour.
+
+On a GPU a layer has two times: that of its kernels, timed while the host is ahead, and that of the
+host to launch them. By the clock alone it would be the one or the other, depending on which layer
+came before. Networks are timed from an idle device, launching included.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from time import perf_counter
 from typing import Any
@@ -24,7 +28,8 @@ from nas.architecture import Architecture, Part
 from nas.errors import context_lost, message_of
 from nas.models.network import build, build_part, part_inputs
 from nas.profiler.measured.calibration import reference_block
-from nas.profiler.measured.device import Conditions, pin, use_device
+from nas.profiler.measured.device import Conditions, bind, use_device
+from nas.profiler.measured.execution import captured
 from nas.profiler.measured.latency import cache_flush, cpu_timed
 from nas.profiler.measured.process import serve
 from nas.profiler.target import Target
@@ -36,7 +41,26 @@ TOLERANCE = 0.03  # turns end when the third shortest time of all jobs is within
 DISTURBED = 0.1  # where it is further away than this, other processes are at work, and turns go on for
 PATIENCE = 3  # times as long
 
-Job = tuple[Callable[[], tuple[Tensor, ...]], Callable[..., object]]  # makes the arguments, untimed; is timed
+LAUNCHES = 5  # of which the quickest is kept
+# Cycles for which a GPU is held so that the host gets ahead, per millisecond of launching: half as
+# much again at 3 GHz, the fastest clock.
+HOLD = 4_500_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is timed.
+
+    Attributes:
+        prepare: Makes the arguments, untimed.
+        run: Takes them, and is timed.
+        launch_ms: Of the host; where it is above 0 a GPU is held until all is launched, so that
+            only kernels are timed.
+    """
+
+    prepare: Callable[[], tuple[Tensor, ...]]
+    run: Callable[..., object]
+    launch_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +94,7 @@ class Timed:
         error: How far above its shortest time the third shortest is, as a share.
         runs: Turns.
         reference_ms: The shortest time of the reference, in milliseconds.
+        launch_ms: Of a layer on a GPU, the shortest time in which the host launched it.
     """
 
     index: int
@@ -77,6 +102,7 @@ class Timed:
     error: float
     runs: int
     reference_ms: float
+    launch_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,11 +125,11 @@ class Bench:
     """A pinned process that makes layers and networks and times them beside the reference."""
 
     def __init__(self, conditions: Conditions) -> None:
-        pin(conditions.threads)
-        torch.set_num_threads(conditions.threads)
+        bind(conditions)
         self.device, self.dtype, self.batch = conditions.resolved, conditions.torch_dtype, conditions.batch
+        self.captures = conditions.cuda_graph
         use_device(self.device)
-        self.reference: Job = tuple, reference_block(self.device, self.dtype)
+        self.reference = self.launched(Job(tuple, torch.inference_mode()(reference_block(self.device, self.dtype))))
         if self.device.type == "cuda":
             self.flush = cache_flush(self.device)
         else:
@@ -121,7 +147,16 @@ class Bench:
         x, *stem = part_inputs(part, random, self.batch)
         with self.device:
             module = build_part(part)
-        return lambda: (x.clone(), *stem), module.to(self.dtype).eval()
+        module.to(self.dtype).eval()
+        if not self.captures:
+            return Job(lambda: (x.clone(), *stem), module)
+        old = x.clone()  # a graph reads where it was captured
+
+        def prepare() -> tuple[Tensor, ...]:
+            old.copy_(x)
+            return ()
+
+        return Job(prepare, captured(torch.inference_mode()(lambda: module(old, *stem)), self.device))
 
     def network(self, architecture: Architecture) -> Job:
         """One forward of a whole network."""
@@ -132,14 +167,31 @@ class Bench:
             if self.device.type == "cuda":  # from an idle device whose cache holds nothing of the network
                 self.flush.zero_()
                 torch.cuda.synchronize(self.device)
-            return clips
+            return () if self.captures else clips
 
-        return prepare, model
+        if self.captures:
+            return Job(prepare, captured(torch.inference_mode()(lambda: model(*clips)), self.device))
+        return Job(prepare, model)
 
     @torch.inference_mode()
     def check(self, job: Job) -> None:
         """Runs a job once, to its end."""
         self._timed([job])
+
+    @torch.inference_mode()
+    def launched(self, job: Job) -> Job:
+        """The job with the time of its launching: nothing on a CPU, and for a graph, which a
+        network launches once and not by layers.
+        """
+        if self.device.type != "cuda" or self.captures:
+            return job
+        times = []
+        for _ in range(LAUNCHES):
+            arguments = job.prepare()
+            torch.cuda.synchronize(self.device)
+            times.append(cpu_timed(partial(job.run, *arguments)))
+        torch.cuda.synchronize(self.device)
+        return replace(job, launch_ms=min(times))
 
     @torch.inference_mode()
     def run(self, jobs: Sequence[Job], seconds: float) -> list[list[float]]:
@@ -153,19 +205,21 @@ class Bench:
         if self.device.type == "cuda":
             return self._timed_on_gpu(jobs)
         times = []
-        for prepare, run in jobs:
-            arguments = prepare()
-            times.append(cpu_timed(partial(run, *arguments)))
+        for job in jobs:
+            arguments = job.prepare()
+            times.append(cpu_timed(partial(job.run, *arguments)))
         return times
 
     def _timed_on_gpu(self, jobs: Sequence[Job]) -> list[float]:
         events = []
         torch.cuda.synchronize(self.device)
-        for prepare, run in jobs:
-            arguments = prepare()
+        for job in jobs:
+            arguments = job.prepare()
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            if job.launch_ms:
+                torch.cuda._sleep(int(HOLD * job.launch_ms))  # type: ignore[no-untyped-call]
             begin.record()
-            run(*arguments)
+            job.run(*arguments)
             end.record()
             events.append((begin, end))
         torch.cuda.synchronize(self.device)
@@ -228,7 +282,7 @@ def timed(bench: Bench, request: TurnsRequest) -> Iterator[Answer]:
                 each = everything[index]
                 job = bench.layer(each) if isinstance(each, Part) else bench.network(each)
                 bench.check(job)
-                jobs[index] = job
+                jobs[index] = bench.launched(job) if isinstance(each, Part) else job
             except (RuntimeError, ValueError) as error:
                 if context_lost(error):
                     raise
@@ -239,7 +293,7 @@ def timed(bench: Bench, request: TurnsRequest) -> Iterator[Answer]:
         references, *times = bench.run(list(jobs.values()), seconds * len(jobs))
         reference = min(references)
         for index, own in zip(jobs, times, strict=True):
-            yield Timed(index, min(own) / reference, _error(own), len(own), reference)
+            yield Timed(index, min(own) / reference, _error(own), len(own), reference, jobs[index].launch_ms)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from nas.profiler.measured.device import (
     resolve_device,
     resolve_dtype,
 )
-from nas.profiler.measured.environment import Environment
 
 CPU = torch.device("cpu")
 
@@ -122,9 +121,29 @@ def test_pin_prefers_physical_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     # Thread 5 is the second of its core, but 2 is not ours.
     assert [device_module.pin(n) for n in (1, 2, 3, 5, 6)] == [[0], [0, 1], [0, 1, 5], [0, 1, 3, 4, 5], None]
     assert len(bound) == 4
+    # Of cores beside a GPU, if they are enough.
+    assert [device_module.pin(n, near={1, 2, 4, 5}) for n in (1, 3, 4)] == [[1], [1, 4, 5], [0, 1, 3, 5]]
     # Core 0 is busy now; a tenth of core 1 is what every system does.
     monkeypatch.setattr(device_module, "_busy_shares", lambda: {0: 0.9, 1: 0.05})
     assert device_module.pin(1) == [1]
+
+
+def test_launching_takes_a_few_cores_beside_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 64 threads four are enough where a GPU computes."""
+    bound: list[tuple[int, set[int]]] = []
+    threads: list[int] = []
+    monkeypatch.setattr(device_module, "resolve_device", torch.device)
+    monkeypatch.setattr(device_module, "near_cores", lambda device: {8, 9, 10, 11})
+
+    def pin(count: int, near: set[int]) -> list[int]:
+        bound.append((count, near))
+        return [8]
+
+    monkeypatch.setattr(device_module, "pin", pin)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    assert device_module.bind(Conditions("cuda:1", "bf16", 1, 64)) == [8]
+    device_module.bind(Conditions("cpu", "fp32", 1, 64))
+    assert bound == [(4, {8, 9, 10, 11}), (64, set())] and threads == [4, 64]
 
 
 @pytest.mark.parametrize(
@@ -197,12 +216,3 @@ def test_available_cores_heeds_the_quota_of_a_container(
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.setattr(device_module, "system_file", lambda path: quota)
     assert available_cores() == cores
-
-
-@pytest.mark.gpu
-def test_names_of_a_real_gpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    device = resolve_device("cuda")
-    assert re.fullmatch(r"[a-z0-9-]+\.(cuda|rocm)[\d.]+\.torch\d+\.\d+\.bf16\.b2", device_name(device, "bf16", 2, 1))
-    assert Environment.here(device).gpu == torch.cuda.get_device_name(device)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nas.profiler.measured.gpu_state import GpuState, foreign_memory, held_down, held_flags
+from nas.profiler.measured.gpu_state import GpuState, foreign_memory, held_down, held_flags, near_cores
 
 
 def test_reasons_of_a_gpu_through_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,11 +56,33 @@ def test_throttling_is_told_by_counters_that_move(monkeypatch: pytest.MonkeyPatc
     assert held_flags({}, after, 2.0) == []  # nothing was counted before
 
 
+def test_cores_of_the_socket_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 72 cores two words: bits 1 and 63 of the first, 0 and 7 of the second."""
+    asked = []
+
+    def affinity(handle: str, words: int) -> list[int]:
+        asked.append((handle, words))
+        return [2**63 + 2, 2**7 + 1]
+
+    fake = SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetCpuAffinity=affinity,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1234"))
+    monkeypatch.setattr("os.cpu_count", lambda: 72)
+    assert near_cores(torch.device("cuda:0")) == {1, 63, 64, 71}
+    assert asked == [("GPU-1234", 2)]
+
+
 def test_without_nvml_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert GpuState.now(torch.device("cuda:0")) == GpuState()
     assert GpuState().flags() == []
     assert held_down(torch.device("cuda:0")) == {}
+    assert near_cores(torch.device("cuda:0")) == set()
 
 
 def test_foreign_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from nas.profiler.measured.calibration import ReferenceNetwork, reference_run
 from nas.profiler.measured.latency import (
     Latency,
     Paired,
+    launch_bound,
     median_interval,
     time_forward,
     time_pairs,
@@ -214,3 +215,22 @@ def test_the_reference_runs_in_every_dtype(dtype: torch.dtype) -> None:
     assert isinstance(output, torch.Tensor)
     assert output.dtype == dtype
     assert output.isfinite().all()
+
+
+@pytest.mark.parametrize(("launching", "after", "bound"), [(3.0, 0.5, True), (0.01, 0.002, True), (0.5, 3.0, False)])
+def test_a_network_is_bound_by_launching_if_its_kernels_end_soon_after(
+    launching: float, after: float, bound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was under way before, 7 ms, does not count."""
+    machine, ends = Machine(monkeypatch, launching, 0.0), iter([7.0, after])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: machine._take("s", next(ends)))
+    assert launch_bound(machine.run, torch.device("cuda:0")) is bound
+    assert machine.order == "sns"
+
+
+def test_beside_a_network_that_is_bound_by_kernels_large_ones_are_timed() -> None:
+    """64 frames of 56x56 where a GPU computes; here 4 of 16x16."""
+    output = reference_run(CPU, torch.float32, "kernels")()
+    assert isinstance(output, torch.Tensor) and output.shape == (1, 4, 16, 16, 32)
+    assert Paired.of([([2.0], [1.0])], "kernels").kind == "kernels"
+    assert Paired.of([([2.0], [1.0])]).kind == "network"

@@ -93,26 +93,6 @@ def test_measures_a_tiny_network() -> None:
     assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize(
-    ("options", "suffix"),
-    [
-        ({}, ".bf16.b1"),
-        ({"cuda_graph": True}, ".bf16.b1.graph"),
-        ({"train": "AdamW", "autocast": True}, ".amp.train-adamw"),
-    ],
-)
-def test_measures_on_a_gpu(options: dict[str, Any], suffix: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    found = measure(TINY, device="cuda", dtype="bf16", max_seconds=2, **options)
-    assert 0 < found.latency_ms.median < 1000
-    assert 0 < found.peak_memory_bytes < 256 * 2**20
-    assert found.reserved_memory_bytes is not None
-    assert found.peak_memory_bytes <= found.reserved_memory_bytes
-    assert found.device.endswith(suffix)
-
-
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

@@ -57,6 +57,27 @@ def test_operator_that_was_never_met_is_judged_by_its_size(architecture: Make) -
     assert prediction.low < exact < prediction.high
 
 
+@pytest.mark.parametrize(("launch_ms", "layer"), [(50.0, lambda macs: 50.0), (1e-4, lambda macs: macs / 1e6)])
+def test_a_network_takes_the_longer_of_kernels_and_launching(
+    launch_ms: float, layer: Callable[[int], float], architecture: Make
+) -> None:
+    """A layer takes a millisecond per million multiply-adds on the GPU, and is launched in 50 ms,
+    which is longer, or in no time.
+    """
+    made = Table("gpu")
+    for modules in (1, 2, 3, 4):
+        for width in (8, 16, 24):
+            each = architecture(modules, width, layers=modules)
+            parts = part_workloads(each)
+            for part in parts:
+                made.add(Row(part, part.macs / 1e6, 0.01, 9, launch_ms))
+            made.add(Row(network_workload(each), 2 + sum(layer(part.macs) for part in parts), 0.01, 9))
+    for width in (16, 20):  # a known and an unknown one
+        wanted = architecture(3, width, layers=2)
+        exact = 2 + sum(layer(part.macs) for part in part_workloads(wanted))
+        assert Predictor(made).predict(wanted).ms == pytest.approx(exact, rel=0.05)
+
+
 def test_network_with_a_layer_that_is_not_there_does_not_enter_the_fit(architecture: Make) -> None:
     known = [architecture(modules) for modules in (1, 2, 3, 4)]
     made = filled(*known)

@@ -44,6 +44,18 @@ def test_file_is_sorted_whatever_the_order_and_one_line_each(tmp_path: Path) -> 
     assert [line.split(",")[1] for line in lines[4:]] == ["a", "b", "c", "d"]
 
 
+def test_launching_is_a_column_where_a_gpu_was_timed(tmp_path: Path) -> None:
+    made = table(Row(LAYER, 1.25, 0.02, 30, launch_ms=0.375), Row(NETWORK, 5.0, 0.01, 20))
+    made.save(tmp_path / "gpu.csv")
+    assert Table.load(tmp_path / "gpu.csv") == made
+    lines = (tmp_path / "gpu.csv").read_text().splitlines()[3:]
+    assert [line.split(",")[-1] for line in lines] == ["launch_ms", "0", "0.375"]
+    bad = (tmp_path / "gpu.csv").read_text().replace("0.375", "-1")
+    (tmp_path / "bad.csv").write_text(bad)
+    with pytest.raises(NasError, match=r"line 6: launch_ms '-1' is not allowed; allowed: a number from 0"):
+        Table.load(tmp_path / "bad.csv")
+
+
 def test_merging_keeps_the_smaller_error() -> None:
     other = replace(LAYER, op="tps")
     ours = table(Row(LAYER, 1.0, 0.05, 9), cpu="A")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,16 +79,19 @@ class FakeBench:
         self.ran: list[tuple[list[Any], float]] = []
 
     def layer(self, part: Part) -> Any:
-        return part.path
+        return SimpleNamespace(name=part.path, launch_ms=0.0)
 
     def network(self, architecture: Architecture) -> Any:
-        return architecture.hash
+        return SimpleNamespace(name=architecture.hash, launch_ms=0.0)
 
     def check(self, job: Any) -> None:
         pass
 
+    def launched(self, job: Any) -> Any:
+        return SimpleNamespace(name=job.name, launch_ms=0.25)
+
     def run(self, jobs: list[Any], seconds: float) -> list[list[float]]:
-        self.ran.append((jobs, seconds))
+        self.ran.append(([job.name for job in jobs], seconds))
         return [self.times[0], *(self.times[1 + i % (len(self.times) - 1)] for i in range(len(jobs)))]
 
 
@@ -105,8 +109,8 @@ def test_the_shortest_times_are_kept(architecture: Make) -> None:
     found = answered(bench, request(architecture(), layers=[(0, 1), (0, 0)]))
     assert found == [
         # 3 ms over 1 ms; the third shortest, 4.5 ms, is half as much longer.
-        Timed(0, 3.0, 0.5, 4, 1.0),
-        Timed(1, 8.0, 0.0, 4, 1.0),
+        Timed(0, 3.0, 0.5, 4, 1.0, 0.25),
+        Timed(1, 8.0, 0.0, 4, 1.0, 0.25),
     ]
     assert [jobs for jobs, _ in bench.ran] == [["stages.0.layers.0", "stem"]]
 
@@ -115,7 +119,10 @@ def test_layers_come_in_groups_and_networks_alone_after_them(architecture: Make)
     first, second = architecture(layers=18), architecture()
     bench = FakeBench([1.0] * 5, [2.0] * 5)
     wanted = request(first, second, layers=[(0, i) for i in range(20)], networks=[1, 0])
-    assert [found.index for found in answered(bench, wanted)] == list(range(22))
+    found = answered(bench, wanted)
+    assert [each.index for each in found] == list(range(22))
+    # Networks are timed from an idle device, launching included.
+    assert [each.launch_ms for each in found if isinstance(each, Timed)] == [0.25] * 20 + [0.0] * 2
     assert [(len(jobs), seconds) for jobs, seconds in bench.ran] == [
         (16, pytest.approx(16 * 0.08)),
         (4, pytest.approx(4 * 0.08)),
@@ -146,11 +153,11 @@ def test_what_has_not_begun_in_time_is_left_out(monkeypatch: pytest.MonkeyPatch,
 def test_what_does_not_run_is_skipped_and_the_rest_is_timed(architecture: Make, error: Exception) -> None:
     class Lacking(FakeBench):
         def check(self, job: Any) -> None:
-            if job == "stages.0.layers.0":
+            if job.name == "stages.0.layers.0":
                 raise error
 
     found = answered(Lacking([1.0] * 5, [2.0] * 5), request(architecture(), layers=[(0, 0), (0, 1), (0, 2)]))
-    assert found == [Skipped(1, " ".join(str(error).split())), *(Timed(i, 2.0, 0.0, 5, 1.0) for i in (0, 2))]
+    assert found == [Skipped(1, " ".join(str(error).split())), *(Timed(i, 2.0, 0.0, 5, 1.0, 0.25) for i in (0, 2))]
 
 
 def test_device_that_failed_ends_the_process(architecture: Make) -> None:
@@ -167,7 +174,7 @@ def test_device_that_failed_ends_the_process(architecture: Make) -> None:
 def bench() -> Bench:
     """One that does not bind this process to cores."""
     made = Bench.__new__(Bench)
-    made.device, made.dtype, made.batch = torch.device("cpu"), torch.float32, 2
+    made.device, made.dtype, made.batch, made.captures = torch.device("cpu"), torch.float32, 2, False
     return made
 
 
@@ -185,7 +192,7 @@ def test_reference_opens_and_closes_a_turn_and_arguments_are_not_timed(monkeypat
             now += seconds
             calls.append(name)
 
-        return prepare, run
+        return turns.Job(prepare, run)
 
     monkeypatch.setattr(latency, "perf_counter", lambda: now)
     made = bench()
@@ -199,11 +206,74 @@ def test_reference_opens_and_closes_a_turn_and_arguments_are_not_timed(monkeypat
 
 def test_layers_run_on_a_fresh_copy_and_networks_on_a_clip_of_the_batch(architecture: Make) -> None:
     made = bench()
-    prepare, run = made.layer(architecture().parts()[1])
-    (first,), (second,) = prepare(), prepare()
+    layer = made.layer(architecture().parts()[1])
+    (first,), (second,) = layer.prepare(), layer.prepare()
     assert first.shape == (2, 4, 8, 8, 8) and torch.equal(first, second) and first.data_ptr() != second.data_ptr()
-    assert run(first).shape == first.shape  # type: ignore[attr-defined]
-    prepare, run = made.network(architecture())
-    (clip,) = prepare()
-    assert clip.shape == (2, 3, 4, 16, 16) and run(clip).shape == (2, 5)  # type: ignore[attr-defined]
-    assert not run.training  # type: ignore[attr-defined]
+    assert layer.run(first).shape == first.shape  # type: ignore[attr-defined]
+    network = made.network(architecture())
+    (clip,) = network.prepare()
+    assert clip.shape == (2, 3, 4, 16, 16) and network.run(clip).shape == (2, 5)  # type: ignore[attr-defined]
+    assert not network.run.training  # type: ignore[attr-defined]
+
+
+class Gpu:
+    """A queue of what a host launches, at one unit of time each, on a GPU that takes three for each
+    kernel; `events` read the GPU's clock.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.host = self.device = 0.0
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda device: self.wait())
+        monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: self.launch(cycles / turns.HOLD * 1.5))
+        monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: Event(self))
+        monkeypatch.setattr(latency, "perf_counter", lambda: self.host / 1e3)
+
+    def launch(self, takes: float) -> None:
+        self.device = max(self.device, self.host) + takes
+
+    def kernels(self, count: int, takes: float, launching: float) -> None:
+        for _ in range(count):
+            self.host += launching
+            self.launch(takes)
+
+    def wait(self) -> None:
+        self.host = self.device = max(self.host, self.device)
+
+
+class Event:
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+
+    def record(self) -> None:
+        self.at = max(self.gpu.device, self.gpu.host)
+
+    def elapsed_time(self, end: Event) -> float:
+        return end.at - self.at
+
+
+@pytest.mark.parametrize(("takes", "launching"), [(3.0, 1.0), (0.5, 2.0)])
+def test_kernels_and_launching_are_told_apart(takes: float, launching: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten kernels: whichever is slower, both are found, alone and behind another layer."""
+    gpu, made = Gpu(monkeypatch), bench()
+    made.device = torch.device("cuda:0")
+    jobs = [made.launched(turns.Job(tuple, lambda: gpu.kernels(10, takes, launching))) for _ in range(2)]
+    assert [job.launch_ms for job in jobs] == pytest.approx([10 * launching] * 2)
+    assert made._timed(jobs) == pytest.approx([10 * takes] * 2)
+    # From an idle device, as a network is timed, it is what takes longer.
+    whole = made._timed([turns.Job(tuple, lambda: gpu.kernels(10, takes, launching))])
+    assert whole == pytest.approx([launching + 10 * takes if takes > launching else 10 * launching + takes])
+
+
+def test_a_captured_layer_is_replayed_where_its_input_lies(architecture: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed: list[torch.Tensor] = []
+    monkeypatch.setattr(turns, "captured", lambda run, device: lambda: replayed.append(run()))
+    made = bench()
+    made.captures = True
+    job = made.layer(architecture().parts()[1])
+    assert job.prepare() == ()
+    job.run()
+    (output,) = replayed
+    assert output.shape == (2, 4, 8, 8, 8) and output.is_inference()
+    assert made.launched(job).launch_ms == 0.0
+    made.network(architecture()).run()
+    assert replayed[1].shape == (2, 5)
