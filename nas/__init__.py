@@ -73,10 +73,6 @@ def __getattr__(name: str) -> Any:
 
 
 def _version() -> str:
-    """The version of the installed distribution; that of a checkout on the path is unknown."""
-    from importlib.metadata import PackageNotFoundError, version
+    from nas.resources import installed_version
 
-    try:
-        return version("video-nas")
-    except PackageNotFoundError:
-        return "unknown"
+    return installed_version("video-nas")

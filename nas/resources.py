@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,14 @@ def whole_lines(path: Path) -> list[str]:
         NasError: It cannot be read.
     """
     return read_text("file", path, MAX_LINES).split("\n")[:-1] if os.path.lexists(path) else []
+
+
+def installed_version(package: str) -> str:
+    """The version of an installed package; that of a checkout on the path is unknown."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def resource_folder(name: str) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from nas.resources import drafts, replacing
+from nas.resources import drafts, installed_version, replacing
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -58,3 +59,13 @@ def test_a_folder_that_may_only_be_read_is_told_with_the_name_of_the_file(
     monkeypatch.setattr(os, "replace", refused)
     with pytest.raises(OSError, match=r"Read-only file system: '.*/run\.json'$"), replacing(tmp_path / "run.json") as d:
         d.touch()
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without a network, where the packages and the checkout are on the path."""
+
+    def version(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert installed_version("video-nas") == "unknown"

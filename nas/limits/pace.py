@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,12 @@ class Pace:
         and thread of a CPU, 500 a second on a GPU.
         """
         return cls(0.0, 1 / 500e9 if on_gpu else 1 / (10e9 * threads))
+
+    def shared(self, trials: int) -> Pace:
+        """The pace of each of several trials on one GPU: they share what its kernels take, and each
+        launches from cores of its own.
+        """
+        return replace(self, mac_s=trials * self.mac_s)
 
     @classmethod
     def fitted(cls, macs: Sequence[float], seconds: Sequence[float]) -> Pace:

@@ -47,6 +47,7 @@ class SearchOptions(TypedDict, total=False):
     trials: int | None
     time: float | str | None
     trial_timeout: float | str | None
+    measure: str
     measure_seconds: float | str
     confirm_seeds: int
     baselines: str | None

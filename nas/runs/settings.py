@@ -177,6 +177,11 @@ class EffortSettings(_Group):
     trial_timeout: float | None = _seconds(
         None, "Seconds after which a training is ended, as it may hang, and counts as failed; by default none is."
     )
+    measure: str = Field(
+        default="fp32",
+        description="What latency is predicted and the front measured under, and its limits are meant: fp32, bf16 or "
+        "fp16, of weights and clips, and graph for a CUDA graph, as in bf16,graph. What is computed stays of fp32.",
+    )
     measure_seconds: float = _seconds(5.0, "Time to measure each network of the front.")
     confirm_seeds: int = _count(
         2,
@@ -217,10 +222,13 @@ class PlacementSettings(_Group):
     title: ClassVar[str] = "Placement"
 
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:0.")
-    workers: int | None = _count(None, "Networks trained in parallel; one per core or GPU by default.")
+    workers: int | None = _count(
+        None, "Networks trained in parallel; by default one per core, or as many per GPU as share it."
+    )
     gpus_per_trial: float | Literal["auto"] | None = Field(
         default=None,
-        description="Share of a GPU per trial, above 0, up to 1, or auto: what nine of ten candidates need to train.",
+        description="Share of a GPU per trial, above 0, up to 1; by default, or auto, that of up to eight trials, as "
+        "many as have the memory that nine of ten candidates train in, and two cores each.",
     )
     address: str | None = Field(
         default=None,

@@ -11,7 +11,6 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -26,6 +25,7 @@ from nas.documents import of_schema, read_json
 from nas.errors import NasError, brief
 from nas.models.network import Network, build
 from nas.profiler.measured.device import resolve_device
+from nas.resources import installed_version
 from nas.trained.files import ARCHITECTURE, FILES, RECORD, WEIGHTS, WRITTEN, check_model, model_file
 from nas.weights.checkpoints import load_state, write_tensors
 
@@ -78,13 +78,8 @@ class Provenance:
 
 def package_versions() -> dict[str, str]:
     """The versions of what decides a network's outputs: python, this package, torch, PyAV."""
-    found = {"python": platform.python_version()}
-    for package in ("video-nas", "torch", "av"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    packages = ("video-nas", "torch", "av")
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in packages}}
 
 
 @dataclass(frozen=True, config=_IGNORE_NEW_FIELDS)

@@ -57,6 +57,7 @@ class Report:
         loss: Mean of the last epoch.
         test_accuracy: After the last epoch; None without test clips.
         node: Where it was trained, by Ray's name.
+        peak_bytes: The most that tensors occupied on a GPU so far; None on a CPU.
         error: Why it cannot be trained, in one line.
         failure: The kind of that.
         violation: Of the memory for a trial: what it needs more, as a share of what there is.
@@ -71,6 +72,7 @@ class Report:
     loss: float | None = None
     test_accuracy: float | None = None
     node: str | None = None
+    peak_bytes: int | None = None
     error: str | None = None
     failure: Failure | None = None
     violation: float | None = None
@@ -111,6 +113,7 @@ class Report:
             seconds=self.seconds,
             curve=self.curve,
             node=self.node,
+            peak_bytes=self.peak_bytes,
         )
 
 
@@ -121,8 +124,8 @@ class TrialResult:
     Attributes:
         state: `finished` at its last epoch, `stopped` at a rung, or `failed`.
         accuracy: On validation, after the last epoch trained; None if it failed.
-        test_accuracy, epochs, seconds, curve, node, error, failure, violation: As of its last
-            `Report`.
+        test_accuracy, epochs, seconds, curve, node, peak_bytes, error, failure, violation: As of
+            its last `Report`.
     """
 
     state: State
@@ -132,6 +135,7 @@ class TrialResult:
     seconds: float | None = None
     curve: tuple[float, ...] = ()
     node: str | None = None
+    peak_bytes: int | None = None
     error: str | None = None
     failure: Failure | None = None
     violation: float | None = None

@@ -21,7 +21,8 @@ from nas.data.preprocessing import Preprocessing
 from nas.data.unreadable import Unreadable
 from nas.errors import context_lost, message_of, one_line, out_of_memory
 from nas.limits.memory import fitting_micro_batch, training_step_memory, trial_memory
-from nas.models.convolution import lay_out_channels_last
+from nas.models.attention import without_plans
+from nas.models.convolution import placed
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
 from nas.profiler.measured.device import memory_bytes
@@ -92,6 +93,7 @@ class Proxy:
         device: cpu or cuda.
         memory_bytes: What a trial may take to train its network.
         trials_per_device: So many share a GPU.
+        memory_factor: Memory of a training there, over what is computed for it.
     """
 
     frames: int
@@ -105,6 +107,7 @@ class Proxy:
     memory_bytes: float = math.inf
     rung_seconds: float | None = None
     trials_per_device: int = 1
+    memory_factor: float = 1.0
 
     def thresholds(self) -> tuple[float, ...]:
         """The epochs or seconds to every rung; in seconds the last is inf, as training ends by
@@ -149,9 +152,8 @@ class ProxyTrial(tune.Trainable):
         torch.set_num_threads(proxy.threads)
         self.proxy, self.data, self.image_start = proxy, data, start
         self.torch_device = torch.device(proxy.device)
-        # cuDNN builds a plan for every new shape of attention, about a second each, and every
-        # candidate brings new ones.
-        torch.backends.cuda.enable_cudnn_sdp(False)
+        self.node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
+        without_plans()
         self.memory_bytes = own_memory(self.torch_device, proxy)
         self._take(config)
 
@@ -173,9 +175,9 @@ class ProxyTrial(tune.Trainable):
         self.seconds = 0.0
         self.curve: list[float] = []
         priced, batch, memory = cost(architecture), proxy.recipe.batch_size, self.memory_bytes
-        micro_batch = fitting_micro_batch(priced, batch, memory)
+        micro_batch = fitting_micro_batch(priced, batch, memory / proxy.memory_factor)
         if not micro_batch:
-            needed = training_step_memory(priced, batch, 1)
+            needed = proxy.memory_factor * training_step_memory(priced, batch, 1)
             error = f"training on one clip takes {needed / 1e9:.3g} GB, and {memory / 1e9:.3g} GB are there for a trial"
             return Report(error=error, failure="memory", violation=needed / memory - 1)
         self.architecture, self.recipe = architecture, replace(proxy.recipe, seed=seed)
@@ -184,12 +186,12 @@ class ProxyTrial(tune.Trainable):
         return None
 
     def _build(self, micro_batch: int) -> None:
+        if self.torch_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.torch_device)
         torch.manual_seed(self.recipe.seed)
         self.model = build(self.architecture)
         new = self.image_start.fill(self.model).new if self.image_start else ()
-        self.model.to(self.torch_device)
-        if self.torch_device.type == "cuda":
-            lay_out_channels_last(self.model)
+        placed(self.model, self.torch_device)
         self.training = Training(
             self.model,
             self.data.train,
@@ -282,7 +284,8 @@ class ProxyTrial(tune.Trainable):
             seconds=self.seconds,
             loss=loss,
             test_accuracy=None if test is None else _share_right(test_called, test),
-            node=ray.get_runtime_context().get_node_id(),
+            node=self.node,
+            peak_bytes=torch.cuda.max_memory_allocated(self.torch_device) if self.torch_device.type == "cuda" else None,
             val_called=val_called if last else (),
             test_called=test_called if last else (),
         )

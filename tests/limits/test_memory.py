@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from nas.limits.memory import fitting_micro_batch, gpu_share, training_step_memory, trial_memory
+from nas.limits.memory import fitting_micro_batch, gpu_share, memory_factor, training_step_memory, trial_memory
 
 
 class Step:
@@ -42,11 +42,21 @@ def test_the_largest_divisor_of_the_batch_that_fits(memory: float, fits: int) ->
     ],
 )
 def test_as_many_trials_share_a_gpu_as_most_candidates_allow(needed: list[float], share: float) -> None:
-    assert gpu_share(needed, 80e9) == share
+    assert gpu_share(needed, 80e9, cores=64) == share
     assert trial_memory(80e9, 8) == pytest.approx(7.4e9) and trial_memory(1e9, 8) == 1
+
+
+@pytest.mark.parametrize(("cores", "share"), [(16, 0.125), (9, 0.25), (3, 1.0), (1, 1.0)])
+def test_each_trial_on_a_gpu_has_two_cores(cores: int, share: float) -> None:
+    assert gpu_share([1e9], 80e9, cores) == share
+
+
+def test_memory_on_a_device_is_that_of_the_network_that_needs_most_of_what_is_computed() -> None:
+    assert memory_factor([10.0, 100.0], [5.0, 120.0]) == 1.2
+    assert memory_factor([], []) == 1.0
 
 
 def test_several_such_shares_run_side_by_side() -> None:
     for gigabytes in range(1, 70):
-        share = gpu_share([gigabytes * 1e9], 80e9)
+        share = gpu_share([gigabytes * 1e9], 80e9, cores=64)
         assert round(1 / share) * share <= 1 and share >= 1 / 8

@@ -67,6 +67,16 @@ def test_what_exceeds_the_memory_passes_in_smaller_batches(micro_batch: int) -> 
     assert small.training.micro_batch == micro_batch
 
 
+def test_memory_is_counted_as_the_device_takes_it() -> None:
+    """Where a training takes twice what is computed, half of the batch fits, or not one clip."""
+    twice = replace(PROXY, memory_factor=2.0)
+    found = trial(2 * needed(4), twice)
+    found.step()
+    assert found.training.micro_batch == 4
+    result = trial(needed(1), twice).step()
+    assert result["failure"] == "memory" and result["violation"] == pytest.approx(1.0)
+
+
 def test_a_training_that_ends_says_what_it_called_each_clip() -> None:
     result = trial(1e12).step()
     right = [called == label for called, label in zip(result["val_called"], [0, 1] * 4, strict=True)]

@@ -25,14 +25,14 @@ TRIALS, FRONT = "trials.csv", "front.csv"
 TRIAL_TEXTS = ("state", "operators", "hash", "flags", "failure", "error")
 FRONT_TEXTS = ("pick",)  # what front.csv has beside the columns of trials.csv
 MEANS = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")
-_OF_RESULT = ("state", "accuracy", "test_accuracy", "epochs", "seconds", "failure", "error")
+_OF_RESULT = ("state", "accuracy", "test_accuracy", "epochs", "seconds", "peak_bytes", "failure", "error")
 _REQUIRED = ("trial", "state", "accuracy", "macs", "params", "activation_bytes", "operators")
 
 
 def trial_numbers() -> tuple[str, ...]:
     """The columns of `trials.csv` that hold numbers, beside the number of the trial."""
     known = [*metrics("computed"), *metrics("predicted"), *metrics("measured")]
-    return ("accuracy", "test_accuracy", "epochs", "seconds", *(metric.name for metric in known))
+    return ("accuracy", "test_accuracy", "epochs", "seconds", "peak_bytes", *(metric.name for metric in known))
 
 
 def read_trials(folder: Path) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -14,21 +13,22 @@ from nas.architecture import Architecture, ArchitectureError, Input, load
 from nas.data.cache import cached
 from nas.data.datasets import VideoData, open_data
 from nas.data.doubts import doubts
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
-from nas.limits.memory import gpu_share, training_step_memory, trial_memory
+from nas.limits.memory import CORES_PER_TRIAL, gpu_share, training_step_memory, trial_memory
 from nas.limits.objectives import Objectives
 from nas.limits.pace import Pace
 from nas.limits.spread import Reach
 from nas.limits.survey import check_budget, nearest
 from nas.profiler.computed.cost import cost
-from nas.profiler.measured.device import available_cores, device_name, memory_bytes, resolve_device
+from nas.profiler.measured.device import DTYPES, Conditions, available_cores, memory_bytes, resolve_device
+from nas.resources import installed_version
 from nas.runs.checks import floor_of
 from nas.runs.folder.record import ClipShape, ProxyRecord, RunRecord
 from nas.runs.planning.effort import CEILING_SHARE, EPOCHS, NETWORKS, Effort, Time, duration, gflops, planned
 from nas.runs.planning.shares import Shares
-from nas.runs.planning.timing import MOST_SECONDS, PACE_SHARE, measured_pace
+from nas.runs.planning.timing import MOST_SECONDS, PACE_SHARE, measured_memory_factor, measured_pace
 from nas.runs.settings import MOST, Settings, split
 from nas.space import SearchSpace
 from nas.training.recipe import Recipe
@@ -70,6 +70,7 @@ class Plan:
     pace: Pace | None
     reach: Reach
     range: tuple[float, float]
+    conditions: Conditions
     start: ImageStart | None = None
 
     @classmethod
@@ -102,6 +103,7 @@ class Plan:
                 f"device {settings.device!r} is one of several GPUs, and a search trains on all that it sees; allowed: "
                 f"cuda, with CUDA_VISIBLE_DEVICES={device.index} in the environment for this one"
             )
+        conditions = _conditions(settings, device)
         data = open_data(settings.data, seed=settings.seed, allow_outside=settings.allow_outside)
         found = doubts(data)
         if settings.strict and found:
@@ -120,7 +122,12 @@ class Plan:
         inside = [priced for priced in drawn if not priced.violation] or [nearest(gate)]
         sample = [priced.architecture for priced in inside]
         frames, size = _proxy_input(sample, settings)
-        gpus = _gpus_per_trial(settings, [each.resized(frames, size) for each in sample], device)
+        proxies = [each.resized(frames, size) for each in sample]
+        factor = 1.0
+        if on_gpu:
+            proxies.sort(key=lambda each: training_step_memory(cost(each), BATCH, BATCH))
+            factor = measured_memory_factor(proxies[-1 :: -(1 + len(proxies) // 4)], Recipe(epochs=1), device)
+        gpus = _gpus_per_trial(settings, proxies, device, factor)
         nodes = _nodes(settings.address, budget.gpu_type, device)
         place = (gpus if on_gpu else 0.0, budget.gpu_type)
         most = slots(nodes, 1, *place)
@@ -153,7 +160,8 @@ class Plan:
             some = [(efforts[0].share * each.cost.macs, each.architecture.resized(frames, size)) for each in inside]
             seconds = min(MOST_SECONDS, PACE_SHARE * time.seconds)
             some = some[:: 1 + len(some) // 5]
-            pace = measured_pace(some, recipe, device, threads, seconds, memory_bytes=memory) or pace
+            measured = measured_pace(some, recipe, device, threads, seconds, most_bytes=memory / factor)
+            pace = measured.shared(per_device) if measured else pace
         low, high = gate.spread.macs
         effort = planned(efforts, pace, time, low, high)
         reach = _reach(settings, time.ceiling(effort, pace, low) if time else math.inf, before)
@@ -169,11 +177,12 @@ class Plan:
             device=device.type,
             memory_bytes=memory,
             trials_per_device=per_device,
+            memory_factor=factor,
         )
         limited = settings.address is not None and slots(nodes, threads, *place) > workers
         return cls(
             *(settings, console, space, budget, data, sample[0].input, device, proxy, workers, *place, limited, found),
-            *(effort, None if before and before.pace is None else pace, reach, (low, high), start),
+            *(effort, None if before and before.pace is None else pace, reach, (low, high), conditions, start),
         )
 
     def describe(self) -> str:
@@ -262,7 +271,7 @@ class Plan:
             pace=self.pace,
             ceiling=None if math.isinf(self.reach.ceiling) else self.reach.ceiling,
             objectives=self.objectives.names,
-            versions={name: version(name) for name in ("video-nas", "torch", "ray", "optuna")},
+            versions={name: installed_version(name) for name in ("video-nas", "torch", "ray", "optuna")},
             settings=settings,
         )
 
@@ -274,7 +283,7 @@ class Plan:
     @property
     def device_name(self) -> str:
         """The machine that networks are measured on, by the name that measurements keep."""
-        return device_name(self.device, "fp32", 1, available_cores())
+        return self.conditions.name
 
     @property
     def lag(self) -> int | None:
@@ -337,15 +346,32 @@ def _nodes(address: str | None, gpu_type: str | None, device: torch.device) -> l
     return usable
 
 
-def _gpus_per_trial(settings: Settings, proxies: list[Architecture], device: torch.device) -> float:
+def _gpus_per_trial(settings: Settings, proxies: list[Architecture], device: torch.device, factor: float) -> float:
     """The share of a GPU that a trial takes; that of a CPU is not asked for."""
-    asked = settings.gpus_per_trial
-    if asked != "auto":
-        return asked or 1.0
+    if isinstance(settings.gpus_per_trial, float):
+        return settings.gpus_per_trial
     if device.type == "cpu":
         return 1.0
-    batch = Recipe(epochs=1).batch_size
-    return gpu_share([training_step_memory(cost(proxy), batch, batch) for proxy in proxies], memory_bytes(device))
+    gpus, cores = torch.cuda.device_count(), available_cores()
+    if settings.workers is not None:
+        cores = min(cores, settings.workers * CORES_PER_TRIAL)
+    needed = [factor * training_step_memory(cost(proxy), BATCH, BATCH) for proxy in proxies]
+    return gpu_share(needed, memory_bytes(device), math.ceil(cores / gpus))
+
+
+def _conditions(settings: Settings, device: torch.device) -> Conditions:
+    """What networks are measured under.
+
+    Raises:
+        NasError: There is no such dtype, or no graph here.
+    """
+    words = [word.strip() for word in settings.measure.split(",")]
+    dtypes = [word for word in words if word != "graph"]
+    if len(dtypes) > 1 or len(words) - len(dtypes) > 1:
+        raise NasError(
+            f"measure {brief(settings.measure)} is not allowed; allowed: one of {', '.join(DTYPES)}, and graph"
+        )
+    return Conditions.here(str(device), dtypes[0] if dtypes else "fp32", cuda_graph="graph" in words)
 
 
 def _time(settings: Settings, workers: int) -> Time | None:

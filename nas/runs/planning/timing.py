@@ -1,4 +1,4 @@
-"""How fast this device trains candidates: some seconds of real training steps."""
+"""How fast this device trains candidates, and in what memory: some seconds of real steps."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import torch
 
 from nas.architecture import Architecture
 from nas.data.clips import Clips
-from nas.limits.memory import fitting_micro_batch
+from nas.limits.memory import USABLE, fitting_micro_batch, memory_factor, training_step_memory
 from nas.limits.pace import Pace
-from nas.models.convolution import lay_out_channels_last
+from nas.models.attention import without_plans
+from nas.models.convolution import placed
 from nas.models.network import build
 from nas.profiler.computed.cost import cost
+from nas.profiler.measured.device import memory_bytes
 from nas.training.loop import Training
 from nas.training.recipe import Recipe
 
@@ -31,7 +33,7 @@ def measured_pace(
     threads: int,
     seconds: float = MOST_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
-    memory_bytes: float = math.inf,
+    most_bytes: float = math.inf,
 ) -> Pace | None:
     """Times training steps of some candidates, the cheapest first, for as long as there is time:
     one at least. Those that cannot be trained are left out, as the search will find out why: None
@@ -44,7 +46,7 @@ def measured_pace(
         threads: CPU threads of a trial.
         seconds: How long it may take.
         clock: In seconds.
-        memory_bytes: That a trial has.
+        most_bytes: That a trial has.
     """
     before, started = torch.get_num_threads(), clock()
     torch.set_num_threads(threads)
@@ -56,7 +58,7 @@ def measured_pace(
             # The next one takes as long as its size says, or there is no time for it.
             if taken and clock() - started + (1 + STEPS) * taken[-1] * of_a_step / macs[-1] > seconds:
                 break
-            if not (micro_batch := fitting_micro_batch(cost(proxy), recipe.batch_size, memory_bytes)):
+            if not (micro_batch := fitting_micro_batch(cost(proxy), recipe.batch_size, most_bytes)):
                 continue
             try:
                 step = _usual_step(proxy, recipe, device, clock, micro_batch)
@@ -71,21 +73,72 @@ def measured_pace(
     return Pace.fitted(macs, taken) if taken else None
 
 
+def measured_memory_factor(
+    proxies: Sequence[Architecture],
+    recipe: Recipe,
+    device: torch.device,
+    peak: Callable[[torch.device, Callable[[], object]], int] | None = None,
+) -> float:
+    """Trains some candidates for two steps, in which the optimizer gets its moments, and returns
+    `nas.limits.memory.memory_factor` of them. On a CPU, whose kernels are those computed for, it is
+    1.
+
+    Args:
+        proxies: The networks as they are trained, of several sizes. Those that do not train are
+            left out.
+        recipe: How they are trained.
+        device: Where.
+        peak: Runs something and returns the most bytes that its tensors occupied; that of a GPU
+            unless given.
+    """
+    if device.type != "cuda" and peak is None:
+        return 1.0
+    peak, batch = peak or _gpu_peak, recipe.batch_size
+    computed, taken = [], []
+    for proxy in proxies:
+        priced = cost(proxy)
+        if not (micro_batch := fitting_micro_batch(priced, batch, USABLE * memory_bytes(device))):
+            continue
+
+        def steps(proxy: Architecture = proxy, micro_batch: int = micro_batch) -> None:
+            training = _training(proxy, recipe, device, micro_batch)
+            for _ in range(2):
+                training.step()
+
+        try:
+            taken.append(peak(device, steps))
+        except Exception:  # nosec B112  # operators are anybody's: what a training raises is a result of its trial
+            continue
+        computed.append(training_step_memory(priced, batch, micro_batch))
+    return memory_factor(computed, taken)
+
+
+def _gpu_peak(device: torch.device, run: Callable[[], object]) -> int:
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def _training(proxy: Architecture, recipe: Recipe, device: torch.device, micro_batch: int) -> Training:
+    """A network on noise, as a trial trains it."""
+    without_plans()
+    rng, (height, width) = np.random.default_rng(0), proxy.input.size
+    shape = (recipe.batch_size, proxy.input.frames, height, width, 3)
+    labels = np.arange(recipe.batch_size) % proxy.num_classes
+    clips = Clips(rng.integers(0, 256, shape, np.uint8), labels.astype(np.int64))
+    return Training(placed(build(proxy), device), clips, proxy.input.size, recipe, False, device, micro_batch)
+
+
 def _usual_step(
     proxy: Architecture, recipe: Recipe, device: torch.device, clock: Callable[[], float], micro_batch: int
 ) -> float:
     """Seconds of the median step of a network's training loop: what else runs here will run beside
     the search as well.
     """
-    rng, (height, width) = np.random.default_rng(0), proxy.input.size
-    shape = (recipe.batch_size, proxy.input.frames, height, width, 3)
-    labels = np.arange(recipe.batch_size) % proxy.num_classes
-    clips = Clips(rng.integers(0, 256, shape, np.uint8), labels.astype(np.int64))
-    network = build(proxy).to(device)
-    if device.type == "cuda":  # as trials do
-        lay_out_channels_last(network)
-    training = Training(network, clips, proxy.input.size, recipe, False, device, micro_batch)
-    taken = []
+    training, taken = _training(proxy, recipe, device, micro_batch), []
     for _ in range(1 + STEPS):
         begin = clock()
         training.step()  # an epoch of one step, whose loss is read, so that a GPU is waited for

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from nas.architecture import Architecture
-from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.measured.measure import Measurement, measure
 from nas.profiler.tables.growth import grow
 from nas.profiler.tables.predictor import Predictor
@@ -50,7 +49,7 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
         return None
     stored, draft = folder / TABLE, folder / DRAFT
     if not stored.exists():
-        conditions = Conditions(str(plan.device), "fp32", batch=1, threads=available_cores())
+        conditions = plan.conditions
         table = Table.find(conditions)
         if not _is_of_space(table, plan):
             table = Table.load(draft) if draft.exists() else Table.under(conditions)
@@ -106,8 +105,10 @@ def _is_of_space(table: Table, plan: Plan) -> bool:
 
 
 def _measured(plan: Plan, architecture: Architecture, patience: float = 0.0) -> Measurement:
-    seconds = plan.settings.measure_seconds
-    return measure(architecture, str(plan.device), max_seconds=seconds, patience=patience)
+    under, seconds = plan.conditions, plan.settings.measure_seconds
+    return measure(
+        architecture, under.device, under.dtype, cuda_graph=under.cuda_graph, max_seconds=seconds, patience=patience
+    )
 
 
 def confirmed_front(plan: Plan, table: pd.DataFrame, confirmations: pd.DataFrame) -> pd.DataFrame:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from rich.console import Console
 
 from nas.errors import NasError
 from nas.limits.pace import Pace
+from nas.profiler.measured import device as device_module
 from nas.runs.folder.record import ProxyRecord, RunRecord
 from nas.runs.planning import plan
 from nas.runs.planning.plan import Plan
@@ -107,3 +110,65 @@ def test_a_floor_is_one_number_of_what_is_compared_below_its_limit(space: str, f
     with pytest.raises(NasError, match=r"floor .* begins nothing; allowed: one number of gflops, mflops, below the"):
         Plan.of(settings(space, trials=2, floor=floor), CONSOLE)
     assert Plan.of(settings(space, trials=2, floor="10mflops"), CONSOLE).reach.floor == 10e6
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        ("int8", "dtype 'int8' is unknown; allowed: fp32, bf16, fp16"),
+        ("bf16,fp16", "measure 'bf16,fp16' is not allowed; allowed: one of fp32, bf16, fp16, and graph"),
+        ("graph,graph", "measure 'graph,graph' is not allowed; allowed: one of"),
+        ("bf16, graph", "cuda_graph on cpu is not allowed; allowed: inference on a CUDA device"),
+    ],
+)
+def test_conditions_that_there_are_not_here_are_refused(measure: str, message: str, space: str) -> None:
+    with pytest.raises(NasError, match=message):
+        Plan.of(settings(space, trials=2, measure=measure), CONSOLE)
+
+
+def test_networks_are_measured_under_what_was_asked_for(space: str) -> None:
+    found = Plan.of(settings(space, trials=2, measure="bf16"), CONSOLE)
+    assert found.conditions.dtype == "bf16" and ".bf16.b1." in found.device_name
+    assert ".fp32.b1." in Plan.of(settings(space, trials=2), CONSOLE).device_name
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Two GPUs of 80 GB and 12 cores that are not there; networks are trained on by nobody."""
+    timed: list[int] = []
+
+    def factor(proxies: list[Any], *_: object) -> float:
+        timed.append(len(proxies))
+        return 2.0
+
+    for module in (plan, device_module):
+        monkeypatch.setattr(module, "resolve_device", lambda name: torch.device("cuda:0"))
+        monkeypatch.setattr(module, "available_cores", lambda: 12)
+    monkeypatch.setattr(plan, "memory_bytes", lambda device: 80e9)
+    monkeypatch.setattr(plan, "measured_memory_factor", factor)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    return timed
+
+
+def test_several_networks_train_on_a_gpu_as_far_as_cores_go(
+    space: str, two_gpus: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six cores for each GPU are three trials of two, which share its kernels alone."""
+    at(monkeypatch, Pace(0.01, 1e-12))
+    found = Plan.of(settings(space, time=600, device="cuda", workers=None, measure="bf16,graph"), CONSOLE)
+    assert (found.workers, found.proxy.threads, found.proxy.trials_per_device) == (6, 2, 3)
+    assert found.pace == Pace(0.01, 3e-12)
+    assert found.proxy.memory_factor == 2.0 and 1 <= two_gpus[0] <= 5
+    assert found.proxy.memory_bytes == pytest.approx(0.8 * 80e9 / 3 - 0.6e9)
+    asked = found.place(Path("run")).resources
+    assert asked == {"CPU": 2, "GPU": 0.3333}
+    assert re.fullmatch(r"h100-sxm\.(cuda|rocm)\S*\.torch\d\.\d+\.bf16\.b1\.graph", found.device_name)
+
+
+@pytest.mark.parametrize(("given", "workers", "share"), [({"workers": 2}, 2, 1.0), ({"gpus_per_trial": 0.5}, 4, 0.5)])
+def test_who_asks_for_fewer_networks_gives_each_more_of_a_gpu(
+    given: dict[str, Any], workers: int, share: float, space: str, two_gpus: list[int]
+) -> None:
+    found = Plan.of(settings(space, trials=2, **{"device": "cuda", "workers": None, **given}), CONSOLE)
+    assert (found.workers, found.gpus_per_trial) == (workers, share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from nas.limits.memory import training_step_memory
 from nas.profiler.computed.cost import cost
 from nas.runs.planning import timing
-from nas.runs.planning.timing import measured_pace
+from nas.runs.planning.timing import measured_memory_factor, measured_pace
 from nas.space import SearchSpace
 from nas.training.recipe import Recipe
 
@@ -70,7 +71,25 @@ def test_what_cannot_be_trained_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(timing, "_usual_step", usual_step)
     assert measured_pace(PROXIES, RECIPE, CPU, 1, 1e6, lambda: 0.0) is not None and batches == [4, 4, 4]
     assert measured_pace([(1.0, largest)], RECIPE, CPU, 1) is None
-    assert measured_pace(PROXIES, RECIPE, CPU, 1, memory_bytes=1.0) is None
+    assert measured_pace(PROXIES, RECIPE, CPU, 1, most_bytes=1.0) is None
     halves = training_step_memory(cost(PROXIES[-1][1]), 4, 2)
-    measured_pace(PROXIES[-1:], RECIPE, CPU, 1, memory_bytes=halves)
+    measured_pace(PROXIES[-1:], RECIPE, CPU, 1, most_bytes=halves)
     assert batches[3:] == [2]
+
+
+def test_memory_is_that_of_the_network_that_exceeds_most_what_is_computed() -> None:
+    """Peaks of a GPU that is not there: half of what is computed, a tenth more, and a failure."""
+    proxies = [proxy for _, proxy in PROXIES[:3]]
+    computed = [training_step_memory(cost(proxy), 4, 4) for proxy in proxies]
+    steps: list[int] = []
+
+    def peak(device: torch.device, run: Callable[[], object]) -> int:
+        steps.append(1)
+        run()
+        if len(steps) == 3:
+            raise KeyError("of an operator")
+        return int((0.5, 1.1)[len(steps) - 1] * computed[len(steps) - 1])
+
+    assert measured_memory_factor(proxies, RECIPE, CPU, peak) == pytest.approx(1.1, rel=1e-4)
+    assert len(steps) == 3
+    assert measured_memory_factor(proxies, RECIPE, CPU) == 1.0

@@ -22,7 +22,7 @@ TINY = SearchSpace.load("tiny")
 SAMPLE = [TINY.sample(seed) for seed in range(20)]
 
 
-def plan(budget: str = "30ms", objectives: str | None = None) -> Any:
+def plan(budget: str = "30ms", objectives: str | None = None, dtype: str = "fp32") -> Any:
     settings = SimpleNamespace(seed=0, measure_seconds=5.0)
     device = torch.device("cpu")
     return SimpleNamespace(
@@ -31,6 +31,7 @@ def plan(budget: str = "30ms", objectives: str | None = None) -> Any:
         space=TINY,
         settings=settings,
         device=device,
+        conditions=Conditions.here("cpu", dtype),
         console=Console(quiet=True),
     )
 
@@ -116,3 +117,15 @@ def test_a_stored_table_that_is_none_is_named(grown: list[Any], tmp_path: Path) 
     (tmp_path / TABLE).write_text("nothing\n")
     with pytest.raises(NasError, match=r"latency_table\.csv"):
         latency_predictor(plan(), tmp_path)
+
+
+def test_latency_is_predicted_and_measured_under_what_was_asked_for(
+    grown: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under: list[Any] = []
+    monkeypatch.setattr(measuring, "measure", lambda architecture, *given, **options: under.append((given, options)))
+    asked = plan(dtype="bf16")
+    predictor = latency_predictor(asked, tmp_path)
+    assert predictor and ".bf16.b1." in predictor.device
+    measuring._measured(asked, SAMPLE[0], patience=2.0)
+    assert under == [(("cpu", "bf16"), {"cuda_graph": False, "max_seconds": 5.0, "patience": 2.0})]
