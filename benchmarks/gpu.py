@@ -1,26 +1,33 @@
 """What only a GPU can tell, in order of value: one command, under nine minutes on one H100.
 
 Each check runs in a process of its own with a limit, so that a dead CUDA context or a hang ends
-one check; its answer is written as JSON before the next begins. At the end a page with the device's
-name and versions is written. `--dry-run` walks the same code on a CPU with small sizes: its figures
-say nothing of a GPU, and no page is written.
+one check, and what is left when the time is up is not begun. All answers stand in one file,
+`answers.json`, which is written after each check, so a later call goes on; a page with the device's
+name and the versions is written at the end. What contradicts an expectation is listed under
+`wrong`. `--dry-run` walks the same code on a CPU with small sizes: its figures say nothing of a
+GPU, and no page is written.
 
-    python benchmarks/gpu.py [--only parity,search] [--out FOLDER] [--page FILE] [--dry-run]
+    python benchmarks/gpu.py [--only parity,search] [--minutes 9] [--out FOLDER] [--page FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import json
 import os
+import platform
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,38 +38,56 @@ import torch.nn.functional as F
 from torch import nn
 
 import nas
-from nas.architecture import LAYERS, Architecture
+from nas.architecture import LAYERS, Architecture, ArchitectureError
+from nas.architecture.document import Part
 from nas.data.clips import Clips
-from nas.errors import NasError, one_line
-from nas.limits.memory import fitting_micro_batch, training_step_memory
-from nas.models.attention import sequences_per_call
+from nas.errors import NasError, context_lost, one_line, out_of_memory
+from nas.limits.memory import fitting_micro_batch, memory_factor, training_step_memory
+from nas.models.attention import attend, sequences_per_call, without_plans
+from nas.models.convolution import placed
 from nas.models.network import build, build_part, part_inputs
 from nas.models.testing import example_parts
-from nas.profiler.measured.device import Conditions, device_name, memory_bytes
-from nas.profiler.measured.disturbance import held_down
+from nas.profiler.measured.device import Conditions, available_cores, device_name, memory_bytes
 from nas.profiler.measured.environment import Environment
+from nas.profiler.measured.gpu_state import GpuState, held_down, near_cores
 from nas.profiler.tables.growth import grow
 from nas.profiler.tables.predictor import Predictor
+from nas.profiler.tables.rows import Workload, part_workload
 from nas.profiler.tables.table import Table
+from nas.resources import installed_version, replacing
+from nas.runs.planning.plan import PROXY_SIDES
+from nas.training.feed import Feed
 from nas.training.loop import Training
 from nas.training.recipe import Recipe
 
 Answer = dict[str, Any]
+ANSWERS = "answers.json"
+PACKAGES = ("torch", "ray", "optuna", "numpy", "pandas", "pydantic", "av", "plotly", "moocore", "nvidia-ml-py")
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.25}  # of gradients; in bfloat16 a CPU is off by 0.15 at most
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a check runs and how large it is."""
+    """Where a check runs, how large it is, and the folder of what it leaves."""
 
     device: torch.device
     dry: bool
+    out: Path
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
 
     def choose(self, real: int, dry: int) -> int:
         """A size for a GPU, or for the dry run."""
         return dry if self.dry else real
 
+    def command(self, *options: str) -> list[str]:
+        """This program in another process."""
+        return [sys.executable, __file__, *options, "--out", str(self.out), *(["--dry-run"] if self.dry else [])]
+
     def synchronize(self) -> None:
-        if self.device.type == "cuda":
+        if self.on_gpu:
             torch.cuda.synchronize(self.device)
 
     def timed(self, run: Callable[[], object]) -> float:
@@ -75,301 +100,543 @@ class Bench:
 
     def peak(self, run: Callable[[], object]) -> int:
         """The most bytes that torch's allocator handed out in a call; 0 on a CPU."""
-        if self.device.type != "cuda":
+        if not self.on_gpu:
             run()
             return 0
+        torch.cuda.synchronize(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         run()
         torch.cuda.synchronize(self.device)
         return torch.cuda.max_memory_allocated(self.device)
 
     def candidates(self, count: int, space: str = "hybrid") -> list[Architecture]:
-        """Samples of a space as proxies."""
-        frames, side = (4, 28) if self.dry else (8, 28)
-        found = nas.SearchSpace.load("tiny" if self.dry else space)
-        return [found.sample(seed).resized(frames, (side, side)) for seed in range(count)]
+        """Samples of a space as proxies of the smallest size that their stems take."""
+        found = [nas.SearchSpace.load("tiny" if self.dry else space).sample(seed) for seed in range(count)]
+        for side in PROXY_SIDES:
+            with suppress(ArchitectureError):
+                return [each.resized(4 if self.dry else 8, (side, side)) for each in found]
+        raise NasError(f"space {space!r} has no proxies of {PROXY_SIDES} pixels; allowed: a space that a search takes")
 
     def training(self, architecture: Architecture, epochs: int = 1, steps: int = 4) -> Training:
-        """A training of a candidate on noise."""
+        """A training of a candidate on noise, as a trial trains it."""
+        without_plans()
         recipe = Recipe(epochs=epochs, batch_size=self.choose(16, 2))
-        shape = architecture.input.shape
-        pixels = np.zeros((steps * recipe.batch_size, *shape.extent, 3), np.uint8)
-        pixels[:] = np.random.default_rng(0).integers(0, 255, pixels.shape[1:], np.uint8)
-        clips = Clips(pixels, np.arange(len(pixels)) % architecture.num_classes)
+        clips = noise(architecture, steps * recipe.batch_size)
         torch.manual_seed(0)
-        model = build(architecture).to(self.device)
-        return Training(model, clips, shape.extent[1:], recipe, flip=False, device=self.device)
+        model = placed(build(architecture), self.device)
+        return Training(model, clips, architecture.input.size, recipe, flip=False, device=self.device)
+
+
+def noise(architecture: Architecture, count: int) -> Clips:
+    """So many clips, all the same."""
+    pixels = np.zeros((count, architecture.input.frames, *architecture.input.size, 3), np.uint8)
+    pixels[:] = np.random.default_rng(0).integers(0, 255, pixels.shape[1:], np.uint8)
+    return Clips(pixels, np.arange(count) % architecture.num_classes)
+
+
+def failures(answers: dict[str, Answer]) -> list[str]:
+    """The cases with an error, as what is wrong."""
+    return [f"{name}: {answer['error']}" for name, answer in answers.items() if "error" in answer]
+
+
+def in_cases(bench: Bench, kind: str) -> Answer:
+    """The answers of all cases of a kind, in a process that begins anew behind a case that it dies
+    of or whose error took the device's context along; in this process in a dry run.
+    """
+    names, run = CASES[kind]
+    keys, found = names(bench), dict[str, Answer]()
+    if bench.dry:
+        return {key: case_answer(bench, run, key) for key in keys}
+    while len(found) < len(keys):
+        first = len(found)
+        command = bench.command("--cases", kind, "--first", str(first))
+        ended = subprocess.run(command, capture_output=True, text=True)
+        for line in ended.stdout.splitlines():
+            found.update(json.loads(line))
+        if len(found) == first:
+            words = ended.stderr.strip().splitlines()
+            found[keys[first]] = {"error": f"exit code {ended.returncode}: {words[-1] if words else 'nothing said'}"}
+    return found
+
+
+def case_answer(bench: Bench, run: Callable[[Bench, str], Answer], key: str) -> Answer:
+    """What a case found, or its error and whether that took the context along."""
+    try:
+        return run(bench, key)
+    except Exception as error:
+        return {"error": one_line(error)[:200], **({"context_lost": True} if context_lost(error) else {})}
 
 
 def facts(bench: Bench) -> Answer:
-    """Versions, and the kernels that attention takes for some shapes."""
+    """Device and versions, and the kernels that attention takes for some shapes."""
     found: Answer = {
+        "device": torch.cuda.get_device_name(bench.device) if bench.on_gpu else "a CPU",
         "environment": Environment.here(bench.device).to_document(),
+        "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}},
         "memory_bytes": memory_bytes(bench.device),
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "cores": available_cores(),
     }
-    shapes = [(4096, 2, 16, 32), (64, 4, 49, 24), (8, 8, 784, 64)]
-    q = [torch.zeros(shape, device=bench.device) for shape in shapes]
-    found["attention_kernels"] = {
-        f"{shape} {dtype}": int(torch._fused_sdp_choice(*(x.to(dtype),) * 3))
-        for x, shape in zip(q, shapes, strict=True)
-        for dtype in (torch.float32, torch.bfloat16)
-    }
+    shapes = [(4096, 2, 16, 32), (64, 4, 49, 24), (8, 8, 784, 64), (64, 2, 49, 12)]
+    kernels = {}
+    for shape in shapes:
+        for dtype in (torch.float32, torch.bfloat16):
+            q = torch.zeros(shape, device=bench.device, dtype=dtype)
+            bias = torch.zeros(1, *shape[1:3], shape[2], device=bench.device, dtype=dtype, requires_grad=True)
+            for name, mask in (("", None), (" with bias", bias)):
+                kernels[f"{shape} {dtype}{name}"] = int(torch._fused_sdp_choice(q, q, q, attn_mask=mask))
+    found["attention_kernels"] = kernels
     if hasattr(torch._C, "_get_sdp_priority_order"):
         found["attention_order"] = list(torch._C._get_sdp_priority_order())
+    if bench.on_gpu:
+        state, name = GpuState.now(bench.device), device_name(bench.device, "bf16", 2, 1)
+        found |= {"driver": asdict(state), "held_s": held_down(bench.device), "near": sorted(near_cores(bench.device))}
+        found["name"], found["wrong"] = name, []
+        if state.clock_mhz is None:
+            found["wrong"].append("the driver tells nothing through NVML; nvidia-ml-py is needed")
+        if not re.fullmatch(r"[a-z0-9-]+\.(cuda|rocm)[\d.]+\.torch\d+\.\d+\.bf16\.b2", name):
+            found["wrong"].append(f"the device is named {name}")
     return found
 
 
-def parity(bench: Bench) -> Answer:
-    """Every operator on every kind of map: outputs and gradients in float32 and bfloat16 against
-    float32 on the CPU, as relative errors of the largest difference.
-    """
-    if bench.device.type == "cuda":  # these switches stay, and the older ones raise from then on
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-    found: Answer = {}
+def parity_parts(bench: Bench) -> dict[str, Part]:
+    """Every operator on every kind of map, and the parts of some candidates as proxies."""
+    found: dict[str, Part] = {}
     for kind in LAYERS.types():
-        for number, part in enumerate(example_parts(kind)):
-            if bench.dry and number:
-                break
-            torch.manual_seed(0)
-            module, inputs = build_part(part), part_inputs(part, torch.randn, batch=2)
-            expected = _outputs(module, inputs, torch.device("cpu"), None)
-            errors: Answer = {}
-            for dtype in (torch.float32, torch.bfloat16):
-                try:
-                    outputs = _outputs(module, inputs, bench.device, None if dtype == torch.float32 else dtype)
-                    pairs = zip(outputs, expected, strict=True)
-                    errors[str(dtype)] = max(
-                        ((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item() for a, b in pairs
-                    )
-                except RuntimeError as error:
-                    errors[str(dtype)] = one_line(error)[:200]
-            found[f"{kind.op_name()} {part.input}"] = errors
+        for part in list(example_parts(kind))[: 1 if bench.dry else None]:
+            found[f"{kind.op_name()} {part.input} to {part.output}"] = part
+    seen = set()
+    for space in () if bench.dry else ("hybrid", "swin", "conv", "vit"):
+        for number, architecture in enumerate(bench.candidates(2, space)):
+            for part in architecture.parts():
+                if part_workload(part).key not in seen:
+                    seen.add(part_workload(part).key)
+                    found[f"{space} {number} {part.path} {part.config.op_name()} {part.input}"] = part
     return found
+
+
+def parity_case(bench: Bench, key: str) -> Answer:
+    """Relative errors, in the Euclidean norm, of a part's output and of all its gradients, in
+    float32 and bfloat16 against float32 on the CPU.
+    """
+    part = parity_parts(bench)[key]
+    torch.manual_seed(0)
+    module, inputs = build_part(part), part_inputs(part, torch.randn, batch=4)
+    for each in module.modules():
+        if isinstance(each, nn.Dropout):
+            each.p = 0.0
+    expected = _outputs(module, inputs, torch.device("cpu"), None)
+    answer: Answer = {}
+    for dtype, tolerance in TOLERANCES.items():
+        found = _outputs(module, inputs, bench.device, None if dtype == torch.float32 else dtype)
+        errors = [((a - b).norm() / b.norm().clamp(min=1e-6)).item() for a, b in zip(found, expected, strict=True)]
+        answer[str(dtype)] = errors
+        if not max(errors) <= tolerance:
+            answer["error"] = f"{dtype} is off by {max(errors):.3g}, more than {tolerance:g}"
+    return answer
 
 
 def _outputs(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], device: torch.device, dtype: torch.dtype | None
-) -> list[torch.Tensor]:
-    """The output and all gradients, on the CPU in float32."""
-    module = copy.deepcopy(module).to(device)
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output and all gradients as a vector, on the CPU in float32."""
+    module = placed(copy.deepcopy(module), device)
     leaves = [x.detach().clone().to(device).requires_grad_() for x in inputs]
     with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
         y = module(*leaves)
-    grads = torch.autograd.grad(y.float().square().mean(), [*leaves, *module.parameters()], allow_unused=True)
-    return [x.detach().float().cpu() for x in (y, *grads) if x is not None]
+    # Not a norm of the output, which a normalisation before it makes the same for all inputs.
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(device)
+    grads = torch.autograd.grad((y.float() * weights).sum(), [*leaves, *module.parameters()], allow_unused=True)
+    gradients = torch.cat([each.detach().float().cpu().flatten() for each in grads if each is not None])
+    return y.detach().float().cpu(), gradients
+
+
+def parity(bench: Bench) -> Answer:
+    """Every operator on every kind of map, and the layers of candidates: outputs and gradients in
+    float32 and bfloat16 against float32 on the CPU.
+    """
+    found = in_cases(bench, "parity")
+    return {"parts": found, "wrong": failures(found)}
+
+
+def exact(bench: Bench) -> None:
+    """Rounds no product to TF32 in this process; the older switches raise from then on."""
+    if bench.on_gpu:
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+VARIANTS = ("as trials", "cuDNN attention", "native depthwise")
+
+
+def first_calls_case(bench: Bench, key: str) -> Answer:
+    """One variant in a process that has built no plans yet."""
+    excess, steps = [], []
+    with native_depthwise() if key == "native depthwise" else nullcontext():
+        for architecture in bench.candidates(bench.choose(4, 1)):
+            training = bench.training(architecture)
+            torch.backends.cuda.enable_cudnn_sdp(key == "cuDNN attention")
+            first, *rest = (bench.timed(training.step) for _ in range(4))
+            excess.append(round(first - median(rest), 4))
+            steps.append(round(median(rest), 5))
+    return {"excess_s": excess, "step_s": steps}
+
+
+@contextmanager
+def native_depthwise() -> Any:
+    """Convolutions with a group per channel run as torch's own kernels, not as cuDNN's."""
+    originals = {name: getattr(F, name) for name in ("conv2d", "conv3d")}
+
+    def replaced(name: str) -> Callable[..., torch.Tensor]:
+        def convolve(x: torch.Tensor, weight: torch.Tensor, *rest: Any) -> torch.Tensor:
+            native = weight.shape[1] == 1 and weight.shape[0] > 1
+            with torch.backends.cudnn.flags(enabled=not native):
+                out: torch.Tensor = originals[name](x, weight, *rest)
+                return out
+
+        return convolve
+
+    for name in originals:
+        setattr(F, name, replaced(name))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(F, name, original)
 
 
 def first_calls(bench: Bench) -> Answer:
-    """Seconds of a candidate's first training step beyond its later ones, with cuDNN's attention on
-    and off: what building plans takes.
+    """Seconds of a candidate's first training step beyond its later ones, and of these: as trials
+    train, with cuDNN's attention, and with depthwise convolutions of torch's own; each in a process
+    of its own, as what one builds is there for the next.
     """
     found: Answer = {}
-    for cudnn in (False, True):
-        torch.backends.cuda.enable_cudnn_sdp(cudnn)
-        excess, steps = [], []
-        for architecture in bench.candidates(bench.choose(6, 1)):
-            training = bench.training(architecture)
-            first, *rest = (bench.timed(training.step) for _ in range(4))
-            excess.append(first - median(rest))
-            steps.append(median(rest))
-        found[f"cudnn attention {'on' if cudnn else 'off'}"] = {
-            "excess_s": [round(x, 4) for x in excess],
-            "step_s": [round(x, 5) for x in steps],
-        }
-    return found
+    for key in VARIANTS:
+        if bench.dry:
+            found[key] = first_calls_case(bench, key)
+            continue
+        command = bench.command("--cases", "first_calls", "--first", str(VARIANTS.index(key)), "--one")
+        ended = subprocess.run(command, capture_output=True, text=True)
+        lines = ended.stdout.strip().splitlines()
+        found |= json.loads(lines[-1]) if lines else {key: {"error": ended.stderr[-300:]}}
+    return found | {"wrong": failures(found)}
+
+
+def attention_cases(bench: Bench) -> list[str]:
+    """Kernel, sequences, heads and length."""
+    sequences = (64, 65) if bench.dry else (65_535, 65_536, 100_352, 200_704)
+    shapes = ((2, 1), (2, 16), (12, 49))
+    kernels = ("attend", "default") if bench.dry else ("attend", "default", "flash", "efficient", "cudnn")
+    # What is expected to fail comes last.
+    return [f"{kernel} {s} {heads} {length}" for kernel in kernels for s in sequences for heads, length in shapes]
+
+
+def attention_case(bench: Bench, key: str) -> Answer:
+    """The peak memory of a forward and backward pass of attention in bfloat16."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    kernel, *numbers = key.split()
+    sequences, heads, length = map(int, numbers)
+    backends = {
+        "flash": SDPBackend.FLASH_ATTENTION,
+        "efficient": SDPBackend.EFFICIENT_ATTENTION,
+        "cudnn": SDPBackend.CUDNN_ATTENTION,
+    }
+    options: Answer = {"device": bench.device, "dtype": torch.bfloat16, "requires_grad": True}
+    if kernel == "attend":
+        without_plans()
+        x = torch.randn(sequences, length, heads * 32, **options)
+
+        def run() -> None:
+            attend(x, x, x, heads).float().sum().backward()  # type: ignore[no-untyped-call]
+
+    else:
+        x = torch.randn(sequences, heads, length, 32, **options)
+
+        def run() -> None:
+            with sdpa_kernel(backends[kernel]) if kernel in backends else nullcontext():
+                F.scaled_dot_product_attention(x, x, x).float().sum().backward()  # type: ignore[no-untyped-call]
+
+    return {"peak_bytes": bench.peak(run), "input_bytes": x.numel() * x.element_size()}
 
 
 def attention_limits(bench: Bench) -> Answer:
-    """Attention of many sequences, each kernel by itself and as `attend` splits it."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    kernels = {"default": None, "flash": SDPBackend.FLASH_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
-    found: Answer = {}
-    for sequences in (65535, 65536, 100352) if not bench.dry else (64, 65):
-        for heads, length in ((2, 1), (2, 16), (12, 49)):
-            for name, kernel in kernels.items():
-                if bench.dry and kernel is not None:
-                    continue
-                dtype = torch.bfloat16
-                q = torch.randn(sequences, heads, length, 32, device=bench.device, dtype=dtype, requires_grad=True)
-
-                def run(q: torch.Tensor = q, kernel: SDPBackend | None = kernel) -> None:
-                    with sdpa_kernel(kernel) if kernel is not None else nullcontext():
-                        F.scaled_dot_product_attention(q, q, q).float().sum().backward()  # type: ignore[no-untyped-call]
-
-                key = f"{name} S={sequences} heads={heads} L={length}"
-                try:
-                    found[key] = {"peak_bytes": bench.peak(run)}
-                except RuntimeError as error:
-                    found[key] = {"error": one_line(error)[:200]}
-    found["split_at"] = {f"heads={h} L={n}": sequences_per_call(h, n, 32) for h, n in ((2, 1), (2, 16), (12, 49))}
-    return found
+    """Attention of many sequences: as networks split it, as torch takes it, and each kernel by
+    itself. Only the first must never fail.
+    """
+    found = in_cases(bench, "attention_limits")
+    split = {f"heads={h} L={n}": sequences_per_call(h, n, 32) for h, n in ((2, 1), (2, 16), (12, 49))}
+    own = {key: answer for key, answer in found.items() if key.startswith("attend")}
+    return {"calls": found, "split_at": split, "wrong": failures(own)}
 
 
 def search(bench: Bench) -> Answer:
-    """A whole search, with a limit of latency on a GPU."""
-    arguments = [
-        "tiny",
-        "--trials",
-        "2",
-        "--epochs",
-        "1",
-        "--train-clips",
-        "24",
-        "--val-clips",
-        "24",
-        "--confirm-seeds",
-        "0",
-    ]
-    arguments += ["--measure-seconds", "0.1"]
+    """A whole search, with a limit of latency under the conditions of a deployment on a GPU, and
+    the memory that is taken of the GPU when it is over.
+    """
+    options = "tiny --trials 2 --epochs 1 --train-clips 24 --val-clips 24 --confirm-seeds 0 --measure-seconds 0.1"
     if not bench.dry:
-        arguments = ["hybrid", "--trials", "6", "--time", "60s", "--confirm-seeds", "1", "--measure-seconds", "1"]
-        arguments += ["--budget", "100gflops,50ms"]
+        options = "hybrid --trials 12 --time 45s --confirm-seeds 1 --baselines none --measure-seconds 1"
+        options += " --budget 100gflops,50ms --measure bf16,graph"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        command = [
-            sys.executable,
-            "-m",
-            "nas.cli.app",
-            "search",
-            *arguments,
-            "--device",
-            str(bench.device.type),
-            "--out",
-            str(out),
-        ]
+        command = [sys.executable, "-m", "nas", "search", *options.split(), "--device", bench.device.type]
         begin = time.perf_counter()
-        ended = subprocess.run(command, capture_output=True, text=True)
+        ended = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
         found: Answer = {"exit": ended.returncode, "wall_s": round(time.perf_counter() - begin, 1)}
         if ended.returncode:
-            return found | {"said": ended.stderr[-500:]}
+            return found | {"said": ended.stderr[-500:], "wrong": [f"the search ended with {ended.returncode}"]}
         run = nas.Run(out)
         states = run.trials["state"].value_counts().to_dict()
-        return found | {"states": states, "front": len(run.front), "spent_s": dict(run.record.spent_s)}
-
-
-def memory(bench: Bench) -> Answer:
-    """The peak of a training step beside what is computed for it, per candidate."""
-    rows = []
-    for architecture in bench.candidates(bench.choose(12, 2)):
-        training = bench.training(architecture)
-        training.step()  # the optimizer has its moments
-        priced, batch = nas.cost(architecture), training.recipe.batch_size
-        rows.append(
-            {
-                "computed": training_step_memory(priced, batch, batch),
-                "peak": bench.peak(training.step),
-                "micro_batch": fitting_micro_batch(priced, batch, memory_bytes(bench.device)),
-            }
-        )
-    return {"steps": rows}
-
-
-def throughput(bench: Bench) -> Answer:
-    """Training clips a second of a median candidate, of 1, 2, 4 and 8 processes on one device."""
-    found: Answer = {}
-    for count in (1, 2, 4, 8) if not bench.dry else (1,):
-        command = [sys.executable, __file__, "--worker", *(["--dry-run"] if bench.dry else [])]
-        threads = max(1, (os.cpu_count() or 1) // count)
-        workers = [
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
-            )
-            for _ in range(count)
-        ]
-        answers = [float(worker.communicate()[0].strip().splitlines()[-1]) for worker in workers]
-        found[str(count)] = {"clips_per_s": round(sum(answers), 1)}
+        failed = run.trials[run.trials["state"] == "failed"]
+        found |= {"states": states, "front": len(run.front), "workers": run.record.workers, "device": run.record.device}
+        found |= {"step_s": run.record.step_s, "slot_s": run.record.slot_s, "phases_s": dict(run.record.phases_s)}
+        found["peak_bytes"] = [int(each) for each in run.trials["peak_bytes"].dropna()]
+        found["flags"] = [flags for flags in run.front.get("flags", []) if isinstance(flags, str) and flags]
+        found["wrong"] = [f"trial {row.trial} failed: {row.error}" for row in failed.itertuples()]
+    if bench.on_gpu:
+        free, total = torch.cuda.mem_get_info(bench.device)
+        found["taken_afterwards_bytes"] = total - free
     return found
 
 
-def worker(bench: Bench) -> float:
+def poison(bench: Bench) -> Answer:
+    """What a search survives: memory that runs out in a training, which goes on in smaller batches,
+    and a failed assertion on the device, which is told from the candidate's own errors.
+    """
+    from nas.trials.trainable import Proxy, ProxyData, ProxyTrial
+
+    architecture, wrong = bench.candidates(1)[0], list[str]()
+    batch = bench.choose(16, 4)
+    clips, recipe = noise(architecture, 2 * batch), Recipe(epochs=1, batch_size=batch)
+    proxy = Proxy(
+        *(architecture.input.frames, architecture.input.size, (1,), 2 * batch, 2 * batch, recipe, 2, bench.device.type)
+    )
+    trial = ProxyTrial.__new__(ProxyTrial)
+    config = {"index": 0, "architecture": architecture.document(), "costs": [1.0], "seed": 0}
+    trial.setup(config, proxy, ProxyData(clips, clips, None, flip=False))
+
+    def trained() -> Answer:
+        trial.reset_config(config)
+        report: Answer = {}
+        peak = bench.peak(lambda: report.update(trial.step()))
+        said = {name: report.get(name) for name in ("failure", "error")}
+        return {**said, "micro_batch": trial.training.micro_batch, "peak_bytes": peak}
+
+    found: Answer = {"alone": trained(), "again": trained()}
+    if found["again"]["failure"]:
+        wrong.append(f"a second candidate in one process failed: {found['again']}")
+    if not bench.on_gpu:
+        return found | {"wrong": wrong}
+    trial._forget()
+    found["reserved_when_forgotten_bytes"] = torch.cuda.memory_reserved(bench.device)
+    share = 0.6 * found["again"]["peak_bytes"] / memory_bytes(bench.device)
+    torch.cuda.set_per_process_memory_fraction(share, bench.device)
+    found["in 0.6 of it"] = trained()
+    if found["in 0.6 of it"]["failure"] or found["in 0.6 of it"]["micro_batch"] >= batch:
+        wrong.append(f"memory that ran out did not make smaller batches: {found['in 0.6 of it']}")
+    torch.cuda.set_per_process_memory_fraction(1.0, bench.device)
+    try:
+        torch.empty(2 * memory_bytes(bench.device), dtype=torch.uint8, device=bench.device)
+        wrong.append("twice the memory of the device was allocated")
+    except RuntimeError as error:
+        found["memory"] = one_line(error)[:200]
+        if not out_of_memory(error) or context_lost(error):
+            wrong.append(f"memory that ran out is not told as such: {one_line(error)[:200]}")
+    found["after memory ran out"] = trained()
+    for number in ("first", "second"):  # the second is of a context that is gone
+        try:
+            torch.zeros(1, device=bench.device).index_select(0, torch.tensor([5], device=bench.device)).sum().item()
+            wrong.append(f"the {number} failed assertion raised nothing")
+        except RuntimeError as error:
+            found[f"{number} assertion"] = f"{context_lost(error)}: {one_line(error)[:200]}"
+            if not context_lost(error):
+                wrong.append(f"the {number} failed assertion is not told as a lost context: {one_line(error)[:200]}")
+    return found | {"wrong": wrong}
+
+
+def throughput(bench: Bench) -> Answer:
+    """Training clips a second of a median candidate, of 1, 2, 4 and 8 processes on one device; and
+    of one that sends clips from the host, and one whose kernels are not laid out channels-last.
+    """
+    found: Answer = {}
+    runs = [(count, "as trials") for count in ((1,) if bench.dry else (1, 2, 4, 8))]
+    for count, variant in [*runs, (1, "clips on the host"), (1, "contiguous kernels")]:
+        if bench.dry:
+            found[f"{count} {variant}"] = {"clips_per_s": round(worker(bench, variant), 1)}
+            continue
+        threads = max(1, min(available_cores() // count, 4))
+        variables = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        command = bench.command("--worker", variant)
+        workers = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+            for _ in range(count)
+        ]
+        said = [each.communicate() for each in workers]
+        found[f"{count} {variant}"] = (
+            {"clips_per_s": round(sum(float(out.split()[-1]) for out, _ in said), 1), "threads": threads}
+            if all(each.returncode == 0 for each in workers)
+            else {"error": " ".join(error[-200:] for _, error in said if error)[-500:]}
+        )
+    return found | {"wrong": failures(found)}
+
+
+def worker(bench: Bench, variant: str) -> float:
     """Clips a second of one process that trains for some seconds."""
-    architecture = sorted(bench.candidates(5), key=lambda each: nas.cost(each).macs)[2]
+    candidates = sorted(bench.candidates(bench.choose(5, 1)), key=lambda each: nas.cost(each).macs)
+    architecture = candidates[len(candidates) // 2]
     training = bench.training(architecture, epochs=10_000)
-    training.step()
+    if variant == "clips on the host":
+        training._feed = Feed(training.clips, bench.device, resident=False)
+    if variant == "contiguous kernels":
+        for parameter in training.model.parameters():
+            parameter.data = parameter.data.contiguous()
+    for _ in range(3):
+        training.step()
+    bench.synchronize()
     begin, steps = time.perf_counter(), 0
-    while (spent := time.perf_counter() - begin) < (0.2 if bench.dry else 8.0):
+    while time.perf_counter() - begin < (0.2 if bench.dry else 4.0):
         training.step()
         steps += 1
     bench.synchronize()
-    return steps * training.recipe.batch_size / spent
+    return steps * training.recipe.batch_size / (time.perf_counter() - begin)
+
+
+def memory(bench: Bench) -> Answer:
+    """The peak of a training step beside what is computed for it, per candidate; and of a measured
+    inference, plain and as a CUDA graph.
+    """
+    rows = []
+    for architecture in bench.candidates(bench.choose(12, 2)):
+        priced = nas.cost(architecture)
+
+        def steps(architecture: Architecture = architecture) -> None:
+            training = bench.training(architecture)
+            for _ in range(2):  # in the second the optimizer has its moments
+                training.step()
+
+        peak, batch = bench.peak(steps), bench.choose(16, 2)
+        gc.collect()
+        fits = fitting_micro_batch(priced, batch, memory_bytes(bench.device))
+        rows.append({"computed": training_step_memory(priced, batch, batch), "peak": peak, "micro_batch": fits})
+    found: Answer = {"steps": rows}
+    found["factor"] = memory_factor([row["computed"] for row in rows], [row["peak"] for row in rows])
+    if not bench.on_gpu:
+        return found
+    for label, graph in (("eager", False), ("graph", True)):
+        taken = nas.measure("x3d_s", str(bench.device), "bf16", max_seconds=1, cuda_graph=graph)
+        found[label] = {name: getattr(taken, name) for name in ("peak_memory_bytes", "reserved_memory_bytes")}
+    ratio = found["graph"]["peak_memory_bytes"] / found["eager"]["peak_memory_bytes"]
+    return found | {"wrong": [] if 0.5 < ratio < 4 else [f"a graph takes {ratio:.2f} of the memory of a plain run"]}
 
 
 def profile(bench: Bench) -> Answer:
-    """Launches of one training step, and the kernels that take longest."""
+    """Launches of one training step, the share of it in which the GPU is busy, and what takes
+    longest there.
+    """
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
     training = bench.training(bench.candidates(1)[0])
-    training.step()
-    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.device.type == "cuda" else [])]
-    with profiler(activities=kinds) as seen:
-        wall = bench.timed(training.step)
-    on_gpu = bench.device.type == "cuda"
-    rows = sorted(
-        seen.key_averages(), key=lambda row: -(row.self_device_time_total if on_gpu else row.self_cpu_time_total)
-    )
-    busy = sum(row.self_device_time_total for row in rows) / 1e6 if on_gpu else 0.0
-    return {
-        "step_s": wall,
-        "device_busy_share": busy / wall,
-        "operators": sum(row.count for row in rows),
-        "slowest": {row.key: row.self_device_time_total if on_gpu else row.self_cpu_time_total for row in rows[:8]},
-    }
+    for _ in range(2):
+        training.step()
+    plain = bench.timed(training.step)
+    with profiler(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.on_gpu else [])]) as seen:
+        bench.timed(training.step)
+    rows = seen.key_averages()
+    launches = sum(row.count for row in rows if re.match("cu(da)?LaunchKernel", row.key))
+    # An operator's time on the device is that of its kernels, which have rows of their own.
+    own = [row for row in rows if (row.device_type != DeviceType.CPU) == bench.on_gpu]
+    own = [row for row in own if not getattr(row, "is_user_annotation", False)]
+    times = {row.key[:100]: row.self_device_time_total if bench.on_gpu else row.self_cpu_time_total for row in own}
+    slowest = dict(sorted(times.items(), key=lambda item: -item[1])[:8])
+    busy = sum(times.values()) / 1e6 / plain
+    return {"step_s": plain, "launches": launches, "busy_share": busy, "slowest_us": slowest}
 
 
 def latency(bench: Bench) -> Answer:
-    """References under several conditions, one of them three times; and networks predicted from a
-    table beside the same networks measured.
+    """A reference under several conditions, one of them twice, and a training step; their figures
+    must agree with each other.
     """
-    device = str(bench.device)
     found: Answer = {}
-    seconds = 0.3 if bench.dry else 3.0
-    conditions: dict[str, dict[str, Any]] = {"fp32": {}, "bf16": {"dtype": "bf16"}}
-    if bench.device.type == "cuda":
-        conditions |= {"bf16+graph": {"dtype": "bf16", "cuda_graph": True}, "bf16 again": {"dtype": "bf16"}}
-    for name in ("x3d_s", "pst_t", "vov3d_m") if not bench.dry else ():
-        for label, options in conditions.items():
-            taken = nas.measure(name, device, max_seconds=seconds, **options)
-            found[f"{name} {label}"] = {
-                "ms": taken.latency_ms.median,
-                "peak_bytes": taken.peak_memory_bytes,
-                "flags": taken.flags,
-            }
-    with tempfile.TemporaryDirectory() as folder:
-        here = Conditions.here(device)
-        table = Table.under(here)
-        space = nas.SearchSpace.load("tiny" if bench.dry else "hybrid")
-        skipped: list[str] = []
+    wrong: list[str] = []
+    seconds = 0.3 if bench.dry else 1.5
+    conditions: dict[str, Answer] = {"fp32": {}, "bf16": {"dtype": "bf16"}}
+    if bench.on_gpu:
+        conditions |= {"bf16 again": {"dtype": "bf16"}, "bf16.graph": {"dtype": "bf16", "cuda_graph": True}}
+    (smallest,) = bench.candidates(1)
+    runs = [("x3d_s", *each) for each in conditions.items()] if not bench.dry else []
+    runs.append(("a candidate", "amp.train-adamw", {"dtype": "bf16", "autocast": True, "train": "AdamW"}))
+    for name, label, options in runs:
+        target = smallest if name == "a candidate" else name
+        taken = nas.measure(target, str(bench.device), max_seconds=seconds, **options)
+        known = taken.reserved_memory_bytes
+        found[f"{name} {label}"] = {
+            "ms": taken.latency_ms.median,
+            "iqr": taken.latency_ms.iqr,
+            "reference": taken.reference and taken.reference.kind,
+            "slowed": taken.reference and taken.reference.slowed,
+            "peak_bytes": taken.peak_memory_bytes,
+            "flags": taken.flags,
+            "device": taken.device,
+        }
+        ends = f".{label}" if "." in label and label != "bf16.graph" else ".b1.graph" if "graph" in label else ".b1"
+        if bench.on_gpu and not taken.device.endswith(ends):
+            wrong.append(f"{name} {label} was measured as {taken.device}")
+        if bench.on_gpu and not (known and 0 < taken.peak_memory_bytes <= known):
+            wrong.append(f"{name} {label} peaks at {taken.peak_memory_bytes} bytes of {known} reserved ones")
+    return found | {"wrong": wrong}
+
+
+def table(bench: Bench) -> Answer:
+    """Networks predicted from a table of layers, plain and as CUDA graphs, beside the same networks
+    measured; the tables lie in the folder of the answers.
+    """
+    space = nas.SearchSpace.load("tiny" if bench.dry else "hybrid")
+    found: Answer = {}
+    wrong: list[str] = []
+    for graph in (False, True) if bench.on_gpu else (False,):
+        here = Conditions.here(str(bench.device), "bf16" if bench.on_gpu else "fp32", cuda_graph=graph)
+        known, skipped = Table.under(here), dict[str, str]()
         grow(
-            space,
-            table,
-            Path(folder) / "table.csv",
-            here,
-            max_seconds=bench.choose(30, 1),
-            networks=bench.choose(12, 2),
-            skipped=lambda workload, reason: skipped.append(f"{workload.op}: {reason}"),
+            *(space, known, bench.out / f"{known.device}.csv", here),
+            max_seconds=bench.choose(22, 1),
+            networks=bench.choose(9, 2),
+            skipped=partial(_skip, skipped),
         )
-        predictor = Predictor(table)
         rows = []
-        for seed in range(900, 900 + bench.choose(8, 1)):
+        for seed in range(900, 900 + bench.choose(2, 1)):
             architecture = space.sample(seed)
-            taken = nas.measure(architecture, device, max_seconds=seconds)
-            rows.append({"predicted": predictor.predict(architecture).ms, "measured": taken.latency_ms.median})
-    return found | {"table": rows, "layers": len(table.layers), "skipped": skipped}
+            taken = nas.measure(architecture, str(bench.device), here.dtype, cuda_graph=graph, max_seconds=0.5)
+            rows.append({"predicted": Predictor(known).predict(architecture).ms, "measured": taken.latency_ms.median})
+        own = [{"predicted": Predictor(known).overhead.spread, "layers": len(known.layers)}]
+        launched = sum(row.launch_ms > row.ms for row in known.layers)
+        found[known.device] = {"networks": rows, "fit": own, "launch_bound_layers": launched, "skipped": skipped}
+        if bench.on_gpu and any(row.launch_ms == 0 for row in known.layers) != graph:
+            wrong.append(f"layers of {known.device} lack launching, or have it in spite of a graph")
+        wrong += [f"{known.device} lacks {op}: {reason}" for op, reason in skipped.items()]
+    return found | {"wrong": wrong}
+
+
+def _skip(reasons: dict[str, str], workload: Workload, reason: str) -> None:
+    reasons[f"{workload.op} {workload.key}"] = reason
 
 
 def throttling(bench: Bench) -> Answer:
-    """The driver's counters before and after seconds of matrix products."""
-    before = held_down(bench.device) if bench.device.type == "cuda" else {}
+    """The driver's counters before and after seconds of matrix products, and its reasons during
+    them.
+    """
+    before = held_down(bench.device) if bench.on_gpu else {}
     a = torch.randn(bench.choose(8192, 64), bench.choose(8192, 64), device=bench.device)
-    end = time.perf_counter() + (0.05 if bench.dry else 5.0)
+    end, during = time.perf_counter() + (0.05 if bench.dry else 5.0), GpuState()
     while time.perf_counter() < end:
-        a = a @ a / a.norm()
+        for _ in range(10):
+            a = a @ a / a.norm()
+        during = GpuState.now(bench.device) if bench.on_gpu else during
         bench.synchronize()
-    after = held_down(bench.device) if bench.device.type == "cuda" else {}
-    return {"held_s": {reason: after[reason] - before[reason] for reason in before}}
+    after = held_down(bench.device) if bench.on_gpu else {}
+    return {"held_s": {reason: after[reason] - before[reason] for reason in before}, "during": asdict(during)}
 
 
 def same_seed(bench: Bench) -> Answer:
@@ -382,106 +649,185 @@ def same_seed(bench: Bench) -> Answer:
 
 
 def refusals(bench: Bench) -> Answer:
-    """What must be refused and not awaited: a GPU type that Ray does not know by that name."""
+    """What must be refused and not awaited: a GPU type that Ray does not know by that name; and
+    what must work: telling of TF32 after a program has used torch's newer switches.
+    """
+    import ray
+
     from nas.trials.cluster import check_placement, connect, resources, session
 
+    exact(bench)
+    found: Answer = {"tf32": Environment.here(bench.device).to_document().get("tf32"), "refused": None}
     with session():
-        connect(None, cpus=1, gpus=torch.cuda.device_count() if bench.device.type == "cuda" else 0)
+        connect(None, cpus=1, gpus=torch.cuda.device_count() if bench.on_gpu else 0)
+        found["resources"] = {name: n for name, n in ray.cluster_resources().items() if not name.startswith("node:")}
         try:
             check_placement(resources(1, 0, "A100-40G"))
         except NasError as error:
-            return {"refused": str(error)}
-    return {"refused": None}
+            found["refused"] = str(error)
+    return found | {"wrong": [] if found["refused"] else ["a type that Ray does not know was not refused"]}
+
+
+def two_gpus(bench: Bench) -> Answer:
+    """The second GPU beside the first: measured, captured and grown there, and refused to a search
+    that would take both.
+    """
+    if not bench.on_gpu or torch.cuda.device_count() < 2:
+        return {"left out": "there are not two GPUs"}
+    found: Answer = {}
+    wrong: list[str] = []
+    for device in ("cuda:0", "cuda:1"):
+        taken = nas.measure("x3d_s", device, "bf16", cuda_graph=True, max_seconds=1)
+        here = Conditions.here(device, "bf16")
+        known = Table.under(here)
+        with tempfile.TemporaryDirectory() as folder:
+            grow([nas.load("x3d_s")], known, Path(folder) / "table.csv", here, max_seconds=10, networks=1)
+        layers = sum(row.ms for row in known.layers)
+        found[device] = {"graph_ms": taken.latency_ms.median, "layers_ms": layers, "flags": taken.flags}
+    for name in ("graph_ms", "layers_ms"):
+        first, second = (found[device][name] for device in ("cuda:0", "cuda:1"))
+        if not 0.7 < second / first < 1.4:
+            wrong.append(f"{name} is {first:.3g} on cuda:0 and {second:.3g} on cuda:1")
+    command = [sys.executable, "-m", "nas", "search", "tiny", "--trials", "1", "--device", "cuda:1"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    found["search"] = {"exit": ended.returncode, "said": ended.stderr[-300:]}
+    wrong += [] if ended.returncode == 2 else ["a search on one of two GPUs was not refused"]
+    return found | {"wrong": wrong}
 
 
 CHECKS: dict[str, tuple[Callable[[Bench], Answer], int]] = {
     "facts": (facts, 40),
-    "parity": (parity, 120),
+    "parity": (parity, 90),
     "first_calls": (first_calls, 90),
     "attention_limits": (attention_limits, 60),
     "search": (search, 150),
-    "throughput": (throughput, 90),
+    "poison": (poison, 40),
+    "throughput": (throughput, 100),
     "memory": (memory, 60),
-    "profile": (profile, 40),
-    "latency": (latency, 150),
+    "profile": (profile, 30),
+    "table": (table, 110),
+    "latency": (latency, 80),
     "throttling": (throttling, 30),
-    "same_seed": (same_seed, 40),
+    "same_seed": (same_seed, 30),
     "refusals": (refusals, 40),
+    "two_gpus": (two_gpus, 90),
 }
 """Each check with the seconds that it may take."""
 
+CASES: dict[str, tuple[Callable[[Bench], Sequence[str]], Callable[[Bench, str], Answer]]] = {
+    "parity": (lambda bench: list(parity_parts(bench)), parity_case),
+    "attention_limits": (attention_cases, attention_case),
+    "first_calls": (lambda bench: VARIANTS, first_calls_case),
+}
+"""What may take the context along: the names of its cases, and what each finds."""
 
-def run_check(name: str, bench: Bench, out: Path) -> Answer:
-    """Runs a check in a process of its own and writes its answer, or why there is none."""
-    _, limit = CHECKS[name]
-    command = [sys.executable, __file__, "--check", name, *(["--dry-run"] if bench.dry else [])]
+
+def run_cases(bench: Bench, kind: str, first: int, one: bool) -> None:
+    """Prints the answer of each case from one on, until one loses the context."""
+    if kind == "parity":
+        exact(bench)
+    names, run = CASES[kind]
+    for key in list(names(bench))[first : first + 1 if one else None]:
+        answer = case_answer(bench, run, key)
+        print(json.dumps({key: answer}), flush=True)
+        if "context_lost" in answer:
+            return
+        gc.collect()
+
+
+def run_check(name: str, bench: Bench, limit: float | None = None) -> Answer:
+    """Runs a check in a process of its own, and ends it with all that it started when its time is
+    up.
+    """
+    limit = limit or CHECKS[name][1] * (4 if bench.dry else 1)
     begin = time.perf_counter()
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=limit * (4 if bench.dry else 1))
-        lines = ended.stdout.strip().splitlines()
-        answer = json.loads(lines[-1]) if ended.returncode == 0 and lines else {"failed": ended.stderr[-1000:]}
-    except subprocess.TimeoutExpired:
-        answer = {"failed": f"not done within {limit} s"}
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            bench.command("--check", name), stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True
+        )
+        try:
+            lines = process.communicate(timeout=limit)[0].strip().splitlines()
+            said.seek(0)
+            answer = json.loads(lines[-1]) if process.returncode == 0 and lines else {"failed": said.read()[-1000:]}
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            answer = {"failed": f"not done within {limit:.0f} s"}
     answer["seconds"] = round(time.perf_counter() - begin, 1)
-    (out / f"{name}.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
     return answer
 
 
-def page(answers: dict[str, Answer], bench: Bench) -> str:
+def read_answers(folder: Path) -> dict[str, Answer]:
+    """What earlier calls found."""
+    path = folder / ANSWERS
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def page(answers: dict[str, Answer]) -> str:
     """The page of what was found, headed by the device and its software."""
+    known = answers.get("facts", {})
+    versions = ", ".join(f"{name} {version}" for name, version in known.get("versions", {}).items())
+    environment = known.get("environment", {})
     lines = [
-        f"# GPU checks on {device_name(bench.device, 'fp32', 1, 1)}",
+        f"# GPU checks on {known.get('device', 'an unnamed GPU')}",
         "",
-        f"`python benchmarks/gpu.py`, torch {torch.__version__}.",
+        f"`python benchmarks/gpu.py`; {versions}; CUDA {environment.get('cuda')}, cuDNN {environment.get('cudnn')}.",
         "",
     ]
+    wrong = [f"{name}: {each}" for name, answer in answers.items() for each in answer.get("wrong", [])]
+    wrong += [f"{name}: {answer['failed']}" for name, answer in answers.items() if "failed" in answer]
+    lines += ["Not as expected:" if wrong else "All is as expected.", "", *(f"- {each}" for each in wrong), ""]
     for name, answer in answers.items():
-        text = json.dumps(answer, indent=1)
-        lines += [
-            f"## {name}",
-            "",
-            (CHECKS[name][0].__doc__ or "").strip().split("\n\n")[0],
-            "",
-            "```json",
-            text,
-            "```",
-            "",
-        ]
+        said = " ".join((CHECKS[name][0].__doc__ or "").split()) if name in CHECKS else ""
+        lines += [f"## {name}", "", said, "", "```json", json.dumps(answer, indent=1), "```", ""]
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="names of checks, separated by commas")
-    parser.add_argument("--out", type=Path, default=Path("build/gpu"), help="folder of the answers")
+    parser.add_argument("--minutes", type=float, default=9.0, help="what has not begun by then is left")
+    parser.add_argument("--out", type=Path, default=Path("build/gpu"), help="folder of answers and tables")
     parser.add_argument("--page", type=Path, default=Path("docs/results/gpu.md"), help="page to write")
     parser.add_argument("--dry-run", action="store_true", help="walk the same code on a CPU, small")
     parser.add_argument("--check", help=argparse.SUPPRESS)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--cases", help=argparse.SUPPRESS)
+    parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.dry_run and not torch.cuda.is_available():
         parser.error("there is no CUDA device; allowed: --dry-run")
-    bench = Bench(torch.device("cpu") if options.dry_run else torch.device("cuda:0"), options.dry_run)
+    bench = Bench(torch.device("cpu") if options.dry_run else torch.device("cuda:0"), options.dry_run, options.out)
     if options.worker:
-        print(worker(bench))
+        print(worker(bench, options.worker))
+        return
+    if options.cases:
+        run_cases(bench, options.cases, options.first, options.one)
         return
     if options.check:
-        answer = CHECKS[options.check][0](bench)
-        print(json.dumps(answer, default=str))
+        print(json.dumps(CHECKS[options.check][0](bench), default=str))
         return
-    names = options.only.split(",") if options.only else list(CHECKS)
+    options.out.mkdir(parents=True, exist_ok=True)
+    answers = read_answers(options.out)
+    names = options.only.split(",") if options.only else [name for name in CHECKS if name not in answers]
     if unknown := set(names) - CHECKS.keys():
         parser.error(f"checks {', '.join(sorted(unknown))} are unknown; allowed: {', '.join(CHECKS)}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    answers = {}
+    end = time.monotonic() + 60 * options.minutes
     for name in names:
-        answers[name] = run_check(name, bench, options.out)
-        print(
-            f"{name}: {'failed' if 'failed' in answers[name] else 'done'} in {answers[name]['seconds']} s", flush=True
-        )
+        left = end - time.monotonic()
+        if left < 10:
+            print(f"{name} and what follows are left for a later call")
+            break
+        answers[name] = run_check(name, bench, None if options.dry_run else min(left, CHECKS[name][1]))
+        with replacing(options.out / ANSWERS) as draft:
+            draft.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+        wrong = len(answers[name].get("wrong", []))
+        state = "failed" if "failed" in answers[name] else f"{wrong} not as expected" if wrong else "done"
+        print(f"{name}: {state} in {answers[name]['seconds']} s", flush=True)
     if not bench.dry:
-        options.page.write_text(page(answers, bench), encoding="utf-8")
-    sys.exit(any("failed" in answer for answer in answers.values()))
+        options.page.write_text(page(answers), encoding="utf-8")
+    sys.exit(any("failed" in answer or answer.get("wrong") for answer in answers.values()))
 
 
 if __name__ == "__main__":

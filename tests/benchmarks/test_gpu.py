@@ -7,8 +7,11 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -29,39 +32,166 @@ def _module() -> ModuleType:
 
 
 gpu = _module()
-DRY = gpu.Bench(torch.device("cpu"), dry=True)
+
+
+@pytest.fixture
+def dry(tmp_path: Path) -> Any:
+    return gpu.Bench(torch.device("cpu"), True, tmp_path)
 
 
 def _finished_search(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
     """A search that has ended: what one is on a CPU, the tests of runs show."""
-    assert command[1:4] == ["-m", "nas.cli.app", "search"]
+    assert command[1:4] == ["-m", "nas", "search"]
     shutil.copytree(RUN, command[command.index("--out") + 1])
     return subprocess.CompletedProcess(command, 0)
 
 
 @pytest.mark.parametrize("name", gpu.CHECKS)
-def test_every_check_is_walked_on_a_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_check_is_walked_on_a_cpu(name: str, dry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     check, _ = gpu.CHECKS[name]
     if name == "search":
         monkeypatch.setattr(gpu.subprocess, "run", _finished_search)
-    answer = check(DRY)
-    assert answer == json.loads(json.dumps(answer, default=str)) or name == "facts"
-    if name == "parity":  # the CPU against itself
-        errors = [error["torch.float32"] for error in answer.values()]
-        assert errors and all(error == 0 for error in errors)
+    answer = check(dry)
+    assert answer == json.loads(json.dumps(answer, default=str)) or name in ("facts", "throttling")
+    assert not answer.get("wrong")
+    if name == "parity":  # float32 of the CPU against itself
+        assert answer["parts"] and all(part["torch.float32"] == [0, 0] for part in answer["parts"].values())
+    if name == "poison":
+        assert answer["again"] == {"failure": None, "error": None, "micro_batch": 4, "peak_bytes": 0}
+    if name == "table":
+        (file,) = dry.out.glob("*.csv")
+        assert [file.stem] == [key for key in answer if key != "wrong"]
     if name == "same_seed":
         assert answer["equal"]
     if name == "refusals":
         assert "A100-40G" in answer["refused"]
     if name == "search":
         assert answer["exit"] == 0 and sum(answer["states"].values()) == len(nas.Run(RUN).trials)
+    if name == "two_gpus":
+        assert answer == {"left out": "there are not two GPUs"}
 
 
-def test_a_check_that_dies_is_an_answer_and_the_next_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_checked_on_a_gpu_can_be_built() -> None:
+    """Every operator, and the layers of proxies of four spaces at their size there."""
+    bench = gpu.Bench(torch.device("cpu"), False, Path("unused"))
+    parts = gpu.parity_parts(bench)
+    assert {kind.op_name() for kind in gpu.LAYERS.types()} <= {key.split()[0] for key in parts}
+    assert {key.split()[0] for key in parts if key.split()[1] in "01"} == {"hybrid", "swin", "conv", "vit"}
+    assert len(gpu.attention_cases(bench)) == 5 * 4 * 3
+
+
+def test_a_check_that_dies_is_an_answer(dry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gpu.CHECKS, "unheard of", (gpu.facts, 60))
-    answer = gpu.run_check("unheard of", DRY, tmp_path)  # the process knows no such check
-    assert "KeyError" in answer["failed"]
-    assert json.loads((tmp_path / "unheard of.json").read_text())["failed"] == answer["failed"]
+    assert "KeyError" in gpu.run_check("unheard of", dry)["failed"]  # the process knows no such check
+
+
+def test_a_check_that_hangs_is_ended_with_all_that_it_started(
+    dry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    program = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(started)!r}).write_text(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    monkeypatch.setattr(gpu.Bench, "command", lambda self, *options: [sys.executable, "-c", program])
+    assert gpu.run_check("facts", dry, limit=3.0)["failed"] == "not done within 3 s"
+    state = Path(f"/proc/{started.read_text()}/stat")
+    end = time.monotonic() + 10
+    while state.exists() and state.read_text().rsplit(")")[1].split()[0] != "Z" and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not state.exists() or state.read_text().rsplit(")")[1].split()[0] == "Z"
+
+
+def test_cases_go_on_behind_one_that_takes_the_context_along_and_one_that_dies(
+    dry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five cases the second loses the context, and at the fourth the process dies."""
+    begun: list[int] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        first = int(command[command.index("--first") + 1])
+        begun.append(first)
+        answers = ["{}", '{"error": "CUDA error", "context_lost": true}', "{}", "", "{}"]
+        said = {0: [0, 1], 2: [2], 3: [], 4: [4]}[first]
+        lines = "\n".join(f'{{"case {i}": {answers[i]}}}' for i in said)
+        return subprocess.CompletedProcess(command, int(first in (2, 3)), lines, "Segmentation fault\n")
+
+    monkeypatch.setattr(gpu.subprocess, "run", run)
+    monkeypatch.setitem(gpu.CASES, "five", (lambda bench: [f"case {i}" for i in range(5)], gpu.parity_case))
+    found = gpu.in_cases(replace(dry, dry=False), "five")
+    assert begun == [0, 2, 3, 4]
+    assert found == {
+        "case 0": {},
+        "case 1": {"error": "CUDA error", "context_lost": True},
+        "case 2": {},
+        "case 3": {"error": "exit code 1: Segmentation fault"},
+        "case 4": {},
+    }
+    assert gpu.failures(found) == ["case 1: CUDA error", "case 3: exit code 1: Segmentation fault"]
+
+
+def test_a_lost_context_ends_the_process_of_the_cases(
+    dry: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(bench: Any, key: str) -> dict[str, Any]:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setitem(gpu.CASES, "three", (lambda bench: ["a", "b", "c"], lost))
+    gpu.run_cases(dry, "three", 1, one=False)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["b"]["context_lost"] is True
+
+
+def test_depthwise_convolutions_leave_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    original = torch.backends.cudnn.flags
+
+    def flags(enabled: bool) -> Any:
+        seen.append(enabled)
+        return original(enabled=enabled)
+
+    monkeypatch.setattr(torch.backends.cudnn, "flags", flags)
+    x = torch.randn(1, 4, 3, 3, 3)
+    with gpu.native_depthwise():
+        torch.nn.functional.conv3d(x, torch.randn(4, 1, 3, 3, 3), None, (1, 1, 1), (1, 1, 1), 1, 4)
+        torch.nn.functional.conv3d(x, torch.randn(8, 4, 1, 1, 1))
+    torch.nn.functional.conv3d(x, torch.randn(8, 4, 1, 1, 1))
+    assert seen == [False, True]
+
+
+def test_the_page_names_device_versions_and_what_is_not_as_expected() -> None:
+    answers = {
+        "facts": {"device": "NVIDIA X", "versions": {"python": "3.12.3"}, "environment": {"cuda": "13.0", "cudnn": 1}},
+        "parity": {"wrong": ["t2d is off"]},
+        "search": {"failed": "not done within 150 s"},
+    }
+    text = gpu.page(answers)
+    assert text.startswith(
+        "# GPU checks on NVIDIA X\n\n`python benchmarks/gpu.py`; python 3.12.3; CUDA 13.0, cuDNN 1.\n"
+    )
+    assert "- parity: t2d is off\n- search: not done within 150 s" in text
+    assert "All is as expected." in gpu.page({"facts": answers["facts"]})
+
+
+def test_answers_are_kept_for_a_later_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is not checked again, and what there is no time for is left."""
+    begun: list[str] = []
+
+    def run_check(name: str, bench: Any, limit: float | None = None) -> dict[str, Any]:
+        begun.append(name)
+        return {"seconds": 1.0}
+
+    monkeypatch.setattr(gpu, "run_check", run_check)
+    command = ["gpu.py", "--dry-run", "--out", str(tmp_path)]
+    for options in (["--minutes", "0"], ["--only", "facts,parity"], ["--minutes", "9"]):
+        monkeypatch.setattr(sys, "argv", [*command, *options])
+        with pytest.raises(SystemExit) as ended:
+            gpu.main()
+        assert not ended.value.code
+    assert begun == list(gpu.CHECKS)
+    assert list(json.loads((tmp_path / "answers.json").read_text())) == list(gpu.CHECKS)
 
 
 @pytest.mark.gpu
@@ -69,4 +199,5 @@ def test_a_check_that_dies_is_an_answer_and_the_next_one_runs(tmp_path: Path, mo
 def test_every_check_runs_on_a_gpu(name: str, tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    assert "failed" not in gpu.run_check(name, gpu.Bench(torch.device("cuda:0"), dry=False), tmp_path)
+    answer = gpu.run_check(name, gpu.Bench(torch.device("cuda:0"), False, tmp_path))
+    assert "failed" not in answer and not answer.get("wrong")
