@@ -58,7 +58,7 @@ class Case:
 CONVOLUTIONS = {"op": "conv", "kernel": [1, 3, 3], "stride": [1, 2, 2]}
 WIDE_CONVOLUTIONS = {"op": "conv", "kernel": [1, 5, 5], "stride": [1, 4, 4]}
 PATCHES = {"op": "patch", "size": [1, 4, 4], "position": "factorized"}
-TWO, THREE = {"heads": 2, "mlp_ratio": 2}, {"heads": 3, "mlp_ratio": 2}
+TWO, THREE, SIX = ({"heads": heads, "mlp_ratio": 2} for heads in (2, 3, 6))
 TPS = TWO | {"window": [2, 2]}
 CASES = {
     "t2d": Case(PATCHES, 48, (THREE | {"window": [FRAMES, 2, 2], "cpe": "3d"},) * 2, {"variant": "2d", "cpe": "2d"}),
@@ -68,9 +68,9 @@ CASES = {
         (TPS | {"shift": "channel"}, TPS | {"shift": "patch", "pattern": "2x2"}),
         {"shift": "none"},
     ),
-    "factorized": Case(PATCHES, 48, (TWO | {"variant": "self_attention"},) * 2, {"variant": "space"}),
+    "factorized": Case(PATCHES, 48, (SIX | {"variant": "self_attention"},) * 2, {"variant": "space"}),
     # Its keys are of all frames whatever its tubes, so that without time is a clip of one frame.
-    "sparse_tube": Case(PATCHES, 48, (THREE | {"tubes": [{"kernel": [3, 2, 2], "stride": [1, 1, 1]}]},) * 3, {}, 1),
+    "sparse_tube": Case(PATCHES, 48, (THREE | {"tubes": [{"kernel": [3, 2, 2], "stride": [1, 1, 1]}]},) * 2, {}, 1),
     "d2plus1d": Case(CONVOLUTIONS, 32, ({"modules": 3, "expansion": 1},) * 2, {"temporal_kernel": 1}),
     "joint_filter": Case(CONVOLUTIONS, 24, ({},) * 2, {"temporal_kernel": 1, "temporal_atoms": 1}),
 }

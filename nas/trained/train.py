@@ -38,7 +38,7 @@ from nas.trained.pace import Pace, timed
 from nas.trained.plan import Plan, TrainSettings, checkpoint, steps_in
 from nas.trained.stopping import stop_signals
 from nas.trained.zero_shot import read_class_vectors, set_classes
-from nas.training.initial import draw_linear
+from nas.training.initial import draw_anew
 from nas.training.loop import Training, accuracy
 from nas.training.recipe import Stage
 from nas.training.state import Progress, progress_of, read_state, restore, tensors_of, write_state
@@ -187,8 +187,8 @@ class Session:
         torch.manual_seed(settings.seed)
         self.model = build(plan.architecture)
         self.new: list[str] = []  # parameters that a checkpoint did not fill
-        if settings.init is None and plan.recipe.linear_gain:
-            draw_linear(self.model, plan.recipe.linear_gain)
+        if settings.init is None and plan.recipe.initial_gain:
+            draw_anew(self.model, plan.recipe.initial_gain)
         if settings.init is not None:
             filled = fill_from(self.model, checkpoint(settings.init))
             say(filled.describe())

@@ -104,10 +104,11 @@ class Recipe:
             full one; above, it falls in proportion to them (muP, arXiv 2203.03466): a step changes
             an output by as much whatever the width, and one rate suits small and large networks. 0
             gives all the full rate. It is for trainings from scratch.
-        linear_gain: Linear layers of the blocks begin with a standard deviation of this over the
-            root of the channels that they read, where no checkpoint fills the network; 0 leaves the
-            .02 of image transformers, with which narrow blocks add next to nothing at first. Of
-            `nas train` alone: proxies begin as the operators say.
+        initial_gain: Where no checkpoint fills the network, linear layers of the blocks begin with
+            a standard deviation of this over the root of the channels that they read, and learned
+            positions of the stem with half of it; 0 leaves the .02 of image transformers for both,
+            with which narrow blocks add next to nothing at first. Of `nas train` alone: proxies
+            begin as the operators say.
         warm_up: Share of the steps.
         ema: Decay of an exponential moving average of the weights, which is then what is evaluated
             and kept; lower during the first steps, (1 + n) / (10 + n) after n of them. 0 is none.
@@ -134,7 +135,7 @@ class Recipe:
     new_lr: Positive = 1.0
     head_lr: Positive = 1.0
     lr_channels: Annotated[int, Field(ge=0, strict=True)] = 128
-    linear_gain: NotNegative = 0.0
+    initial_gain: NotNegative = 0.0
     warm_up: BelowOne = 0.1
     ema: BelowOne = 0.0
     label_smoothing: BelowOne = 0.0
