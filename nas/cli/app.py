@@ -16,7 +16,7 @@ import nas
 from nas.cli import benchmark, check, evaluate, export, listing, predict, profile, report, search, show, space, train
 from nas.cli.data import data
 from nas.cli.latency import latency
-from nas.errors import Interrupted, NasError, message_of
+from nas.errors import Interrupted, NasError, brief, message_of
 
 app = typer.Typer(
     help="Architecture search for video networks, with costs that are measured.",
@@ -93,8 +93,20 @@ def _print_usage_error(error: Any) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
-        path = context.command_path if context else "nas"
+        path, given = (context.command_path if context else "nas"), _value_of(error)
+        message = message.replace("Invalid value for", f"Invalid value {brief(given)} for") if given else message
         _print_error(f"{message.rstrip('.')}; allowed: what {path} --help lists")
+
+
+def _value_of(error: Any) -> str:
+    """What was typed for the option that an error is of; empty for an argument."""
+    names = getattr(getattr(error, "param", None), "opts", ())
+    typed = [word for word in sys.argv if word.partition("=")[0] in names]
+    if not typed:
+        return ""
+    name, equals, value = typed[-1].partition("=")
+    following = sys.argv[sys.argv.index(name) + 1 :] if not equals else [value]
+    return following[0] if following else ""
 
 
 if __name__ == "__main__":

@@ -281,10 +281,8 @@ def _without_head(path: Path, lines: list[str]) -> list[_Row]:
     first = rows[0][0] if rows else ""
     is_video = Path(first).suffix.lower() in CLIP_SUFFIXES or is_clip(_located(path.parent, first))
     if not is_video and (most or path.suffix.lower() == ".csv"):
-        found_columns = ", ".join(rows[0]) if rows else "none"
-        raise NasError(
-            f"data {str(path)!r} has the columns {found_columns}; allowed: `path` (or `file`) and `label`, and more"
-        )
+        holds = f"has the columns {', '.join(rows[0])}" if rows else "holds no row"
+        raise NasError(f"data {str(path)!r} {holds}; allowed: `path` (or `file`) and `label`, and more")
     if re.fullmatch(r".+_test_split\d\.txt", path.name) and {row[-1] for row in rows} <= {"0", "1", "2"}:
         raise NasError(
             f"List {str(path)!r} has 1 for train and 2 for test behind the videos of one class, as HMDB51 has; "

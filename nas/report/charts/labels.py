@@ -43,20 +43,33 @@ def overlap(one: Box, other: Box) -> float:
     return max(across, 0.0) * max(upright, 0.0)
 
 
-def best_place(dot: tuple[float, float], text: str, first: Place, plot: Box, marks: Sequence[Box]) -> Place:
-    """Where a label covers least of what is drawn and stands least beyond the plot.
+class Drawing(NamedTuple):
+    """A chart in one of the sizes that it is seen in, such as that of a phone.
 
-    Args:
-        dot: The middle of its dot.
-        text: The label.
-        first: The place that is taken where no other is better.
-        plot: The plot.
+    Attributes:
+        dot: The middle of the dot that has a label.
+        plot: Where labels may stand.
         marks: What is drawn: dots, bars, lines and other labels.
     """
 
-    def covered(place: Place) -> float:
-        box = label_box(dot, place, text)
-        outside = (box.right - box.left) * (box.top - box.bottom) - overlap(box, plot)
-        return outside + sum(overlap(box, mark) for mark in marks)
+    dot: tuple[float, float]
+    plot: Box
+    marks: Sequence[Box]
 
-    return min(dict.fromkeys((first, *PLACES)), key=covered)
+    def covered(self, place: Place, text: str) -> float:
+        """The pixels of what is drawn that a label would cover, and its own beyond the plot."""
+        box = label_box(self.dot, place, text)
+        outside = (box.right - box.left) * (box.top - box.bottom) - overlap(box, self.plot)
+        return outside + sum(overlap(box, mark) for mark in self.marks)
+
+
+def best_place(text: str, first: Place, drawings: Sequence[Drawing]) -> Place:
+    """Where a label covers least, over all sizes that the chart is seen in.
+
+    Args:
+        text: The label.
+        first: The place that is taken where no other is better.
+        drawings: The chart in each size.
+    """
+    places = dict.fromkeys((first, *PLACES))
+    return min(places, key=lambda place: sum(drawing.covered(place, text) for drawing in drawings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pandas as pd
@@ -12,11 +13,12 @@ from nas.limits.metrics import ACCURACY, Metric, metrics
 from nas.pareto.front import non_dominated
 from nas.report.blocks import Block, Charts, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Place, Plane, Points, Rule, Steps
-from nas.report.charts.labels import Box, best_place, label_box
+from nas.report.charts.labels import Box, Drawing, best_place, label_box
 from nas.report.panel import Panel
 from nas.report.text import listed
 from nas.report.trials import (
     GFLOPS_NOTE,
+    Row,
     budget_limits,
     error_of,
     hover_text,
@@ -36,9 +38,10 @@ _MEANINGS = {
     "moments, and the most bytes of activations and gradients that live at one time. The peak of a forward, in the "
     "table of the front where it was measured, is another quantity.",
 }
-# Pixels between the outermost dots of a plot on a desk, across the page and beside another one.
-_TALL, _PLOT = (1050.0, 280.0), (440.0, 200.0)
-_ABOVE = 24.0  # pixels above the highest dot where a label may stand; axes are below and to the left
+# Pixels between the outermost dots of a plot: across the page, beside another one, and on a phone.
+_TALL, _PLOT, _PHONE = (1050.0, 280.0), (440.0, 200.0), (240.0, 180.0)
+_DOT = 4.0  # half of the width of a small one
+_ABOVE, _BELOW = 24.0, 18.0  # pixels beyond the outermost dots where a label may stand
 _NEAR = 12.0  # pixels around a dot where the label of another would be taken for its own
 _TITLE = "Accuracy against "
 
@@ -138,7 +141,7 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
                 emphasised=True,
                 errors=list(on["error"]),
                 labels=list(on["label"]),
-                places=_places(on, off, line, axis, _TALL if tall else _PLOT),
+                places=_places(on, off, line, axis, (_TALL if tall else _PLOT, _PHONE)),
             )
         )
     rules = [Rule(end, f"budget {end:,g} {metric.unit}", Colour.LIMIT) for end in ends]
@@ -213,37 +216,70 @@ def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials:
 
 
 def _places(
-    front: pd.DataFrame, others: pd.DataFrame, line: pd.DataFrame, axis: Axis, size: tuple[float, float]
+    front: pd.DataFrame, others: pd.DataFrame, line: pd.DataFrame, axis: Axis, sizes: Sequence[tuple[float, float]]
 ) -> list[Place]:
     """Labels stand towards the middle, where there is room, as no point lies above and to the left
     of the line; one that would cover something there goes to the corner where it covers least.
     """
-    heights = [*front["y"], *others["y"]]
-    low, high = min(heights), max(heights)
-    on_line = set(line["trial"])
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return axis.share(x) * size[0], (y - low) / ((high - low) or 1.0) * size[1]
-
-    def around(x: float, y: float, across: float, upright: float) -> Box:
-        return Box(x - across, y - upright, x + across, y + upright)
-
-    marks = [around(*at(x, y), 4.0, 4.0) for x, y in zip(others["x"], others["y"], strict=True)]
-    for x, y, error in zip(front["x"], front["y"], front["error"], strict=True):
-        if math.isfinite(error):
-            marks.append(Box(at(x, y)[0] - 3, at(x, y - error)[1], at(x, y)[0] + 3, at(x, y + error)[1]))
-    corners = [at(x, y) for x, y in zip(line["x"], line["y"], strict=True)]
-    for (left, bottom), (right, top) in pairwise(corners):
-        marks += [Box(left, bottom - 1, right, bottom + 1), Box(right - 1, bottom, right + 1, top)]
+    heights, on_line = [*front["y"], *others["y"]], set(line["trial"])
+    sheets = [_Sheet(size, axis, min(heights), max(heights)) for size in sizes]
+    for sheet in sheets:
+        sheet.draw(front, others, line)
     places: list[Place] = []
     for row in front.to_dict("records"):
-        first: Place = (
+        place: Place = (
             "bottom right" if row["x"] < axis.middle else "top left" if row["trial"] in on_line else "bottom left"
         )
-        dot, free = at(row["x"], row["y"]), Box(0.0, 0.0, size[0], size[1] + _ABOVE)
-        near = [around(*at(x, y), _NEAR, _NEAR) for x, y in zip(front["x"], front["y"], strict=True)]
-        near = [box for box in near if box != around(*dot, _NEAR, _NEAR)]
-        places.append(best_place(dot, row["label"], first, free, [*marks, *near]) if row["label"] else first)
         if row["label"]:
-            marks.append(label_box(dot, places[-1], row["label"]))
+            place = best_place(row["label"], place, [sheet.around(row, front) for sheet in sheets])
+            for sheet in sheets:
+                sheet.marks.append(label_box(sheet.at(row["x"], row["y"]), place, row["label"]))
+        places.append(place)
     return places
+
+
+@dataclass
+class _Sheet:
+    """A chart in one size, with what is drawn there.
+
+    Attributes:
+        size: Pixels between the outermost dots, across and upright.
+        axis: The horizontal one.
+        low: The lowest accuracy that is drawn, in per cent.
+        high: The highest.
+        marks: What labels should not cover.
+    """
+
+    size: tuple[float, float]
+    axis: Axis
+    low: float
+    high: float
+    marks: list[Box] = field(default_factory=list)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a dot is."""
+        across, upright = self.size
+        return self.axis.share(x) * across, (y - self.low) / ((self.high - self.low) or 1.0) * upright
+
+    def box(self, x: float, y: float, half: float) -> Box:
+        """A square around a dot."""
+        across, upright = self.at(x, y)
+        return Box(across - half, upright - half, across + half, upright + half)
+
+    def draw(self, front: pd.DataFrame, others: pd.DataFrame, line: pd.DataFrame) -> None:
+        """Adds dots, bars and line; the dots of the front are added by `around`."""
+        self.marks += [self.box(x, y, _DOT) for x, y in zip(others["x"], others["y"], strict=True)]
+        for x, y, error in zip(front["x"], front["y"], front["error"], strict=True):
+            if math.isfinite(error):
+                (middle, bottom), (_, top) = self.at(x, y - error), self.at(x, y + error)
+                self.marks.append(Box(middle - 3, bottom, middle + 3, top))
+        corners = [self.at(x, y) for x, y in zip(line["x"], line["y"], strict=True)]
+        for (left, bottom), (right, top) in pairwise(corners):
+            self.marks += [Box(left, bottom - 1, right, bottom + 1), Box(right - 1, bottom, right + 1, top)]
+
+    def around(self, row: Row, front: pd.DataFrame) -> Drawing:
+        """The chart for the label of a network of the front: the others keep it at a distance."""
+        others = front[front["trial"] != row["trial"]]
+        near = [self.box(x, y, _NEAR) for x, y in zip(others["x"], others["y"], strict=True)]
+        plot = Box(0.0, -_BELOW, self.size[0], self.size[1] + _ABOVE)
+        return Drawing(self.at(row["x"], row["y"]), plot, [*self.marks, *near])

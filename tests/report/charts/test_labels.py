@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from nas.report.charts.chart import Place
-from nas.report.charts.labels import Box, best_place, label_box, overlap
+from nas.report.charts.labels import Box, Drawing, best_place, label_box, overlap
 
 
 def test_a_label_stands_beside_its_dot() -> None:
@@ -20,7 +20,7 @@ def test_a_label_goes_where_it_covers_least() -> None:
     first: Place = "bottom right"
 
     def place(*marks: Box, x: float = 100) -> str:
-        return best_place((x, 100), "knee", first, plot, marks)
+        return best_place("knee", first, [Drawing((x, 100), plot, marks)])
 
     dot = Box(110, 80, 118, 88)  # within the label at the bottom right, which is from 106, 78 to 134, 94
     assert place() == first
@@ -33,4 +33,12 @@ def test_a_label_goes_where_it_covers_least() -> None:
 
 def test_a_label_at_the_left_end_stays_in_the_plot() -> None:
     dot = Box(12, 80, 20, 88)
-    assert best_place((5, 100), "memory", "bottom right", Box(0, 0, 340, 220), [dot]) == "top right"
+    assert best_place("memory", "bottom right", [Drawing((5, 100), Box(0, 0, 340, 220), [dot])]) == "top right"
+
+
+def test_a_label_is_free_in_all_sizes_if_it_can_be() -> None:
+    desk = Drawing((100, 100), Box(0, 0, 340, 220), [Box(70, 110, 90, 120)])
+    phone = Drawing((60, 80), Box(0, 0, 200, 180), [Box(70, 60, 80, 70)])
+    assert best_place("knee", "bottom right", [desk]) == "bottom right"
+    assert best_place("knee", "bottom right", [phone]) == "top left"
+    assert best_place("knee", "bottom right", [desk, phone]) == "bottom left"
