@@ -247,6 +247,7 @@ def test_kinetics_list_with_its_sibling(tmp_path: Path) -> None:
     ("header", "rows", "message"),
     [
         ("video,class", ["a.avi,x"], "has the columns video, class; allowed: `path`"),
+        ("", [], "holds no row; allowed: `path`"),
         ("path,label", [], "fewer than two classes"),
         ("path,label", ["a.avi,x", "b.avi,x"], "fewer than two classes: only 'x'"),
         ("path,label", ["a.avi,x", ",y"], "row 2: the path is empty"),

@@ -64,7 +64,6 @@ def test_values_of_a_list_without_a_head(tmp_path: Path, text: str, labels: list
         ("a.mp4\tx\t1\nb.mp4\ty\t2\n", "line 1: 3 values and no head"),
         ("a.mp4 120 3\nb.mp4 90 4\n", r"2 of its 2 videos do not exist \(first '.*/a.mp4 120'\)"),
         ("name;class\na.mp4;x\nb.mp4;y\n", "has the columns name, class"),
-        ("# no row\n", "holds no row; allowed: `path`"),
         ("path,label\na.mp4,x\na,b.mp4,y\n", "data row 2: 3 values under 2 columns"),
         ("path,label,label\na.mp4,x,y\n", "has 2 columns 'label'"),
         (
