@@ -91,7 +91,10 @@ class ShapeTensor(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        raise NasError(f"{func} reached a tensor of a trace outside of it; allowed: tensors of one pass in that pass")
+        raise NasError(
+            f"{func} reached a tensor of a trace outside of it, in another thread or later; allowed: tensors of one "
+            "pass in that pass"
+        )
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"ShapeTensor({list(self.shape)}, {self.dtype})"

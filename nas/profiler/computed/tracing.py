@@ -162,6 +162,8 @@ def _pass(
             reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
             if "uninitialized parameter" in reason:
                 reason = "it holds a lazy module that has not run yet"
+            if "forward gradient" in reason:
+                reason = "derivatives that are carried forward, as of torch.func.jvp, need numbers"
             raise NasError(
                 f"{type(module).__name__} cannot run on inputs of {shapes or 'nothing'} "
                 f"({type(error).__name__}: {reason}); allowed: what its forward takes"

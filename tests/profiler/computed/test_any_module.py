@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import concurrent.futures
 import ctypes
 import dataclasses
 import functools
@@ -532,3 +533,35 @@ def test_wrong_statements_are_refused(unstated: None) -> None:
         nas.register_operator_cost("nas_tests::outer", wrong)
         with pytest.raises(NasError, match=f"cost of operator nas_tests::outer {said}"):
             cost(Calls(outer), torch.zeros(3), torch.zeros(4))
+
+
+class Elsewhere(nn.Module):
+    """Runs its layer in a thread, or with a derivative beside it."""
+
+    def __init__(self, way: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.way = nn.Linear(4, 4), way
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.way(self.layer, x)
+
+
+def in_a_thread(layer: nn.Module, x: Tensor) -> Tensor:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        y: Tensor = pool.submit(layer, x).result()
+    return y
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        (in_a_thread, "reached a tensor of a trace outside of it, in another thread or later; allowed: tensors of one"),
+        (
+            lambda layer, x: torch.func.jvp(layer, (x,), (x,))[1],
+            r"carried forward, as of torch\.func\.jvp, need numbers",
+        ),
+    ],
+)
+def test_what_a_trace_cannot_follow_is_named(way: Callable[[nn.Module, Tensor], Tensor], words: str) -> None:
+    with pytest.raises(NasError, match=words):
+        cost(Elsewhere(way), torch.ones(2, 4))
