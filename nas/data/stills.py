@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from nas.errors import NasError
 
 # What a file begins with says its format; many a PNG is called .jpg.
 _CODECS = {b"\xff\xd8": "mjpeg", b"\x89PNG": "png", b"BM": "bmp", b"RIFF": "webp", b"II*\0": "tiff", b"MM\0*": "tiff"}
+_NUMBER = re.compile("[0-9]+")
 _ALLOWED = "allowed: JPEG, PNG, BMP, WebP or TIFF"
 
 
@@ -25,7 +28,8 @@ def read_folder_clip(folder: Path, sampling: Sampling, view: View) -> Pixels:
     """Reads a clip of a folder of pictures, in the natural order of their names.
 
     Raises:
-        NasError: There is no picture, or one cannot be read.
+        NasError: There is no picture, one cannot be read, or there are several of each frame, as of
+            a video and its optical flow.
     """
     return read_pictures(_frames(folder), sampling, view)
 
@@ -51,6 +55,16 @@ def _frames(folder: Path) -> list[Path]:
         raise NasError(f"Cannot read frames of {str(folder)!r}: {error.strerror}; allowed: a readable folder") from None
     if not frames:
         raise NasError(f"Cannot read frames of {str(folder)!r}: it holds no picture; {_ALLOWED}")
+    series: defaultdict[str, list[str]] = defaultdict(list)
+    for frame in frames:
+        series[_NUMBER.sub("#", frame.name)].append("-".join(_NUMBER.findall(frame.name)))
+    first, *others = sorted(series)
+    for other in others:
+        if len(series[first]) > 1 and sorted(series[first]) == sorted(series[other]):
+            raise NasError(
+                f"Cannot read frames of {str(folder)!r}: {first!r} and {other!r} have the same numbers, so that each "
+                "frame is there twice; allowed: one picture for each frame"
+            )
     return frames
 
 

@@ -64,6 +64,28 @@ def test_a_folder_of_pictures_is_a_clip_in_the_order_of_the_numbers(tmp_path: Pa
     assert greys(read_view(folder, Sampling(3, (8, 8), 2), View(1.0))) == [15, 17, 19]
 
 
+@pytest.mark.parametrize(
+    ("beside", "words"),
+    [
+        ("flow_x_{}.jpg", "'flow_x_#.jpg' and 'frame#.jpg' have the same numbers"),
+        ("frame{}.png", "'frame#.jpg' and 'frame#.png' have the same numbers"),
+    ],
+)
+def test_frames_that_are_there_twice_are_refused(tmp_path: Path, beside: str, words: str) -> None:
+    folder = write_frames(tmp_path / "clip", 4)
+    for i in range(4):
+        write_picture(folder / beside.format(i), 200)
+    with pytest.raises(NasError, match=words):
+        read_view(folder, SAMPLING)
+
+
+def test_times_in_the_names_of_frames_are_one_series(tmp_path: Path) -> None:
+    for minute in range(2):
+        for second in range(4):
+            write_picture(tmp_path / f"12-0{minute}-0{second}.jpg", 10 * (4 * minute + second))
+    assert greys(read_view(tmp_path, SAMPLING)) == [1, 3, 5, 7]
+
+
 def test_a_picture_is_told_by_what_it_begins_with(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(write_picture(tmp_path / "a.png", 50).read_bytes())
     assert greys(read_view(tmp_path / "a.jpg", SAMPLING)) == [5, 5, 5, 5]
