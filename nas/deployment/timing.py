@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nas.deployment.runtimes import COMPILED, Run, runner
-from nas.profiler.measured.device import pin, resolve_device, use_device
+from nas.profiler.measured.device import bind, resolve_device, use_device
 from nas.profiler.measured.disturbance import Watch
 from nas.profiler.measured.latency import cpu_timed
 from nas.profiler.measured.memory import peak_bytes
@@ -69,8 +69,7 @@ def answer(request: TimingRequest) -> Iterator[TimingAnswer]:
     """Measures in this process, which must be fresh."""
     device = resolve_device(request.device)
     use_device(device)
-    cores = pin(request.threads)
-    torch.set_num_threads(request.threads)
+    cores = bind(device, request.threads)
     graph = Path(request.graph) if request.graph is not None else None
     model = load_model(request.model, request.device)
     clip = one_clip(model)

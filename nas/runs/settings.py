@@ -212,7 +212,7 @@ class ProposalSettings(_Group):
     reproducible: bool = Field(
         default=False,
         description="The seed decides every candidate with several workers too, which then wait for each other at "
-        "times; with one worker it always does.",
+        "times; with one worker it always does. On a CPU: kernels of a GPU add in no fixed order.",
     )
 
 

@@ -77,6 +77,12 @@ def test_memory_is_counted_as_the_device_takes_it() -> None:
     assert result["failure"] == "memory" and result["violation"] == pytest.approx(1.0)
 
 
+def test_plans_for_every_shape_of_attention_are_not_built() -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    trial(1e12)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_a_training_that_ends_says_what_it_called_each_clip() -> None:
     result = trial(1e12).step()
     right = [called == label for called, label in zip(result["val_called"], [0, 1] * 4, strict=True)]

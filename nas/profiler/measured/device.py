@@ -259,13 +259,13 @@ def memory_bytes(device: torch.device) -> int:
     return min(total, int(limit)) if limit.isdigit() else total
 
 
-def bind(conditions: Conditions) -> list[int] | None:
-    """Gives this process the threads of its conditions, binds it to as many cores and returns their
-    numbers, as `pin` does. Where a GPU computes, a few cores beside it launch.
+def bind(device: torch.device, threads: int) -> list[int] | None:
+    """Gives this process so many threads, binds it to as many cores and returns their numbers, as
+    `pin` does. Where a GPU computes, a few cores beside it launch.
     """
-    threads, near = conditions.threads, set[int]()
-    if conditions.resolved.type == "cuda":
-        threads, near = min(threads, LAUNCHING), near_cores(conditions.resolved)
+    near = set[int]()
+    if device.type == "cuda":
+        threads, near = min(threads, LAUNCHING), near_cores(device)
     cores = pin(threads, near)
     torch.set_num_threads(threads)
     return cores

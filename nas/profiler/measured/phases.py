@@ -88,7 +88,7 @@ def measured_phases(request: PhasesRequest) -> Iterator[PhasesAnswer]:
     target.import_code()  # before memory is looked at: code is no part of a network's memory
     # Both ask for the cores of this process, which are fewer once it is bound to some.
     found, name = Environment.here(device, conditions.threads), conditions.name
-    found = replace(found, affinity=bind(conditions))
+    found = replace(found, affinity=bind(device, conditions.threads))
     memory = timing = None
     try:
         with target.naming_failures("training step" if conditions.train else "forward"):

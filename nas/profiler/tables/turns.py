@@ -125,8 +125,8 @@ class Bench:
     """A pinned process that makes layers and networks and times them beside the reference."""
 
     def __init__(self, conditions: Conditions) -> None:
-        bind(conditions)
         self.device, self.dtype, self.batch = conditions.resolved, conditions.torch_dtype, conditions.batch
+        bind(self.device, conditions.threads)
         self.captures = conditions.cuda_graph
         use_device(self.device)
         self.reference = self.launched(Job(tuple, torch.inference_mode()(reference_block(self.device, self.dtype))))

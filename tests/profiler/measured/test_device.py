@@ -132,7 +132,6 @@ def test_launching_takes_a_few_cores_beside_the_gpu(monkeypatch: pytest.MonkeyPa
     """Of 64 threads four are enough where a GPU computes."""
     bound: list[tuple[int, set[int]]] = []
     threads: list[int] = []
-    monkeypatch.setattr(device_module, "resolve_device", torch.device)
     monkeypatch.setattr(device_module, "near_cores", lambda device: {8, 9, 10, 11})
 
     def pin(count: int, near: set[int]) -> list[int]:
@@ -141,8 +140,8 @@ def test_launching_takes_a_few_cores_beside_the_gpu(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(device_module, "pin", pin)
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    assert device_module.bind(Conditions("cuda:1", "bf16", 1, 64)) == [8]
-    device_module.bind(Conditions("cpu", "fp32", 1, 64))
+    assert device_module.bind(torch.device("cuda:1"), 64) == [8]
+    device_module.bind(torch.device("cpu"), 64)
     assert bound == [(4, {8, 9, 10, 11}), (64, set())] and threads == [4, 64]
 
 

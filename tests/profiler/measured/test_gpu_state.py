@@ -77,6 +77,29 @@ def test_cores_of_the_socket_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("GPU-1234", 2)]
 
 
+def test_a_part_of_a_gpu_is_found_by_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def handle(uuid: str) -> str:
+        if not uuid.startswith("MIG-"):
+            raise RuntimeError("not found")
+        return uuid
+
+    def held(handle: str, policy: int) -> SimpleNamespace:
+        assert handle == "MIG-1234"
+        return SimpleNamespace(violationTime=2e9)
+
+    fake = SimpleNamespace(
+        NVMLError=RuntimeError,
+        NVML_PERF_POLICY_POWER=0,
+        NVML_PERF_POLICY_THERMAL=1,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=handle,
+        nvmlDeviceGetViolationStatus=held,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1234"))
+    assert held_down(torch.device("cuda:0")) == {"the power limit": 2.0, "heat": 2.0}
+
+
 def test_without_nvml_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert GpuState.now(torch.device("cuda:0")) == GpuState()

@@ -22,7 +22,7 @@ from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.execution import export, prepare
 from nas.profiler.measured.latency import Latency, Paired
 from nas.profiler.measured.measure import Measurement, measure
-from nas.profiler.measured.phases import Memory, PhasesAnswer, PhasesRequest, Timing
+from nas.profiler.measured.phases import Memory, PhasesAnswer, PhasesRequest, Timing, measured_phases
 from nas.profiler.target import Input, Target
 
 TINY = Architecture.parse(
@@ -296,3 +296,22 @@ def test_a_disturbed_measurement_is_taken_again_and_the_least_disturbed_kept(
     monkeypatch.setattr(measure_module, "perf_counter", iter(range(0, 100, 40)).__next__)
     found = measure("x3d_xs", "cpu", threads=1, patience=60)
     assert found.latency_ms.median == 40 and len(found.flags) == 1
+
+
+def test_measured_is_on_the_gpu_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph is captured on the current device, which is the first one unless set."""
+    used: list[torch.device] = []
+
+    class Reached(Exception):
+        pass
+
+    def import_code(self: Target) -> None:
+        assert used == [torch.device("cuda:1")]
+        raise Reached
+
+    monkeypatch.setattr(device_module, "resolve_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(Target, "import_code", import_code)
+    request = PhasesRequest(Target.of(TINY).to_dict(), Conditions("cuda:1", "bf16", 1, 4), 1.0, ("latency",))
+    with pytest.raises(Reached):
+        list(measured_phases(request))

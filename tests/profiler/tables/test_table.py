@@ -9,7 +9,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.profiler.measured.device import Conditions
-from nas.profiler.measured.environment import Environment
+from nas.profiler.measured.environment import Environment, Rounding
 from nas.profiler.tables.rows import Row, Workload
 from nas.profiler.tables.table import Table
 
@@ -102,6 +102,8 @@ def test_lines_of_a_union_merge_by_git_are_read_like_a_merge(tmp_path: Path) -> 
     [
         (table(device="phone"), "latency table of 'phone' cannot be used for 'box'"),
         (table(torch="2.13.0"), "was measured with torch '2.13.0', and here it is '2.12.0'"),
+        (table(torch="2.12.0", cudnn=92_000), "was measured with cudnn 92000, and here it is None"),
+        (table(torch="2.12.0", tf32=Rounding(True, False)), "was measured with tf32 .*, and here it is None"),
         (table(torch="2.12.0", threads=4), "was measured with threads 4, and here it is None"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nas.architecture import Architecture, Part
+from nas.profiler.measured import device as device_module
 from nas.profiler.measured import latency
 from nas.profiler.measured.device import Conditions
 from nas.profiler.tables import turns
@@ -277,3 +278,22 @@ def test_a_captured_layer_is_replayed_where_its_input_lies(architecture: Make, m
     assert made.launched(job).launch_ms == 0.0
     made.network(architecture()).run()
     assert replayed[1].shape == (2, 5)
+
+
+def test_layers_are_timed_on_the_gpu_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events without a stream are of the current device, which is the first one unless set."""
+    used: list[torch.device] = []
+    monkeypatch.setattr(device_module, "resolve_device", torch.device)
+    monkeypatch.setattr(turns, "bind", lambda device, threads: None)
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+
+    class Reached(Exception):
+        pass
+
+    def reference(device: torch.device, dtype: torch.dtype) -> None:
+        assert used == [torch.device("cuda:1")]
+        raise Reached
+
+    monkeypatch.setattr(turns, "reference_block", reference)
+    with pytest.raises(Reached):
+        Bench(Conditions("cuda:1", "bf16", 1, 4))

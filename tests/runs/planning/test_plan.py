@@ -166,6 +166,11 @@ def test_several_networks_train_on_a_gpu_as_far_as_cores_go(
     assert re.fullmatch(r"h100-sxm\.(cuda|rocm)\S*\.torch\d\.\d+\.bf16\.b1\.graph", found.device_name)
 
 
+def test_one_of_several_gpus_is_not_searched_on(space: str, two_gpus: list[int]) -> None:
+    with pytest.raises(NasError, match=r"device 'cuda:0' is one of several GPUs, .* CUDA_VISIBLE_DEVICES=0 in the env"):
+        Plan.of(settings(space, trials=2, device="cuda:0"), CONSOLE)
+
+
 @pytest.mark.parametrize(("given", "workers", "share"), [({"workers": 2}, 2, 1.0), ({"gpus_per_trial": 0.5}, 4, 0.5)])
 def test_who_asks_for_fewer_networks_gives_each_more_of_a_gpu(
     given: dict[str, Any], workers: int, share: float, space: str, two_gpus: list[int]
