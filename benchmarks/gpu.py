@@ -266,13 +266,13 @@ def exact(bench: Bench) -> None:
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
-VARIANTS = ("as trials", "cuDNN attention", "native depthwise")
+VARIANTS = ("as trials", "cuDNN attention", "native depthwise forward")
 
 
 def first_calls_case(bench: Bench, key: str) -> Answer:
     """One variant in a process that has built no plans yet."""
     excess, steps = [], []
-    with native_depthwise() if key == "native depthwise" else nullcontext():
+    with native_depthwise() if key == "native depthwise forward" else nullcontext():
         for architecture in bench.candidates(bench.choose(4, 1)):
             training = bench.training(architecture)
             torch.backends.cuda.enable_cudnn_sdp(key == "cuDNN attention")
@@ -284,7 +284,9 @@ def first_calls_case(bench: Bench, key: str) -> Answer:
 
 @contextmanager
 def native_depthwise() -> Any:
-    """Convolutions with a group per channel run as torch's own kernels, not as cuDNN's."""
+    """Convolutions with a group per channel run as torch's own kernels, not as cuDNN's; their
+    backward passes, which choose by themselves, stay.
+    """
     originals = {name: getattr(F, name) for name in ("conv2d", "conv3d")}
 
     def replaced(name: str) -> Callable[..., torch.Tensor]:

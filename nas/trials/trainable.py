@@ -151,7 +151,9 @@ class ProxyTrial(tune.Trainable):
         """
         torch.set_num_threads(proxy.threads)
         self.proxy, self.data, self.image_start = proxy, data, start
-        self.torch_device = torch.device(proxy.device)
+        # Ray shows a process its own GPU alone, and torch takes a device only by its number where
+        # shares of memory are set.
+        self.torch_device = torch.device(proxy.device, 0) if proxy.device == "cuda" else torch.device(proxy.device)
         self.node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
         without_plans()
         self.memory_bytes = own_memory(self.torch_device, proxy)

@@ -232,6 +232,20 @@ def test_next_candidate_finds_nothing_of_the_one_before() -> None:
     assert before() is None
 
 
+def test_a_trial_on_a_gpu_names_it_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch sets the share of a device only by its number."""
+    numbers: list[int] = []
+    cuda = torch.cuda
+
+    def fraction(share: float, device: torch.device) -> None:
+        numbers.append(cuda._utils._get_device_index(device))
+
+    monkeypatch.setattr(cuda, "set_per_process_memory_fraction", fraction)
+    monkeypatch.setattr(trainable, "memory_bytes", lambda _: 16e9)
+    assert trial(1e12, replace(PROXY, device="cuda")).torch_device == torch.device("cuda:0")
+    assert numbers == [0]
+
+
 def test_trial_on_a_smaller_gpu_than_the_drivers_keeps_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter of 16 GB, of which .8 are used, less .6 GB for the process: 2.6 GB."""
     shares: list[float] = []
