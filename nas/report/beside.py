@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -37,7 +39,7 @@ def beside(run: Run, other: Run) -> list[Block]:
             raise NasError(f"run {each.path.name!r} trained no network; allowed: two runs with trained networks")
     names = _names(run, other)
     count = min(len(trained(run)), len(trained(other)))
-    volumes = _volumes(run, other, count)
+    volumes = [math.nan] * 2 if _unlike(run, other) else _volumes(run, other, count)
     rows = [_row(each, name, volume, count) for each, name, volume in zip((run, other), names, volumes, strict=True)]
     said = [Text(text) for text in _verdict(run, other, names)]
     return [
@@ -73,16 +75,20 @@ def _row(run: Run, name: str, volume: float, count: int) -> dict[str, str]:
     return found | {"Took": duration(run.record.wall_s) if run.record.wall_s else MISSING}
 
 
+def _unlike(run: Run, other: Run) -> list[str]:
+    """In what they differ that accuracies are of."""
+    return [name for name in ("data", "clips", "proxy") if getattr(run.record, name) != getattr(other.record, name)]
+
+
 def _verdict(run: Run, other: Run, names: tuple[str, str]) -> list[str]:
+    if unlike := _unlike(run, other):
+        of = f"They differ in {', '.join(unlike)}, so neither accuracies nor hypervolumes are of the same thing."
+        return [of, "It is one run of each."]
     said = [
         "Hypervolumes are of what each had after the same number of trainings, on one scale. It is one run of each."
     ]
     if run.front.empty or other.front.empty:
         return [*said, "One of the two has no front, so there are no picks to compare."]
-    same = ("data", "clips", "proxy")
-    unlike = [name for name in same if getattr(run.record, name) != getattr(other.record, name)]
-    if unlike:
-        return [*said, f"They differ in {', '.join(unlike)}, so their accuracies are not of the same thing."]
     gain = difference(run, run.row(run.pick_trial()), other.row(other.pick_trial()))
     return [f"The pick of {names[0]} is {gain.text(f'that of {names[1]}')} on validation.", *said]
 

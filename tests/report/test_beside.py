@@ -35,7 +35,9 @@ def test_picks_fronts_volumes_and_settings(run: Run, other: Run) -> None:
     assert "are not of the same thing" not in text
     other.record = replace(other.record, clips={"val": 12})
     unlike = compose(run, other).markdown
-    assert "They differ in clips, so their accuracies are not of the same thing." in unlike
+    assert "They differ in clips, so neither accuracies nor hypervolumes are of the same thing." in unlike
+    dashes = [line.split(" | ")[2] for line in unlike.splitlines() if line.startswith(("| run |", "| other |"))]
+    assert dashes == ["\N{EN DASH}"] * 2
     assert "The pick of run is" not in unlike
     other.record = run.record
     assert "The pick of other is 19.9 points (+11.9 to +27.9) below that of run" in compose(other, run).markdown

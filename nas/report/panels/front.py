@@ -50,7 +50,8 @@ def _meaning(run: Run) -> str:
     goals = objectives_text(run)
     said = f"Of {among}{seen}, no other is at least as good as one of these in {goals} and better in one of them."
     if count == 1:
-        said += " It is one network, the best in all of them, so there is nothing to trade one for another."
+        best = "" if several else ", the best in all of them"
+        said += f" It is one network{best}, so there is nothing to trade one for another."
     if several:
         said += " What another of these dominates by the means over seeds has left it."
     if run.record.chance is not None and (run.front["accuracy"] <= run.record.chance).all():
