@@ -224,8 +224,9 @@ class SearchSpace:
         """Completes with a fresh `choose` until the architecture accepts the combination."""
         tried = layers = 0
         while True:
-            params, document = self._filled(chooser())
+            document: Any = {"stages": []}  # where two edits of a neighbourhood exclude each other
             try:
+                params, document = self._filled(chooser())
                 return params, Architecture.parse(document)
             except ArchitectureError as error:
                 tried, layers = tried + 1, layers + sum(_depths(document))
