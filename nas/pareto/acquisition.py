@@ -57,6 +57,11 @@ class Results:
     lost: list[Params] = field(default_factory=list)
     seen: set[Hashable] = field(default_factory=set)
 
+    def copy(self) -> Results:
+        """The same, to which more can be added."""
+        whole = self._chosen(range(len(self.trained)))
+        return replace(whole, running=[*self.running], lost=[*self.lost], seen={*self.seen})
+
     def between(self, begin: int, end: int) -> Results:
         """The results from one place up to another."""
         return self._chosen(range(begin, end))

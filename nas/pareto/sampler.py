@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 from zlib import crc32
@@ -33,23 +33,26 @@ from nas.pareto.candidates import Function
 from nas.pareto.parameters import IndependentSpace, Params, Space
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What a trial tells.
+@dataclass
+class _Reading:
+    """What trials tell.
 
     Attributes:
-        given: The parameters that it was read from.
-        params: Those of its candidate; None if it has none of the space.
-        key: Of the candidate.
-        values: Its objectives, if they are believed.
-        curve: Its first objective at rungs.
+        results: As the acquisition takes them, but for those without a result.
+        lost: Those, by key; one that was trained too, as a repetition that was left out, has a
+            result.
+        trained: Keys of those with one.
+        trials: How many trials of the study were read: what has ended does not change and is read
+            once, up to the first that has not ended.
     """
 
-    given: Params
-    params: Params | None = None
-    key: Hashable = None
-    values: Sequence[float] | None = None
-    curve: Sequence[float] = ()
+    results: Results
+    lost: dict[Hashable, Params] = field(default_factory=dict)
+    trained: set[Hashable] = field(default_factory=set)
+    trials: int = 0
+
+    def copy(self) -> _Reading:
+        return _Reading(self.results.copy(), dict(self.lost), set(self.trained), self.trials)
 
 
 def _no_curve(trial: FrozenTrial) -> Sequence[float]:
@@ -128,12 +131,12 @@ class ParetoSampler(BaseSampler):
         self._study = ""
         self._acquisition: Acquisition | None = None
         self._proposed: dict[int, Params] = {}
-        self._ended: dict[int, _Known] = {}
+        self._ended: _Reading | None = None
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """A lock cannot be pickled, and what only saves time need not be."""
-        return {**self.__dict__, "_lock": None, "_acquisition": None, "_ended": {}}
+        return {**self.__dict__, "_lock": None, "_acquisition": None, "_ended": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock())
@@ -177,44 +180,42 @@ class ParetoSampler(BaseSampler):
         if current is None or (self._space is None and dict(current.space.distributions) != dict(search_space)):
             space = self._space or IndependentSpace(search_space, self._features)
             current = self._acquisition = Acquisition(space, **self._options)
-            self._ended = {}
+            self._ended = None
         return current
 
     def _results(self, study: Study, trial: FrozenTrial, space: Space) -> Results:
-        found = Results(np.array([1.0 if d == StudyDirection.MINIMIZE else -1.0 for d in study.directions]))
-        lost, trained = dict[Hashable, Params](), set[Hashable]()
-        for other in study.get_trials(deepcopy=False):
-            if other.number == trial.number or (known := self._read(other, space)).params is None:
-                continue
-            found.seen.add(known.key)
-            if other.state == TrialState.RUNNING:
-                found.running.append(known.params)
-            elif known.values is not None:
-                found.numbers.append(other.number)
-                found.trained.append(known.params)
-                trained.add(known.key)
-                found.values.append(known.values)
-                found.curves.append(known.curve)
-            else:
-                lost[known.key] = known.params
-        # One that was trained too, as a repetition that was left out, has a result.
-        found.lost = [params for key, params in lost.items() if key not in trained]
-        return found
+        if self._ended is None:
+            signs = np.array([1.0 if d == StudyDirection.MINIMIZE else -1.0 for d in study.directions])
+            self._ended = _Reading(Results(signs))
+        trials = study.get_trials(deepcopy=False)
+        for other in trials[self._ended.trials :]:
+            if not other.state.is_finished():
+                break
+            self._read(other, space, self._ended)
+            self._ended.trials += 1
+        found = self._ended.copy()
+        for other in trials[self._ended.trials :]:
+            if other.number != trial.number:
+                self._read(other, space, found)
+        found.results.lost = [params for key, params in found.lost.items() if key not in found.trained]
+        return found.results
 
-    def _read(self, trial: FrozenTrial, space: Space) -> _Known:
-        """What a trial tells; what has ended does not change and is read once."""
-        known = self._ended.get(trial.number)
-        if known is not None and known.given == trial.params:
-            return known
+    def _read(self, trial: FrozenTrial, space: Space, into: _Reading) -> None:
         # A trial that runs in another thread may not have been given all of its parameters yet.
         early = self._proposed.get(trial.number) if trial.state == TrialState.RUNNING else None
         params = {n: v for n, v in (early or trial.params).items() if n in space.distributions}
-        known = _Known(trial.params)
-        if space.contains(params):
-            inside = all(violation <= 0 for violation in trial.constraints.values())
-            believed = trial.state == TrialState.COMPLETE and inside and np.isfinite(trial.values).all()
-            values, curve = (trial.values, self._curve(trial)) if believed else (None, ())
-            known = _Known(trial.params, params, space.key(params), values, curve)
-        if trial.state.is_finished():
-            self._ended[trial.number] = known
-        return known
+        if not space.contains(params):
+            return
+        key, found = space.key(params), into.results
+        found.seen.add(key)
+        inside = all(violation <= 0 for violation in trial.constraints.values())
+        if trial.state == TrialState.RUNNING:
+            found.running.append(params)
+        elif trial.state == TrialState.COMPLETE and inside and np.isfinite(trial.values).all():
+            found.numbers.append(trial.number)
+            found.trained.append(params)
+            found.values.append(trial.values)
+            found.curves.append(self._curve(trial))
+            into.trained.add(key)
+        else:
+            into.lost[key] = params
