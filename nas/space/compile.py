@@ -19,6 +19,7 @@ from nas.space.nodes import ChoiceNode, ListNode, MappingNode, Node, RepeatNode,
 from nas.space.operators import Operators, layers_at, operators_of
 
 MAX_RANGE = 1000  # values of one range
+MAX_NUMBER = 10**15  # of a range
 MAX_REPEAT = 100  # repetitions of one layer
 MAX_DEPTH = 40  # nesting; a YAML file can refer to itself
 # Nodes of the tree, repetitions written out: as many as a document without any may have.
@@ -171,17 +172,18 @@ def _range(bounds: Any, path: str) -> tuple[Label, ...]:
     """The values first, first + step, ..., last; decimal arithmetic keeps 0.3 from becoming
     0.30000000000000004.
     """
-    finite = isinstance(bounds, list | tuple) and all(is_number(value) and math.isfinite(value) for value in bounds)
-    if not finite or len(bounds) != 3:
-        raise error(path, f"range {bounds!r} is not understood; allowed: three numbers [first, last, step]")
+    known = isinstance(bounds, list | tuple) and all(is_number(value) and abs(value) <= MAX_NUMBER for value in bounds)
+    if not known or len(bounds) != 3:
+        raise error(path, f"range {brief(bounds)} is not understood; allowed: three numbers [first, last, step]")
     first, last, step = (Decimal(str(value)) for value in bounds)
     if step <= 0 or last < first:
         raise error(path, f"range {bounds!r} is empty; allowed: first up to last and a step above 0")
+    steps = (last - first) / step
+    if steps >= MAX_RANGE:
+        raise error(path, f"range {bounds!r} has {int(steps) + 1} values; allowed: at most {MAX_RANGE}")
     if (last - first) % step:
         raise error(path, f"range {bounds!r} misses its last value; allowed: first plus a multiple of the step")
-    count = int((last - first) / step) + 1
-    if count > MAX_RANGE:
-        raise error(path, f"range {bounds!r} has {count} values; allowed: at most {MAX_RANGE}")
+    count = int(steps) + 1
     kind = int if all(isinstance(value, int) for value in bounds) else float
     return tuple(kind(first + i * step) for i in range(count))
 

@@ -166,6 +166,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "step zero": (document([JOINT], width={"range": [8, 16, 0]}), WIDTH + "range .* is empty"),
     "range off its end": (document([JOINT], width={"range": [8, 20, 8]}), WIDTH + "range .* misses its last value"),
     "long range": (document([JOINT], width={"range": [1, 10**9, 1]}), WIDTH + "range .* has 1000000000 values"),
+    "range of very large numbers": (
+        document([JOINT], width={"range": [1, 10**400, 1]}),
+        WIDTH + r"range \[1, 10+.* is not understood",
+    ),
+    "range of very small steps": (
+        document([JOINT], width={"range": [0, 1, 1e-300]}),
+        WIDTH + r"range \[0, 1, 1e-300\] has 10+1 values; allowed: at most 1000",
+    ),
     "words in repeat": (document({"repeat": "two", "layer": JOINT}), LAYERS + ".repeat: 'two' is no count"),
     "negative repeat": (document({"repeat": -1, "layer": JOINT}), LAYERS + ".repeat: -1 is no count"),
     "true repeat": (document({"repeat": True, "layer": JOINT}), LAYERS + ".repeat: True is no count"),
