@@ -122,7 +122,7 @@ def _record(path: Path, row: _Row, label: str | None, split: str | None) -> Reco
     if label is None:
         raise NasError(f"List {str(path)!r}, {row.line}: {brief(row.file)} is not a path and a label; allowed: both")
     file = _located(path.parent, row.file)
-    if _PROTOCOL.match(row.file.strip()) and not file.is_file():
+    if _PROTOCOL.match(row.file.strip()) and not os.path.isfile(file):
         raise NasError(f"List {str(path)!r}, {row.line}: {brief(row.file)} is a URL; allowed: paths of local files")
     return Record(file, unicodedata.normalize("NFC", label), split, row.group)
 
@@ -312,6 +312,6 @@ def _spaced(folder: Path, text: str) -> list[str]:
         if is_clip(_located(folder, text[:cut])):
             return [text[:cut].strip(), text[cut:].strip()] if cut < len(text) else [text]
     of_frames = re.fullmatch(r"(\S+)\s+\d+\s+(\S+)", text)  # a folder, the number of its frames, a label
-    if of_frames and _located(folder, of_frames[1]).is_dir():
+    if of_frames and os.path.isdir(_located(folder, of_frames[1])):
         return [of_frames[1], of_frames[2]]
     return text.rsplit(maxsplit=1)

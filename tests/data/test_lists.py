@@ -164,6 +164,17 @@ def test_a_line_longer_than_any_path_is_refused(tmp_path: Path, name: str, head:
             open_data(tmp_path / name)
 
 
+@pytest.mark.parametrize("line", [f"{'x' * 5000} 12 run", f"http://{'x' * 5000},run", f"{'x' * 5000}\t1\twalk"])
+def test_a_name_longer_than_a_file_can_have_is_a_missing_file(tmp_path: Path, line: str) -> None:
+    videos(tmp_path, "b.mp4")
+    (tmp_path / "list.csv").write_text(f"{line}\nb.mp4,y\n")
+    with pytest.raises(NasError, match=r"do not exist|is a URL|no head|has the columns|not a path"):
+        open_data(tmp_path / "list.csv")
+    (tmp_path / "list.txt").write_text(f"b.mp4 walk\n{line}\n")
+    with pytest.raises(NasError, match=r"do not exist|is a URL|no head|has the columns|not a path"):
+        open_data(tmp_path / "list.txt")
+
+
 def test_labels_of_thousands_of_digits_are_names(tmp_path: Path) -> None:
     videos(tmp_path, *(f"{i}.mp4" for i in range(4)))
     labels = ["9" * 5000, "10" * 3000]
