@@ -54,9 +54,9 @@ PROPOSALS = 8  # that are timed; the first chooses kernels
 CHANCE = 0.1
 
 
-def proposer(folder: Path, sampler: str) -> Proposer:
+def proposer(folder: Path, sampler: str, seed: int = 0) -> Proposer:
     space = SearchSpace.from_document(SPACE, "scale")
-    return Proposer(Gate(space, Budget.parse(BUDGET)), folder, seed=0, sampler=sampler)
+    return Proposer(Gate(space, Budget.parse(BUDGET)), folder, seed=seed, sampler=sampler)
 
 
 def result(candidate: Candidate) -> TrialResult:
