@@ -101,11 +101,11 @@ def _print_usage_error(error: Any) -> None:
 def _value_of(error: Any) -> str:
     """What was typed for the option that an error is of; empty for an argument."""
     names = getattr(getattr(error, "param", None), "opts", ())
-    typed = [word for word in sys.argv if word.partition("=")[0] in names]
+    typed = [place for place, word in enumerate(sys.argv) if word.partition("=")[0] in names]
     if not typed:
         return ""
-    name, equals, value = typed[-1].partition("=")
-    following = sys.argv[sys.argv.index(name) + 1 :] if not equals else [value]
+    _, equals, value = sys.argv[typed[-1]].partition("=")
+    following = [value] if equals else sys.argv[typed[-1] + 1 :]
     return following[0] if following else ""
 
 

@@ -141,6 +141,8 @@ def _parts(root: Path) -> list[tuple[str | None, Path]]:
         words = re.findall("[a-z]+", folder.name.lower())
         if _SPLIT_WORDS.keys().isdisjoint(words) or any(map(_is_video, _listing(folder))):
             continue
+        if not split_named(folder.name) and any(map(_is_clip, _folders(folder))):
+            continue  # a class such as `train_station`, whose clips may be numbered as those of any other
         classes = {each.name for each in _folders(folder)}
         others = [each for each in folders if each != folder and next(_videos(each, root), None)]
         if folder in train and len(classes) > 1 and all(other in train for other in others):
@@ -201,6 +203,11 @@ def _is_video(file: Path) -> bool:
 
 def _folders(folder: Path) -> list[Path]:
     return [child for child in _listing(folder) if child.is_dir()]
+
+
+def _is_clip(folder: Path) -> bool:
+    """Whether a folder holds the pictures of a clip."""
+    return holds_frames([child for child in _listing(folder) if _is_video(child)])
 
 
 def _listing(folder: Path) -> list[Path]:

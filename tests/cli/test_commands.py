@@ -139,6 +139,7 @@ def test_help_of_search_says_when_it_ends() -> None:
         (["search", "--edits", "3"], "edits 3 are of no network; allowed: --edits beside --around"),
         (["search", "--trials", "1.5"], "Invalid value '1.5' for '--trials': "),
         (["search", "--trials=1.5"], "Invalid value '1.5' for '--trials': "),
+        (["search", "--trials", "5", "--trials", "1.5"], "Invalid value '1.5' for '--trials': "),
         (["search", "--budgt", "1ms"], "No such option: --budgt"),
         (["serch"], "No such command 'serch'"),
         (["export", str(BEFORE), "--out", "."], "out '.' is a folder; allowed: a file in an existing folder"),

@@ -70,6 +70,15 @@ def test_train_alone_and_unknown_names_of_splits(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+def test_a_class_with_the_word_of_a_split_may_have_clips_numbered_as_another(tmp_path: Path) -> None:
+    videos(
+        tmp_path,
+        *(f"{name}/{i:04}/{frame}.png" for name in ("train_station", "bus") for i in range(4) for frame in range(3)),
+    )
+    data = open_data(tmp_path)
+    assert data.classes == ("bus", "train_station") and len(data.train) == 4  # of 8, two and two held out
+
+
 @pytest.mark.parametrize("names", [("train1", "train2"), ("val", "test"), ("train_a", "val_b")])
 def test_folders_that_may_be_splits_are_no_classes(tmp_path: Path, names: tuple[str, str]) -> None:
     videos(tmp_path, *(f"{name}/{label}/{i}.mp4" for name in names for label in ("run", "walk") for i in range(3)))

@@ -372,7 +372,7 @@ def _restored(value: Any) -> Callable[[], object] | None:
             return partial(_emptied, value, value.cache_info().misses)
     if isinstance(value, _BUFFERS):
         view = memoryview(value)  # type: ignore[arg-type]
-        if not view.readonly and view.contiguous:
+        if view.nbytes and not view.readonly and view.contiguous:
             flat = view.cast("B")
             return partial(flat.__setitem__, slice(None), flat.tobytes())
     return None

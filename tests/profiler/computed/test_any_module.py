@@ -347,6 +347,12 @@ def test_whatever_holds_state_is_as_it_was(
     assert seen(held) != before
 
 
+def test_a_view_of_nothing_is_no_obstacle() -> None:
+    module = nn.Linear(4, 3)
+    module.held = memoryview(np.zeros((0, 2)))  # type: ignore[assignment]
+    assert cost(module, torch.randn(2, 4)).macs == 24
+
+
 # --------------------------------------------------------------------------------------- refusals
 
 
