@@ -15,6 +15,8 @@ from torch import Tensor
 
 from nas.architecture.fields import Triple
 
+GRID = 65_535  # blocks on an axis of a GPU's grid: attention kernels have one for sequences and one for heads
+
 
 def pad_to_windows(x_BTHWC: Tensor, window: Triple) -> Tensor:
     """Pads T, H and W at their ends with zeros to multiples of the window; any axes may follow."""
@@ -47,12 +49,12 @@ def window_reverse(x_SLC: Tensor, window: Triple, extent: Sequence[int]) -> Tens
 def sequences_per_call(heads: int, length: int, head_dim: int) -> int:
     """How many sequences the attention kernels of a GPU take in one call.
 
-    They put the sequences on an axis of a grid that ends at 65,535, and the backward pass of flash
-    attention has an index of 32 bits into an array of S x heads x L x head_dim numbers, L rounded
-    up to 128 and head_dim to 32.
+    They put the sequences on an axis of a grid, and the backward pass of flash attention has an
+    index of 32 bits into an array of S x heads x L x head_dim numbers, L rounded up to 128 and
+    head_dim to 32.
     """
     rounded = -(-length // 128) * 128
-    return max(1, min(65_535, 2**31 // (heads * rounded * max(head_dim, 32))))
+    return max(1, min(GRID, 2**31 // (heads * rounded * max(head_dim, 32))))
 
 
 def attend_in_parts(
@@ -63,9 +65,16 @@ def attend_in_parts(
     most: int,
     scale: float | None = None,
 ) -> Tensor:
-    """Attention of at most so many sequences at a time."""
-    parts = zip(*(torch.split(x, most) for x in (q_ShLD, k_ShLD, v_ShLD)), strict=True)
-    return torch.cat([_fused(q, k, v, bias_hLL, scale) for q, k, v in parts])
+    """Attention of at most so many sequences at a time, and of as many heads as an axis of a GPU's
+    grid has.
+    """
+    found = []
+    for first in range(0, q_ShLD.shape[1], GRID):
+        own = slice(first, first + GRID)
+        bias = None if bias_hLL is None else bias_hLL[own]
+        parts = zip(*(torch.split(x[:, own], most) for x in (q_ShLD, k_ShLD, v_ShLD)), strict=True)
+        found.append(torch.cat([_fused(q, k, v, bias, scale) for q, k, v in parts]))
+    return torch.cat(found, dim=1) if len(found) > 1 else found[0]
 
 
 def attend_aligned(q_ShLD: Tensor, k_ShLD: Tensor, v_ShLD: Tensor, bias_hLL: Tensor, most: int) -> Tensor:
@@ -110,7 +119,7 @@ def attend(q_SLC: Tensor, k_SLC: Tensor, v_SLC: Tensor, heads: int, bias_hLL: Te
     most = sequences_per_call(heads, q.shape[2], q.shape[3])
     if bias_hLL is not None and _on_gpu(q) and q.shape[3] % 8 and q.element_size() == 2:
         y = attend_aligned(q, k, v, bias_hLL, most).transpose(1, 2)
-    elif _on_gpu(q) and q.shape[0] > most:
+    elif _on_gpu(q) and (q.shape[0] > most or heads > GRID):
         y = attend_in_parts(q, k, v, bias_hLL, most).transpose(1, 2)
     else:
         y = _fused(q, k, v, bias_hLL).transpose(1, 2)

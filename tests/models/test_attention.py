@@ -67,6 +67,18 @@ def test_more_sequences_than_a_grid_has_are_split(calls: list[Any]) -> None:
     assert [len(q) for q, _ in calls] == [65_535, 34_817]
 
 
+def test_more_heads_than_a_grid_has_are_split(calls: list[Any]) -> None:
+    """32 frames of 784 windows in four heads, each with a bias: 65,535 and the other 34,817."""
+    heads = 32 * 784 * 4
+    q, k, v = (_random(1, 2, heads) * n for n in (1, 2, 3))
+    bias = _random(heads, 2, 2)
+    found = attend(q, k, v, heads, bias)
+    assert [q.shape[1] for q, _ in calls] == [bias.shape[1] for _, bias in calls] == [65_535, 34_817]
+    weights = q[0].T[:, :, None] * k[0].T[:, None]  # of heads of one number, (heads, 2, 2)
+    expected = ((weights + bias).softmax(dim=-1) * v[0].T[:, None]).sum(dim=-1)
+    torch.testing.assert_close(found[0].T, expected)
+
+
 def test_one_key_is_answered_by_its_value(calls: list[Any]) -> None:
     qkv = _random(2, 3, 4, 5, 3, 8).requires_grad_()
     found = window_attention(qkv, 2, (1, 1, 1))
