@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from nas.report.panels.settings import settings_rows
 from nas.report.text import percent
 from nas.report.trials import accuracy_text, hover_text, trained
 from nas.runs.folder.run import Run
+from nas.training.recipe import Recipe
 from nas.units import MISSING, duration
 
 # What two runs may differ in without a reader's interest.
@@ -77,7 +80,19 @@ def _row(run: Run, name: str, volume: float, count: int) -> dict[str, str]:
 
 def _unlike(run: Run, other: Run) -> list[str]:
     """In what they differ that accuracies are of."""
-    return [name for name in ("data", "clips", "proxy") if getattr(run.record, name) != getattr(other.record, name)]
+    known = [{"data": each.record.data, "clips": each.record.clips, "proxy": _proxy(each)} for each in (run, other)]
+    return [name for name in known[0] if known[0][name] != known[1][name]]
+
+
+def _proxy(run: Run) -> object:
+    """How its networks were trained, but for the seed. What a recipe has learnt to say since then
+    is as it was without, as where the run is resumed.
+    """
+    proxy = run.record.proxy
+    if proxy is None or not proxy.recipe:
+        return proxy
+    recipe = {**asdict(Recipe(epochs=1)), "lr_channels": 0, **proxy.recipe, "seed": 0}
+    return replace(proxy, recipe={name: json.dumps(value) for name, value in recipe.items()})
 
 
 def _verdict(run: Run, other: Run, names: tuple[str, str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from nas.errors import NasError
 from nas.report.beside import beside
 from nas.report.page import compose
 from nas.runs.folder.run import Run
+from nas.training.recipe import Recipe
 
 
 @pytest.fixture
@@ -41,6 +42,21 @@ def test_picks_fronts_volumes_and_settings(run: Run, other: Run) -> None:
     assert "The pick of run is" not in unlike
     other.record = run.record
     assert "The pick of other is 19.9 points (+11.9 to +27.9) below that of run" in compose(other, run).markdown
+
+
+def test_runs_of_another_seed_or_an_older_version_are_of_the_same_thing(run: Run, other: Run) -> None:
+    proxy = run.record.proxy
+    assert proxy is not None
+    recipe = asdict(Recipe(proxy.epochs))
+    older = {name: value for name, value in recipe.items() if name != "initial_gain"}
+
+    def unlike(**changes: object) -> bool:
+        run.record = replace(run.record, proxy=replace(proxy, recipe=recipe))
+        other.record = replace(other.record, proxy=replace(proxy, recipe=older | changes))
+        return "They differ in proxy" in compose(run, other).markdown
+
+    assert not unlike(seed=7, stages=[])  # as JSON has it
+    assert unlike(lr=1e-3)
 
 
 def test_runs_of_other_objectives_and_without_trainings_are_refused(run: Run, other: Run) -> None:
