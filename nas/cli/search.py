@@ -59,7 +59,10 @@ _TEXT_OPTIONS = {
         "Time after which a training is ended, as it may hang, and counts as failed, such as 20m; none by default.",
         lambda text: {"trial_timeout": seconds(text)},
     ),
-    "gpus_per_trial": TextOption("Share of a GPU per trial, such as 0.25, or auto: by predicted memory.", _share),
+    "gpus_per_trial": TextOption(
+        "Share of a GPU per trial, such as 0.25; by default, or auto, as many share one as memory and cores allow.",
+        _share,
+    ),
     "rungs": TextOption(
         "When a proxy is judged: epochs, or the training time to the first time, such as 20s; epochs by default.",
         lambda text: {"rung_seconds": None if text == "epochs" else seconds(text)},

@@ -1,6 +1,7 @@
 """Training and evaluation of one network, from tensors to tensors.
 
     recipe        how a network is trained, as plain values
+    initial       how a network begins that no checkpoint fills
     feed          clips on their way to the device
     augmentation  whole clips varied, on their device
     mixing        mixup and CutMix

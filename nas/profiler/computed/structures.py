@@ -370,7 +370,8 @@ def _restored(value: Any) -> Callable[[], object] | None:
             return partial(_rewrite, value, value.getvalue(), value.tell())
         case _lru_cache_wrapper():
             return partial(_emptied, value, value.cache_info().misses)
-    if isinstance(value, _BUFFERS):
+    # What points to other objects (`_objects`) is left: the old ones may be gone by then.
+    if isinstance(value, _BUFFERS) and getattr(value, "_objects", None) is None:
         view = memoryview(value)  # type: ignore[arg-type]
         if view.nbytes and not view.readonly and view.contiguous:
             flat = view.cast("B")

@@ -87,11 +87,12 @@ class Measurement:
     process_memory_bytes: int | None = None
 
     def normalized_ms(self, reference_ms: float | None = None) -> float:
-        """The latency on a machine where the reference network takes `reference_ms`: the ratio
-        times that.
+        """The latency on a machine where the reference takes `reference_ms`: the ratio times that.
 
         Args:
-            reference_ms: Milliseconds; those of the machine at its fastest unless given.
+            reference_ms: Milliseconds of the reference of this measurement (`Paired.kind`), which
+                on a GPU is not the same beside every network; those of the machine at its fastest
+                unless given.
 
         Raises:
             NasError: The record has no reference.

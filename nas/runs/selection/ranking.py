@@ -165,7 +165,8 @@ def contenders(trials: pd.DataFrame, objectives: Objectives, clips: float | None
     Args:
         trials: With the columns of `trials.csv`.
         objectives: What they are compared by.
-        clips: How many the accuracies are shares of; None where it is unknown: there are none then.
+        clips: How many the accuracies are shares of; None where it is unknown: only trials that are
+            as accurate and dearer stand here then.
     """
     front = front_of(trials, objectives)
     points, best = (objectives.points(table) for table in (trials, front))

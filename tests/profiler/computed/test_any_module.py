@@ -347,6 +347,13 @@ def test_whatever_holds_state_is_as_it_was(
     assert seen(held) != before
 
 
+def test_a_pointer_stays_where_a_forward_has_set_it() -> None:
+    held = ctypes.c_char_p(bytes([97] * 50))
+    module = Counts(held, lambda held: setattr(held, "value", b"b"))
+    assert cost(module, torch.randn(2, 4)).step_bytes > 0
+    assert held.value == b"b"  # what it pointed to before is gone
+
+
 def test_a_view_of_nothing_is_no_obstacle() -> None:
     module = nn.Linear(4, 3)
     module.held = memoryview(np.zeros((0, 2)))  # type: ignore[assignment]
