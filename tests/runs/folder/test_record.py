@@ -45,7 +45,8 @@ def test_a_run_of_the_version_before_is_read_and_reported(tmp_path: Path) -> Non
     assert (record.counts.proposed, record.counts.trained, record.searched, record.front_of) == (3, 3, True, 3)
     assert record.clips == {"train": 12, "val": 12, "test": 12} and record.target.size == (64, 64)
     page = write(run, tmp_path)[0].read_text()
-    assert "tiny on motion" in page and "under a budget of 5gflops" in page and "1 min 2 s" in page
+    assert "tiny on motion" in page and "under a budget of 5gflops" in page
+    assert "1\N{NO-BREAK SPACE}min 2\N{NO-BREAK SPACE}s" in page
     shutil.copytree(BEFORE, tmp_path / "run")
     write_record(record, tmp_path / "run")
     before, after = (json.loads((folder / "run.json").read_text()) for folder in (BEFORE, tmp_path / "run"))
