@@ -42,7 +42,7 @@ def test_no_training_takes_more_than_a_twentieth_and_the_range_stays_a_range() -
 def test_networks_that_are_expected() -> None:
     time = Time(1000.0, 1000.0, 2)
     each = EFFORT.seconds(PACE, 2 * G)
-    assert time.networks(EFFORT, PACE, 2 * G, 2 * G) == int(1.5 * 0.7 * 2000 / each)
+    assert time.networks(EFFORT, PACE, 2 * G, 2 * G) == int(2.0 * 0.7 * 2000 / each)
     assert time.networks(EFFORT, PACE, 2 * G, 20 * G) < time.networks(EFFORT, PACE, 2 * G, 10 * G)
 
 
