@@ -60,11 +60,11 @@ def test_a_slow_one_says_what_is_out_of_reach_and_what_would_change_that(
     space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(monkeypatch, Pace(0.01, 1e-10))
-    found = Plan.of(settings(space, time=300, confirm_seeds=0), CONSOLE)
+    found = Plan.of(settings(space, time=225, confirm_seeds=0), CONSOLE)
     assert found.effort.rungs == (1, 3)
     ceiling, high = found.reach.ceiling, found.range[1]
     assert found.pace is not None
-    assert ceiling < high and found.effort.seconds(found.pace, ceiling) == pytest.approx(15.0)
+    assert ceiling < high and found.effort.seconds(found.pace, ceiling) == pytest.approx(11.25)
     assert "would take more than a twentieth of the time each here; `--time " in found.describe()
     assert " or a GPU reaches " in found.describe()
     record = found.record(RunRecord())
@@ -74,7 +74,7 @@ def test_a_slow_one_says_what_is_out_of_reach_and_what_would_change_that(
     assert "\n  expected to be trained: none\n" in Plan.of(settings(space, time=60), CONSOLE).describe()
     # What resumes goes by the pace of the run.
     stored = Path(space)
-    again = settings(space, time=300, confirm_seeds=0, epochs=3, proxy_frames=8, proxy_size=found.proxy.size[0])
+    again = settings(space, time=225, confirm_seeds=0, epochs=3, proxy_frames=8, proxy_size=found.proxy.size[0])
     assert Plan.of(again, CONSOLE, stored, record).reach == found.reach
     assert Plan.of(again.changed(time=600), CONSOLE, stored, record).reach.ceiling > ceiling
     assert Plan.of(again.changed(time=60), CONSOLE, stored, record).reach == found.reach
