@@ -3,13 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test check docs audit lowest newest wheel clean
+.PHONY: search test fuzz check docs audit lowest newest wheel clean
 
 search: $(VENV)/installed
 	$(BIN)/nas search --budget 100gflops
 
 test: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# The fuzzers at their full counts, for hours: files and options, and random networks; `make fuzz SEED=7` is another
+# course of both.
+SEED ?= 1
+fuzz: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 NAS_FUZZ_EXAMPLES=20000 NAS_FUZZ_SEED=$(SEED) \
+		$(BIN)/python -m pytest -n 0 -s tests/fuzz tests/profiler/computed/test_random_networks.py
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

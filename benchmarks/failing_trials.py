@@ -34,12 +34,14 @@ class Score:
 
     Attributes:
         seed: Of its proposals and failures.
+        trials: How many trainings it had.
         share: Of trainings that fail.
         failed: How many did.
         volume: Hypervolume of the others.
     """
 
     seed: int
+    trials: int
     share: float
     failed: int
     volume: float
@@ -60,7 +62,7 @@ def search(seed: int, trials: int, share: float) -> Score:
             if told.accuracy is not None:
                 points.append((told.accuracy, math.log10(candidate.cost.macs)))
     volume = hypervolume(np.array(points), (CHANCE, 9.0), (True, False))  # up to the budget of a GFLOP
-    return Score(seed, share, trials - len(points), float(volume))
+    return Score(seed, trials, share, trials - len(points), float(volume))
 
 
 def main() -> None:
@@ -71,7 +73,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="a line of JSON for each search")
     asked = parser.parse_args()
     lines = asked.results.read_text().splitlines() if asked.results and asked.results.exists() else []
-    known = {(score.seed, score.share): score for score in (Score(**json.loads(line)) for line in lines)}
+    scores = [Score(**json.loads(line)) for line in lines]
+    known = {(score.seed, score.share): score for score in scores if score.trials == asked.trials}
     for seed in range(asked.seeds):
         for share in (0.0, asked.share):
             if (seed, share) in known:
