@@ -151,7 +151,7 @@ def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
         "nas.profiler.measured.measure._fresh_processes",
         lambda *_: nullcontext(lambda request: next(measured_phases(request))),
     )
-    monkeypatch.setattr("nas.profiler.measured.phases.pin", lambda threads: [0])
+    monkeypatch.setattr("nas.profiler.measured.phases.bind", lambda device, threads: [0])
     monkeypatch.setattr("nas.profiler.measured.phases.peak_bytes", lambda prepare, *_: 1000)
 
 
