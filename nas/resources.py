@@ -112,12 +112,14 @@ def whole_lines(path: Path) -> list[str]:
     return read_text("file", path, MAX_LINES).split("\n")[:-1] if os.path.lexists(path) else []
 
 
-def installed_version(package: str) -> str:
-    """The version of an installed package; that of a checkout on the path is unknown."""
+def installed_version(package: str, otherwise: str = "unknown") -> str:
+    """The version of an installed package; of one that is not there, or a checkout on the path, the
+    text that is given for it.
+    """
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "unknown"
+        return otherwise
 
 
 def resource_folder(name: str) -> Path:

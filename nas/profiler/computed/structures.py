@@ -297,12 +297,7 @@ class Snapshot:
                 self.add(value)
 
     def _dictionary(self, value: dict[Any, Any]) -> None:
-        saved = dict(value)
-        self._dictionaries.append((value, saved))
-        for key, item in saved.items():
-            new = self.add(item)
-            if new is not item:
-                value[key] = new
+        self._walked(value)
         self._object(value)
 
     def _refilled(self, value: deque[Any] | set[Any]) -> None:
@@ -332,8 +327,8 @@ class Snapshot:
             if type(item) in (list, dict, set, deque):
                 self.add(item)
 
-    def _walked(self, own: dict[str, Any]) -> None:
-        """Takes the attributes of an object."""
+    def _walked(self, own: dict[Any, Any]) -> None:
+        """Takes what a dictionary holds, such as the attributes of an object."""
         saved = dict(own)
         self._dictionaries.append((own, saved))
         for name, item in saved.items():

@@ -10,7 +10,6 @@ import platform
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import sleep
 from typing import Any, Self
@@ -20,6 +19,7 @@ import torch
 from nas.errors import NasError
 from nas.profiler.measured.disturbance import core_seconds
 from nas.profiler.measured.gpu_state import near_cores
+from nas.resources import installed_version
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIMIZERS = ("AdamW", "Adam", "SGD", "RMSprop")
@@ -112,7 +112,7 @@ class Conditions:
                 if getattr(self, option):
                     raise NasError(f"runtime 'onnx' with {option} is not allowed; allowed: inference without options")
             for package in ("onnx", "onnxruntime", "onnxscript"):
-                if not _version(package):
+                if not installed_version(package, otherwise=""):
                     raise NasError(
                         f"runtime 'onnx' needs {package}, which is not installed; allowed: torch, or onnx after "
                         f"pip install 'video-nas[onnx]'"
@@ -136,7 +136,7 @@ class Conditions:
             "cl3d": self.channels_last_3d,
             "compile": self.compile,
             f"train-{self.train}".lower(): self.train,
-            "onnx" + ".".join(_version("onnxruntime").split(".")[:2]): self.runtime == "onnx",
+            "onnx" + ".".join(installed_version("onnxruntime", otherwise="").split(".")[:2]): self.runtime == "onnx",
             "graph": self.cuda_graph,
         }
         return [name for name, chosen in named.items() if chosen]
@@ -311,14 +311,6 @@ def _sibling_rank(core: int, allowed: list[int]) -> int:
     siblings = system_file(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")  # such as 0,32 or 0-1
     ranges = [(int(low), int(high or low)) for low, high in re.findall(r"(\d+)(?:-(\d+))?", siblings)]
     return sum(any(low <= other <= high for low, high in ranges) for other in allowed if other < core)
-
-
-def _version(package: str) -> str:
-    """The version of an installed package; empty where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _slug(name: str) -> str:

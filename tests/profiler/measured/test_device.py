@@ -101,7 +101,7 @@ def test_device_name_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_device_name_says_what_options_changed(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], suffix: str
 ) -> None:
-    monkeypatch.setattr(device_module, "version", lambda package: "1.31.1")
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "1.31.1")
     name = Conditions("cpu", "bf16", 1, 4, **options).name
     assert name.split(".", 3)[3] == suffix
 

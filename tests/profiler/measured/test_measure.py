@@ -142,7 +142,7 @@ def test_onnx_names_the_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch) -
     def version(package: str) -> str:
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(device_module, "version", version)
+    monkeypatch.setattr("importlib.metadata.version", version)
     with pytest.raises(NasError, match=r"runtime 'onnx' needs onnx, which is not installed; .*'video-nas\[onnx\]'$"):
         measure(TINY, device="cpu", runtime="onnx")
 
