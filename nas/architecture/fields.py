@@ -45,6 +45,12 @@ def narrower(channels: int, share: float, unit: int = 4) -> int:
     return max(unit, round(channels * share / unit) * unit)
 
 
+def halved(sizes: Triple, axes: Sequence[int]) -> Triple:
+    """Sizes of which those along some axes are halved, rounded down and at least 1."""
+    time, height, width = (max(1, size // 2) if axis in axes else size for axis, size in enumerate(sizes))
+    return time, height, width
+
+
 class Config(BaseModel):
     """Base of every part of the file: frozen and hashable, unknown keys refused."""
 

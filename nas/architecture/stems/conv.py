@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from nas.architecture.fields import Odd, PositiveInt, Triple, narrower
+from nas.architecture.fields import Odd, PositiveInt, Triple, halved, narrower
 from nas.architecture.shape import Shape
 from nas.architecture.stems.base import StemConfig
 
@@ -37,3 +38,10 @@ class ConvStem(StemConfig):
 
     def output(self, shape: Shape, width: int, path: str) -> Shape:
         return shape.strided(self.stride, width)
+
+    @property
+    def cell(self) -> Triple:
+        return self.stride
+
+    def halved(self, axes: Sequence[int]) -> Self:
+        return self.model_copy(update={"stride": halved(self.stride, axes)})

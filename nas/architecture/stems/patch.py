@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat
 
-from nas.architecture.fields import Triple
+from nas.architecture.fields import Triple, halved
 from nas.architecture.messages import ArchitectureError
 from nas.architecture.shape import ClassTokens, Shape
 from nas.architecture.stems.base import StemConfig
@@ -38,3 +39,10 @@ class PatchStem(StemConfig):
     def fitted(self, shape: Shape) -> Self:
         size = tuple(min(p, n) for p, n in zip(self.size, shape.extent, strict=True))
         return self.model_copy(update={"size": size})
+
+    @property
+    def cell(self) -> Triple:
+        return self.size
+
+    def halved(self, axes: Sequence[int]) -> Self:
+        return self.model_copy(update={"size": halved(self.size, axes)})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field
 
-from nas.architecture.fields import Triple, Tube
+from nas.architecture.fields import Triple, Tube, halved
 from nas.architecture.messages import ArchitectureError
 from nas.architecture.shape import Shape
 from nas.architecture.stems.base import StemConfig
@@ -21,6 +22,12 @@ class StemTube(Tube):
     """
 
     space_to_depth: Triple = (1, 1, 1)
+
+    def halved(self, axes: Sequence[int]) -> Self:
+        """This tube with half of its kernel, stride and offset along some axes."""
+        offset = tuple(o // 2 if axis in axes else o for axis, o in enumerate(self.offset))
+        changes = {"kernel": halved(self.kernel, axes), "stride": halved(self.stride, axes), "offset": offset}
+        return self.model_copy(update=changes)
 
 
 PAPER_TUBES = (
@@ -74,3 +81,12 @@ class TubeStem(StemConfig):
     def fitted(self, shape: Shape) -> Self:
         chosen = (shape.frames == 1 and self.image_tubes()) or range(len(self.tubes))
         return self.model_copy(update={"tubes": tuple(self.tubes[i].fitted(shape) for i in chosen)})
+
+    @property
+    def cell(self) -> Triple:
+        """Of the tubes whose tokens stand closest."""
+        time, height, width = (min(tube.stride[axis] for tube in self.tubes) for axis in range(3))
+        return time, height, width
+
+    def halved(self, axes: Sequence[int]) -> Self:
+        return self.model_copy(update={"tubes": tuple(tube.halved(axes) for tube in self.tubes)})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.architecture import Architecture, ArchitectureError, load
-from nas.architecture.scaling import largest
+from nas.architecture.scaling import largest, suited
 from nas.profiler.computed.cost import cost
 from nas.runs.folder.baselines import FOLDER, BaselineTraining, append_training, read_trainings
 from nas.runs.folder.run import Run
@@ -86,7 +86,7 @@ def cut_to(
     found, left_out = [], {}
     for name in names:
         try:
-            base = load(name).resized(like.input.frames, like.input.size, like.num_classes)
+            base = suited(load(name), like.input.frames, like.input.size, like.num_classes)
             base.resized(*proxy)
         except ArchitectureError as error:
             left_out[name] = str(error)
