@@ -54,6 +54,7 @@ from nas.models.network import build
 from nas.runs.folder.confirmations import read_confirmations
 from nas.runs.folder.record import RECORD
 from nas.runs.folder.run import Run
+from nas.runs.search import resume
 from nas.trained.folder import load_model
 from nas.trained.moment import Say, Show
 from nas.trained.outcome import TEST, VALIDATION
@@ -169,7 +170,7 @@ def searched(job: Job, folder: Path, effort: Mapping[str, Any]) -> dict[str, obj
     machine was.
     """
     if (folder / RECORD).is_file():
-        run = nas.resume(folder, quiet=True)
+        run = resume(folder, quiet=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
         run = nas.search(

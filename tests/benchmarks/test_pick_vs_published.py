@@ -13,10 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 
 import nas
 from nas.architecture import load
 from nas.data import motion
+from nas.runs import search
 from nas.runs.folder.confirmations import Confirmation, append_confirmation
 from nas.runs.settings import Settings
 
@@ -147,6 +149,27 @@ def test_searches_differ_in_their_sampler_alone(
     assert {name: (ours[name], random[name]) for name in ours if ours[name] != random[name]} == {
         "sampler": ("pareto", "random")
     }
+
+
+def test_a_search_that_was_killed_goes_on(race: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a record it begins anew, in a folder of its own."""
+    begun = []
+
+    def plan(settings: Settings, console: Console) -> None:
+        begun.append(settings.sampler)
+        raise KeyError("planned")
+
+    monkeypatch.setattr(search.Plan, "of", plan)
+    job = race.Job("motion", "40mflops", "found at random", None)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "study.log").touch()
+    with pytest.raises(KeyError, match="planned"):
+        race.searched(job, tmp_path / "killed", {"trials": 2})
+    assert not (tmp_path / "killed").exists()
+    assert begun == ["random"]
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(nas.NasError, match=r"run.json of run .* has no settings and proxy that this version reads"):
+        race.searched(job, tmp_path, {"trials": 2})
 
 
 @pytest.fixture
