@@ -22,7 +22,7 @@ A cell is a data set under a limit of multiply-adds: two days of nagoya_fir16, e
 
 Breadth comes first: the cells with one seed, then again with the next. A row is written to the two
 tables beside this script as soon as a training or a search ends, and what has a row is not done
-again; a search that was killed goes on, a training begins anew.
+again; what was killed begins anew.
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ from nas.data.clips import Clips
 from nas.data.datasets import open_data
 from nas.models.network import build
 from nas.runs.folder.confirmations import read_confirmations
-from nas.runs.folder.record import RECORD
 from nas.runs.folder.run import Run
-from nas.runs.search import resume
 from nas.trained.folder import load_model
 from nas.trained.moment import Say, Show
 from nas.trained.outcome import TEST, VALIDATION
@@ -165,30 +163,27 @@ def published(network: str, limit: str, classes: int) -> Architecture:
 
 
 def searched(job: Job, folder: Path, effort: Mapping[str, Any]) -> dict[str, object]:
-    """Searches, or goes on with it; the pick and what the search took.
+    """Searches; the pick and what the search took.
 
     Multiply-adds are those of all trainings, forward and backward: seconds would say how busy the
     machine was.
     """
-    if (folder / RECORD).is_file():
-        run = resume(folder, quiet=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        run = nas.search(
-            HERE / "nagoya" / "space.yaml",
-            job.limit,
-            TASKS[job.data].search,
-            out=folder,
-            sampler=PICKS[job.network],
-            workers=1,
-            device="cpu",
-            proxy_frames=FRAMES,
-            proxy_size=SIDE,
-            measure_seconds=0.1,
-            baselines="none",
-            quiet=True,
-            **effort,
-        )
+    shutil.rmtree(folder, ignore_errors=True)
+    run = nas.search(
+        HERE / "nagoya" / "space.yaml",
+        job.limit,
+        TASKS[job.data].search,
+        out=folder,
+        sampler=PICKS[job.network],
+        workers=1,
+        device="cpu",
+        proxy_frames=FRAMES,
+        proxy_size=SIDE,
+        measure_seconds=0.1,
+        baselines="none",
+        quiet=True,
+        **effort,
+    )
     return {
         "data": job.data,
         "limit": job.limit,
