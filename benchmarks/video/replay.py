@@ -20,7 +20,7 @@ from nas.pareto.front import hypervolume
 from nas.pareto.parameters import Params
 from nas.pareto.sampler import ParetoSampler
 from nas.space import Hole, Label
-from nas.trials.samplers import CHANGES, INITIAL
+from nas.trials.samplers import CHANGES, DRAWS, INITIAL
 from video.page import markdown, publish
 from video.table import Known, known, space
 
@@ -111,6 +111,7 @@ def ours(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
         cost=lambda candidates: rows.log_macs[rows.rows(candidates)],
         ideal=[0.0],
         initial=INITIAL,
+        draws=DRAWS,
         changes=CHANGES,
         seed=int(rng.integers(2**31)),
     )

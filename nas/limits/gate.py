@@ -18,7 +18,7 @@ from nas.limits.spread import Reach, Spread
 from nas.pareto.parameters import Params
 from nas.profiler.computed.cost import Cost, cost
 from nas.resources import resource_names
-from nas.space import SearchSpace, SpaceError
+from nas.space import Hole, Label, SearchSpace, SpaceError
 
 EVERYWHERE = Reach()
 REMEMBERED = 5000  # candidates, which take some 30 kB each
@@ -78,6 +78,7 @@ class Gate:
         self.space, self.budget, self.reach, self._figures = space, budget, reach, figures
         self._refusal = refusal
         self.distributions = {hole.name: CategoricalDistribution(hole.values) for hole in space.holes}
+        self._ranks = {hole.name: _ranks(hole) for hole in space.holes}
         self._keys: dict[Hashable, str] = {}
         self._candidates: dict[str, Priced] = {}
 
@@ -165,6 +166,14 @@ class Gate:
         codes = [[hole.index(c[hole.name]) if hole.name in c else -1 for hole in holes] for c in candidates]
         return np.array(codes, np.int64).reshape(len(candidates), len(holes))
 
+    def places(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
+        """Where the value of each hole of numbers stands among the hole's values in order, from 0
+        for the least to 1, (candidates, holes); nan for other holes and where a network lacks it.
+        """
+        holes = self.space.holes
+        places = [[self._ranks[h.name].get(c.get(h.name), np.nan) for h in holes] for c in candidates]
+        return np.array(places, float).reshape(len(candidates), len(holes))
+
     def features(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
         """log10 of parameters and of bytes moved, number of layers, and share of each operator
         among them, (candidates, 3 + operators).
@@ -198,3 +207,11 @@ class Gate:
     def key(self, params: Params) -> str:
         """The network's hash."""
         return self.candidate(params).hash
+
+
+def _ranks(hole: Hole) -> dict[Label, float]:
+    """Where each value of a hole of numbers stands in order, from 0 to 1; of other holes none."""
+    if not hole.numeric:
+        return {}
+    ordered = sorted(hole.values, key=lambda label: float(label or 0))
+    return dict(zip(ordered, np.linspace(0, 1, len(ordered)).tolist(), strict=True))

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.pareto.candidates import Candidates, Function, numbers_of
+from nas.pareto.distances import Points, Weights
 from nas.pareto.front import non_dominated, pareto_rank
-from nas.pareto.parameters import Params, Space
+from nas.pareto.parameters import Numbered, Params, Space
 from nas.pareto.surrogate import Kernel, Posterior, Surrogate, expected_hypervolume_improvement
 
 Array = NDArray[np.float64]
 
-POOL_AT_FIRST, POOL_GROWTH, POOL_MOST = 8, 4, 1000  # draws for the first proposal, for each further one, and in all
-EXPLORE_EVERY = 4  # one in so many proposals is any change of the front, whatever the surrogate predicts of it
+POOL_MOST = 1000  # random draws in all
 KERNEL_GROWTH = 1.1  # of the number of results, after which the kernels are chosen again
 MODEL_RESULTS = 300  # that surrogates are fitted to, at most: the time of a proposal grows with their cube
 KERNEL_RESULTS = 300  # of the latest results that kernels are chosen by, at most
@@ -93,13 +93,11 @@ class _Encoded:
     """Candidates as the surrogates see them.
 
     Attributes:
-        codes: (candidates, choices), as `Space.codes` gives them.
-        features: (candidates, features), the known objectives among them.
+        points: With the known objectives among their features.
         known: (candidates, known objectives).
     """
 
-    codes: NDArray[np.int64]
-    features: Array
+    points: Points
     known: Array
 
 
@@ -123,17 +121,18 @@ class Acquisition:
         ideal: Sequence[float | None],
         start: Sequence[Params],
         initial: int,
+        draws: int,
         changes: int,
         seed: int,
     ) -> None:
         self.space = space
         self._candidates = Candidates(space, violation, start, seed)
         self._cost, self._ideal = cost, ideal
-        self._initial, self._changes, self._seed = initial, changes, seed
+        self._initial, self._draws, self._changes, self._seed = initial, draws, changes, seed
         # Drawn by the time that features are first compared: these give the features' scale.
-        self._draws_for_scale = POOL_AT_FIRST + POOL_GROWTH * initial
-        self._kernels: dict[Hashable, dict[Kernel, float]] = {}
-        self._rows: dict[Hashable, tuple[Array, Array, Array]] = {}
+        self._draws_for_scale = draws * (initial + 1)
+        self._kernels: dict[Hashable, tuple[Weights, dict[Kernel, float]]] = {}
+        self._rows: dict[Hashable, tuple[NDArray[np.int64], Array, Array, Array]] = {}
         self._scale: tuple[Array, Array] | None = None
         self.exhausted = False
 
@@ -149,14 +148,14 @@ class Acquisition:
                 is better than the ideal; or a candidate to start with is none of the space.
         """
         self.exhausted = False
-        draws = POOL_AT_FIRST + POOL_GROWTH * number
+        draws = self._draws * (number + 1)
         self._candidates.extend_pool(min(draws, self._draws_for_scale))
         if draws >= self._draws_for_scale:
             self._scale = self._scale or self._scaled_by(list(self._candidates.pool.values()))
             self._candidates.extend_pool(min(draws, POOL_MOST))
         rng = np.random.default_rng((self._seed, number))
         fitted = results.telling(MODEL_RESULTS)
-        proposal = self._initial_design(results, fitted, rng) or self._most_promising(results, fitted, number, rng)
+        proposal = self._initial_design(results, fitted, rng) or self._most_promising(results, fitted, rng)
         kept = results.seen | self._candidates.pool.keys()
         self._rows = {key: row for key, row in self._rows.items() if key in kept}
         return proposal
@@ -182,18 +181,14 @@ class Acquisition:
                 return self._fill_gap([p for p, at in zip(unseen, parts, strict=True) if at == part], 0)
         return None
 
-    def _most_promising(self, results: Results, fitted: Results, number: int, rng: np.random.Generator) -> Params:
-        """The candidate of largest expected improvement; at every fourth proposal any change of the
-        front, as a surrogate may be wrong.
-        """
+    def _most_promising(self, results: Results, fitted: Results, rng: np.random.Generator) -> Params:
+        """The candidate of largest expected improvement."""
         surrogates, results = self._surrogates(results, fitted), fitted
         # A candidate in training counts as what is predicted of it.
         points, _ = self._predicted(surrogates, [*results.trained, *results.running], results)
         trained = points[: len(results.trained)]
         front = np.flatnonzero(non_dominated(trained, [False] * trained.shape[1]))
         changes = self._candidates.changes_of([results.trained[i] for i in front], self._changes, results.seen, rng)
-        if changes and number % EXPLORE_EVERY == EXPLORE_EVERY - 1:
-            return changes[int(rng.integers(len(changes)))]
         # Where no drawn candidate is inside the limits, those that were trained stand for them.
         drawn = dict(self._candidates.pool) or {self.space.key(params): params for params in results.trained}
         places = [place for place, key in enumerate(drawn) if key not in results.seen]
@@ -224,10 +219,10 @@ class Acquisition:
         known, values = self._encoded([*trained, *lost]), np.repeat([1.0, 0.0], [len(trained), len(lost)])
         exact = np.zeros(len(values))
         some = np.linspace(0, len(values) - 1, min(len(values), LOSS_RESULTS)).round().astype(int)
-        kernels = Kernel.most_likely(known.codes[some], known.features[some], values[some], exact[some])
-        surrogate = Surrogate.fit(kernels, known.codes, known.features, values, exact)
-        encoded = self._encoded(candidates)
-        likely, _ = surrogate.predict(encoded.codes, encoded.features)
+        weights = Weights.equal(known.points)
+        kernels = Kernel.most_likely(weights, known.points[some], values[some], exact[some])
+        surrogate = Surrogate.fit(weights, kernels, known.points, values, exact)
+        likely, _ = surrogate.predict(self._encoded(candidates).points)
         return np.clip(likely, 0.0, 1.0)
 
     def _further(self, results: Results, rng: np.random.Generator) -> list[Params]:
@@ -246,17 +241,20 @@ class Acquisition:
             new = list(missing.values())
             known = np.zeros((len(new), 0)) if self._cost is None else numbers_of("cost", self._cost(new), new)
             features = np.column_stack([numbers_of("features", self.space.features(new), new), known])
-            self._rows.update(zip(missing, zip(self.space.codes(new), features, known, strict=True), strict=True))
-        codes, features, known = (np.array(column) for column in zip(*(self._rows[key] for key in keys), strict=True))
+            codes = self.space.codes(new)
+            places = self.space.places(new) if isinstance(self.space, Numbered) else np.full(codes.shape, np.nan)
+            self._rows.update(zip(missing, zip(codes, places, features, known, strict=True), strict=True))
+        columns = zip(*(self._rows[key] for key in keys), strict=True)
+        codes, places, features, known = (np.array(column) for column in columns)
         if self._scale is not None:
             features = (features - self._scale[0]) / self._scale[1]
-        return _Encoded(codes, features, known)
+        return _Encoded(Points(codes, places, features), known)
 
     def _scaled_by(self, candidates: Sequence[Params]) -> tuple[Array, Array] | None:
         """Mean and standard deviation of the candidates' features, (features,) each."""
         if not candidates:
             return None
-        features = self._encoded(candidates).features
+        features = self._encoded(candidates).points.features
         deviation = features.std(0)
         return features.mean(0), np.where(deviation > 0, deviation, 1.0)
 
@@ -271,8 +269,8 @@ class Acquisition:
     def _surrogates(self, results: Results, fitted: Results) -> list[Surrogate]:
         """One for each objective that is not known, fitted to those results that tell most.
 
-        The kernels are chosen by fewer, the latest: they stay until the number of results has grown
-        by a tenth.
+        Weights and kernels are chosen by fewer, the latest: they stay until the number of results
+        has grown by a tenth.
         """
         encoded = self._encoded(fitted.trained)
         known = encoded.known.shape[1]
@@ -284,11 +282,12 @@ class Acquisition:
         for objective in range(len(results.signs) - known):
             chosen_by = (objective, *chosen.numbers)
             if chosen_by not in self._kernels:
-                latest = self._encoded(chosen.trained)
-                kernels = Kernel.most_likely(latest.codes, latest.features, *self._targets(chosen, objective))
-                self._kernels[chosen_by] = kernels
+                latest, targets = self._encoded(chosen.trained).points, self._targets(chosen, objective)
+                weights = Weights.most_likely(latest, *targets)
+                self._kernels[chosen_by] = weights, Kernel.most_likely(weights, latest, *targets)
             values, extra = self._targets(fitted, objective)
-            surrogates.append(Surrogate.fit(self._kernels[chosen_by], encoded.codes, encoded.features, values, extra))
+            weights, kernels = self._kernels[chosen_by]
+            surrogates.append(Surrogate.fit(weights, kernels, encoded.points, values, extra))
         return surrogates
 
     def _targets(self, results: Results, objective: int) -> tuple[Array, Array]:
@@ -325,7 +324,7 @@ class Acquisition:
         encoded = self._encoded(candidates)
         posteriors = [
             Posterior(
-                *surrogate.predict(encoded.codes, encoded.features),
+                *surrogate.predict(encoded.points),
                 logarithmic=self._ideal_of(objective) is not None,
             )
             for objective, surrogate in enumerate(surrogates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,7 +55,8 @@ class Space(Protocol):
         """Which value each choice has, (candidates, choices); -1 where a candidate does not have
         the choice.
 
-        Only whether two codes are equal counts, not how far apart they are.
+        Only whether two codes are equal counts, not how far apart they are; for numbers see
+        `Numbered`.
         """
 
     def features(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
@@ -66,6 +67,18 @@ class Space(Protocol):
     def key(self, params: Params) -> Hashable:
         """Equal for candidates that are the same, whatever the order of their parameters, and for
         no others: nothing is proposed twice.
+        """
+
+
+@runtime_checkable
+class Numbered(Protocol):
+    """What a `Space` may say beside: which choices are numbers, so that close ones count as
+    alike.
+    """
+
+    def places(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
+        """Where each choice stands among its values in order, (candidates, choices) from 0 for the
+        least to 1; nan where it is no number, and where a candidate does not have it.
         """
 
 
@@ -85,6 +98,7 @@ class IndependentSpace:
     ) -> None:
         self.distributions = dict(sorted(distributions.items()))
         self._numbers = {n: d for n, d in self.distributions.items() if isinstance(d, Number)}
+        self._changeable = [name for name, d in self.distributions.items() if not d.single()]
         self._features = features
 
     def contains(self, params: Params) -> bool:
@@ -96,10 +110,9 @@ class IndependentSpace:
         return {name: _value(distribution, rng.random()) for name, distribution in self.distributions.items()}
 
     def mutate(self, params: Params, rng: np.random.Generator) -> Params:
-        changeable = [name for name, distribution in self.distributions.items() if not distribution.single()]
-        if not changeable:
+        if not self._changeable:
             return params
-        name = changeable[int(rng.integers(len(changeable)))]
+        name = self._changeable[int(rng.integers(len(self._changeable)))]
         distribution = self.distributions[name]
         value, before = params[name], _position(distribution, params[name])
         for _ in range(CHANGES):
@@ -115,6 +128,12 @@ class IndependentSpace:
         choices = {n: d for n, d in self.distributions.items() if not isinstance(d, FloatDistribution)}
         codes = [[int(d.to_internal_repr(candidate[n])) for n, d in choices.items()] for candidate in candidates]
         return np.array(codes, np.int64).reshape(len(candidates), len(choices))
+
+    def places(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
+        choices = [n for n, d in self.distributions.items() if not isinstance(d, FloatDistribution)]
+        numbers = {n: self._numbers.get(n) for n in choices}
+        places = [[np.nan if d is None else _place(d, c[n]) for n, d in numbers.items()] for c in candidates]
+        return np.array(places, float).reshape(len(candidates), len(choices))
 
     def features(self, candidates: Sequence[Params]) -> NDArray[np.float64]:
         places = [[_place(d, candidate[n]) for n, d in self._numbers.items()] for candidate in candidates]

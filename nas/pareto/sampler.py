@@ -65,11 +65,10 @@ class ParetoSampler(BaseSampler):
     The first proposals spread over the known objective. Then every proposal fits a Gaussian process
     to each objective that training tells, and is the candidate with the largest expected
     improvement of the hypervolume (Emmerich et al., 2006) among random ones and changes of those on
-    the front. One in four is any such change, as a surrogate may be wrong. Trials that are running
-    count as what is predicted of them. The result of a training that was stopped at a rung counts
-    as the final value that is expected from there, and as less certain, by how other results
-    changed beyond that rung. Trials that were told as infeasible, or failed, make candidates like
-    theirs less worth proposing.
+    the front. Trials that are running count as what is predicted of them. The result of a training
+    that was stopped at a rung counts as the final value that is expected from there, and as less
+    certain, by how other results changed beyond that rung. Trials that were told as infeasible, or
+    failed, make candidates like theirs less worth proposing.
 
     A proposal follows from the seed, the number of its trial and the trials in the study alone. The
     other parameters of a trial that was enqueued with some of them are proposed without regard to
@@ -91,11 +90,13 @@ class ParetoSampler(BaseSampler):
         start: Candidates to begin with; one outside the limits is changed step by step until it is
             inside.
         initial: How many results there are before anything is modelled.
+        draws: How many random candidates are drawn for a proposal; all that were drawn are
+            considered, up to 1,000.
         changes: How many changes of networks on the front are considered for a proposal.
         seed: Of all random numbers.
 
     Raises:
-        ValueError: `initial` or `changes` is below 1.
+        ValueError: `initial`, `draws` or `changes` is below 1.
     """
 
     def __init__(
@@ -108,11 +109,12 @@ class ParetoSampler(BaseSampler):
         ideal: Sequence[float | None] = (),
         curve: Callable[[FrozenTrial], Sequence[float]] = _no_curve,
         start: Sequence[Params] = (),
-        initial: int = 16,
+        initial: int = 5,
+        draws: int = 32,
         changes: int = 256,
         seed: int | None = None,
     ) -> None:
-        for name, value in (("initial", initial), ("changes", changes)):
+        for name, value in (("initial", initial), ("draws", draws), ("changes", changes)):
             if value < 1:
                 raise ValueError(f"{name} {value} is not allowed; allowed: from 1")
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
@@ -124,6 +126,7 @@ class ParetoSampler(BaseSampler):
             "ideal": tuple(ideal),
             "start": tuple(start),
             "initial": initial,
+            "draws": draws,
             "changes": changes,
             "seed": self._seed,
         }

@@ -2,44 +2,45 @@
 
 An objective that only training tells is modelled by Gaussian processes, over its logarithm where it
 is the distance from an ideal such as an error. Two candidates are alike if few of their choices
-differ, or if their features are close; which of the two counts how much, and how noisy results are,
-is what makes the results at hand most likely. An objective that is known is never modelled: the
-expected improvement of the hypervolume is an integral over the others alone.
+differ, or if their features are close (`nas.pareto.distances`); which of the two counts how much,
+and how noisy results are, is what makes the results at hand most likely. An objective that is known
+is never modelled: the expected improvement of the hypervolume is an integral over the others alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas.pareto.distances import Points, Weights
 from nas.pareto.front import non_dominated
-from nas.pareto.gaussian_process import GaussianProcess, Predictor, squared_distances
+from nas.pareto.gaussian_process import GaussianProcess, Predictor
 
 Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
 
 # The grid of kernels: scales as shares of the mean distance among the results, share of the kernel
-# of choices, variance of the noise.
+# of choices, variance of the noise. The largest scale of features is close to a linear trend.
 _CHOICE_SCALES = (0.35, 1.2, 4.0)
-_FEATURE_SCALES = (0.15, 0.3, 0.6, 1.2)
+_FEATURE_SCALES = (0.15, 0.3, 0.6, 1.2, 3.0)
 _SHARES = (0.05, 0.3, 0.6, 0.95)
 _NOISES = (0.003, 0.02, 0.1)
-_KERNELS = 6  # that are averaged over
+_KERNELS = 12  # that are averaged over, at most
+_LEAST_LIKELY = 0.01  # of those, as a share of the likelihood of the likeliest
 _BOXES = 512  # that are integrated over at once
 
 
 @dataclass(frozen=True)
 class Kernel:
     """Correlation of an objective at two candidates, of which d choices differ and whose features
-    have the squared distance r: share exp(-d / scale) + (1 - share) exp(-r / scale).
+    have the squared distance r, both weighted: share exp(-d / scale) + (1 - share) exp(-r / scale).
 
     Attributes:
-        scales: Of the number of differing choices, and of the squared distance.
+        scales: Of the weighted number of differing choices, and of the squared distance.
         share: Of the first of the two terms.
         noise: Variance of a result as a share of that of the process.
     """
@@ -49,33 +50,54 @@ class Kernel:
     noise: float
 
     @classmethod
-    def most_likely(cls, codes: Codes, features: Array, values: Array, extra: Array) -> dict[Kernel, float]:
+    def most_likely(cls, weights: Weights, points: Points, values: Array, extra: Array) -> dict[Kernel, float]:
         """The kernels of a grid under which results are most likely, and the share of each in their
         likelihood.
 
         For the arguments see `Surrogate.fit`.
         """
-        differing, distances = _differing_choices(codes, codes), squared_distances(features, features)
+        differing, distances = weights.distances(points, points)
         means = [max(float(apart.mean()), 1e-12) for apart in (differing, distances)]
-        values = values - values.mean()
+        values, correlations = values - values.mean(), _Correlations(differing, distances)
         likelihoods: dict[Kernel, float] = {}
         for a, b, share, noise in product(_CHOICE_SCALES, _FEATURE_SCALES, _SHARES, _NOISES):
             kernel = cls((a * means[0], 2 * b * b * means[1]), share, noise)
-            likelihoods[kernel] = kernel.process(differing, distances, values, extra).log_likelihood
+            likelihoods[kernel] = kernel.process(correlations, values, extra).log_likelihood
         best = sorted(likelihoods, key=lambda kernel: -likelihoods[kernel])[:_KERNELS]
         shares = np.exp([likelihoods[kernel] - likelihoods[best[0]] for kernel in best])
-        return dict(zip(best, (shares / shares.sum()).tolist(), strict=True))
+        shares = shares[shares >= _LEAST_LIKELY]
+        return dict(zip(best, (shares / shares.sum()).tolist(), strict=False))
 
-    def __call__(self, differing: Array, distances: Array) -> Array:
-        """Correlations from numbers of differing choices and squared distances of features."""
-        return self.share * np.exp(-differing / self.scales[0]) + (1 - self.share) * np.exp(-distances / self.scales[1])
-
-    def process(self, differing: Array, distances: Array, values: Array, extra: Array) -> GaussianProcess:
+    def process(self, correlations: _Correlations, values: Array, extra: Array) -> GaussianProcess:
         """The process under this kernel, given values of mean zero; see `Surrogate.fit` for
         `extra`.
         """
         spread = max(float(values.var()), 1e-18)
-        return GaussianProcess.fit(self(differing, distances), self.noise + extra / spread, values)
+        return GaussianProcess.fit(correlations.under(self), self.noise + extra / spread, values)
+
+
+@dataclass(frozen=True)
+class _Correlations:
+    """Those of some candidates with others under any kernel; kernels share scales, and the
+    exponentials, which take most of the time, are computed once for each.
+
+    Attributes:
+        differing: Numbers of differing choices.
+        distances: Squared distances of features, of the same shape.
+    """
+
+    differing: Array
+    distances: Array
+    _choices: dict[float, Array] = field(default_factory=dict)
+    _features: dict[float, Array] = field(default_factory=dict)
+
+    def under(self, kernel: Kernel) -> Array:
+        choices, features = kernel.scales
+        if choices not in self._choices:
+            self._choices[choices] = np.exp(-self.differing / choices)
+        if features not in self._features:
+            self._features[features] = np.exp(-self.distances / features)
+        return kernel.share * self._choices[choices] + (1 - kernel.share) * self._features[features]
 
 
 @dataclass(frozen=True)
@@ -85,59 +107,51 @@ class Surrogate:
     One kernel alone, be it the likeliest, is too sure of itself while results are few.
 
     Attributes:
-        codes, features: Of the results.
+        weights: Of choices and features.
+        points: The results.
         mean: Of the results' values.
         processes: Kernel, its share in the average, and the posterior under it.
     """
 
-    codes: Codes
-    features: Array
+    weights: Weights
+    points: Points
     mean: float
     processes: tuple[tuple[Kernel, float, Predictor], ...]
 
     @classmethod
     def fit(
-        cls, kernels: Mapping[Kernel, float], codes: Codes, features: Array, values: Array, extra: Array
+        cls, weights: Weights, kernels: Mapping[Kernel, float], points: Points, values: Array, extra: Array
     ) -> Surrogate:
         """Fits to results.
 
         Args:
+            weights: Of choices and features.
             kernels: Kernels to average over, and the share of each.
-            codes: (results, choices), the position of each choice, -1 where there is none.
-            features: (results, features), of like scale.
+            points: The candidates with a result.
             values: (results,), of the objective, or of its logarithm.
             extra: (results,), variance of each value beyond the noise of all: 0 for what was
                 trained to the end.
         """
         mean = float(values.mean())
-        differing, distances = _differing_choices(codes, codes), squared_distances(features, features)
+        correlations = _Correlations(*weights.distances(points, points))
         processes = tuple(
-            (kernel, share, kernel.process(differing, distances, values - mean, extra).predictor())
+            (kernel, share, kernel.process(correlations, values - mean, extra).predictor())
             for kernel, share in kernels.items()
         )
-        return cls(codes, features, mean, processes)
+        return cls(weights, points, mean, processes)
 
-    def predict(self, codes: Codes, features: Array) -> tuple[Array, Array]:
+    def predict(self, points: Points) -> tuple[Array, Array]:
         """Mean and standard deviation of the value of each candidate, (candidates,) each, noise not
         included.
         """
-        differing = _differing_choices(codes, self.codes)
-        distances = squared_distances(features, self.features)
-        first, second = np.zeros(len(codes)), np.zeros(len(codes))  # moments of the mixture
+        correlations = _Correlations(*self.weights.distances(points, self.points))
+        first, second = np.zeros(len(points)), np.zeros(len(points))  # moments of the mixture
         for kernel, share, process in self.processes:
-            deviation, variance = process.predict(kernel(differing, distances))
+            deviation, variance = process.predict(correlations.under(kernel))
             mean = self.mean + deviation
             first += share * mean
             second += share * (variance + mean**2)
         return first, np.sqrt(np.maximum(second - first**2, 1e-18))
-
-
-def _differing_choices(a: Codes, b: Codes) -> Array:
-    """Number of choices in which each of (n, choices) differs from each of (m, choices), (n, m)."""
-    different = np.zeros((len(a), len(b)))
-    for column in range(a.shape[1]):
-        different += a[:, column, None] != b[:, column]
-    return different
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.pareto.parameters import Params, Space, allows
+from nas.pareto.parameters import Numbered, Params, Space, allows
 
 CANDIDATES = 16  # that are drawn for a check
 FOREIGN = "a value of another space"
@@ -77,6 +77,17 @@ def check_codes(space: Space) -> None:
     assert (codes >= -1).all(), f"codes have {codes.min()}; allowed: -1 and more"
 
 
+def check_places(space: Space) -> None:
+    """Places, where a space has them, are from 0 to 1 or nan, and nan where there is no choice."""
+    if not isinstance(space, Numbered):
+        return
+    places, codes = _check_rows(space, space.places, "places"), _check_rows(space, space.codes, "codes")
+    assert places.shape == codes.shape, f"places have shape {places.shape}; allowed: that of codes, {codes.shape}"
+    assert np.isnan(places[codes < 0]).all(), "places have a number where a candidate lacks the choice; allowed: nan"
+    known = places[~np.isnan(places)]
+    assert ((known >= 0) & (known <= 1)).all(), f"places have {known.min()} to {known.max()}; allowed: 0 to 1, or nan"
+
+
 def check_features(space: Space) -> None:
     """Features are finite numbers, a row for each candidate."""
     features = _check_rows(space, space.features, "features")
@@ -89,6 +100,7 @@ SPACE_CHECKS: tuple[Callable[[Space], None], ...] = (
     check_contains,
     check_key,
     check_codes,
+    check_places,
     check_features,
 )
 

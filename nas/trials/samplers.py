@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # Of the Pareto sampler: trainings are few, and an unseen candidate takes a while to price.
 REFERENCES = 4  # published networks that it begins with, at most
-INITIAL = 10  # results before it models anything
+INITIAL = 5  # results before it models anything
+DRAWS = 16  # random candidates that it draws for a proposal
 CHANGES = 64  # changes of the front that it considers for a proposal
 
 
@@ -106,6 +107,7 @@ def _pareto(gate: Gate, seed: int) -> BaseSampler:
         curve=curve,
         start=gate.references()[:REFERENCES],
         initial=INITIAL,
+        draws=DRAWS,
         changes=CHANGES,
         seed=seed,
     )

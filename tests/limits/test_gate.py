@@ -42,6 +42,20 @@ def test_codes_are_positions_and_minus_one_where_there_is_no_choice() -> None:
     assert gate.codes([]).shape == (0, len(TINY.holes))
 
 
+def test_places_are_ranks_of_numbers() -> None:
+    gate = Gate(TINY, Budget.parse("1gflops"))
+    params = TINY.sample_params(np.random.default_rng(0))
+    numbers = 0
+    for hole, place in zip(TINY.holes, gate.places([params])[0], strict=True):
+        if hole.numeric and hole.name in params:
+            below = sum(value < params[hole.name] for value in hole.values)  # type: ignore[operator]
+            assert place == pytest.approx(below / max(1, len(hole.values) - 1))
+            numbers += 1
+        else:
+            assert np.isnan(place)
+    assert numbers and gate.places([]).shape == (0, len(TINY.holes))
+
+
 def test_published_networks_are_found_and_those_inside_come_first() -> None:
     gate = Gate(SearchSpace.load("conv").with_classes(7), Budget.parse("10gflops"))
     found = [gate.candidate(params) for params in gate.references()]

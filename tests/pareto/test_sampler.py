@@ -153,7 +153,8 @@ def test_results_told_as_infeasible_are_not_believed() -> None:
     there.
     """
     plain, polluted = run(priced(), 20), run(priced(), 20)
-    for params in ({**{name: "c" for name in LETTERS}, "layer0": letter} for letter in "abc"):
+    proposed = [trial.params for trial in polluted.trials]
+    for params in [params for params in reversed(ALL) if params not in proposed][:3]:
         trial = optuna.create_trial(params=params, distributions=DISTRIBUTIONS, values=[1e-6, 0.0])
         trial.set_constraint("budget", 1.0)
         polluted.add_trial(trial)
@@ -362,7 +363,8 @@ def test_what_is_modelled(direction: str, sign: int) -> None:
     half the next.
     """
     space = IndependentSpace(LETTERS)
-    options: dict[str, Any] = {"cost": None, "violation": None, "start": (), "initial": 4, "changes": 4, "seed": 0}
+    options: dict[str, Any] = {"cost": None, "violation": None, "start": (), "initial": 4, "draws": 4}
+    options |= {"changes": 4, "seed": 0}
     results = Results(np.array([float(sign)]))
     results.values = [[2.0], [3.0], [5.0]]
     results.curves = [[], [], []]
@@ -436,6 +438,13 @@ def test_a_space_is_asked_once_about_a_trial_that_has_ended() -> None:
     assert len(asked) == 7  # the last trial has nobody behind it
 
 
+def test_numbers_have_places_and_letters_have_none() -> None:
+    numbers = IntDistribution(1, 16, log=True)
+    space = IndependentSpace({"a": CategoricalDistribution([3, 4]), "n": numbers, "x": FloatDistribution(0, 1)})
+    places = space.places([{"a": 3, "n": 4, "x": 0.5}, {"a": 4, "n": 16, "x": 0.5}])
+    assert np.isnan(places[:, 0]).all() and places[:, 1] == pytest.approx([0.5, 1.0]) and places.shape == (2, 2)
+
+
 def test_steps_of_the_kernel_and_of_the_first_quantiles() -> None:
     assert [_results_for_kernels(n, 16) for n in (16, 17, 20, 21, 22, 23, 24)] == [16, 17, 20, 20, 22, 22, 24]
     assert [_radical_inverse(i) for i in (1, 2, 3, 4, 5)] == [0.5, 0.25, 0.75, 0.125, 0.625]
@@ -458,7 +467,7 @@ def test_values_that_random_draws_and_changes_take(distribution: Any, values: se
     assert {space.mutate(one, rng)["x"] for _ in range(100)} == values - {one["x"]}
 
 
-@pytest.mark.parametrize("options", [{"initial": 0}, {"changes": 0}])
+@pytest.mark.parametrize("options", [{"initial": 0}, {"draws": 0}, {"changes": 0}])
 def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is not allowed; allowed: from 1"):
         ParetoSampler(**options)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.pareto.distances import Points, Weights
 from nas.pareto.front import hypervolume as volume
 from nas.pareto.surrogate import Kernel, Posterior, Surrogate, expected_hypervolume_improvement
 
@@ -75,49 +76,51 @@ def test_a_sure_gain_is_the_hypervolume_added(seed: int, count: int, objectives:
     assert gain == pytest.approx(added, abs=1e-5)
 
 
-def results(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def results(count: int, seed: int = 0) -> tuple[Points, np.ndarray]:
     """Six choices of three; the error falls with every choice of 2 and has 2 % of noise."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 3, (count, 6))
     features = np.stack([(codes == value).sum(1) for value in range(3)], 1).astype(float)
     errors = np.exp(3 - 0.4 * (codes == 2).sum(1) + 0.02 * rng.standard_normal(count))
-    return codes, features, errors
+    return Points(codes, np.full(codes.shape, np.nan), features), errors
 
 
-def known(count: int) -> tuple[np.ndarray, ...]:
-    codes, features, errors = results(count)
-    return codes, features, np.log(errors), np.zeros(count)
+def known(count: int) -> tuple[Points, np.ndarray, np.ndarray]:
+    points, errors = results(count)
+    return points, np.log(errors), np.zeros(count)
 
 
-def fitted(codes: np.ndarray, features: np.ndarray, values: np.ndarray, extra: np.ndarray) -> Surrogate:
-    return Surrogate.fit(Kernel.most_likely(codes, features, values, extra), codes, features, values, extra)
+def fitted(points: Points, values: np.ndarray, extra: np.ndarray) -> Surrogate:
+    weights = Weights.most_likely(points, values, extra)
+    return Surrogate.fit(weights, Kernel.most_likely(weights, points, values, extra), points, values, extra)
 
 
 def test_prediction_is_that_of_the_textbook_formula() -> None:
     """Of one kernel; and of two, the mean and variance of their mixture."""
-    codes, features, errors = results(12)
+    points, errors = results(12)
     values, extra = np.log(errors), np.linspace(0, 0.1, 12)
-    others, theirs, _ = results(5, seed=1)
+    others, _ = results(5, seed=1)
+    weights = Weights(np.linspace(0.5, 2.0, 6), np.array([1.0, 0.0, 3.0]))
 
     def formula(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-        def alike(a: np.ndarray, fa: np.ndarray) -> np.ndarray:
-            differing = (a[:, None] != codes[None]).sum(-1)
-            apart = ((fa[:, None] - features[None]) ** 2).sum(-1)
+        def alike(a: Points) -> np.ndarray:
+            differing = (weights.choices * (a.codes[:, None] != points.codes[None])).sum(-1)
+            apart = (weights.features * (a.features[:, None] - points.features[None]) ** 2).sum(-1)
             one, two = kernel.scales
             return kernel.share * np.exp(-differing / one) + (1 - kernel.share) * np.exp(-apart / two)
 
-        noisy = np.linalg.inv(alike(codes, features) + np.diag(kernel.noise + extra / values.var()))
-        cross, z = alike(others, theirs), values - values.mean()
+        noisy = np.linalg.inv(alike(points) + np.diag(kernel.noise + extra / values.var()))
+        cross, z = alike(others), values - values.mean()
         scale = z @ noisy @ z / len(z)
         variance = scale * (1 - np.einsum("ij,jk,ik->i", cross, noisy, cross))
         return values.mean() + cross @ noisy @ z, variance
 
     kernels = [Kernel((2.0, 3.0), 0.3, 0.02), Kernel((5.0, 1.0), 0.9, 0.1)]
     (first, spread), (second, wide) = map(formula, kernels)
-    mean, deviation = Surrogate.fit({kernels[0]: 1.0}, codes, features, values, extra).predict(others, theirs)
+    mean, deviation = Surrogate.fit(weights, {kernels[0]: 1.0}, points, values, extra).predict(others)
     assert mean == pytest.approx(first, abs=1e-9) and deviation == pytest.approx(np.sqrt(spread), rel=1e-6)
     shares = dict(zip(kernels, (0.25, 0.75), strict=True))
-    mean, deviation = Surrogate.fit(shares, codes, features, values, extra).predict(others, theirs)
+    mean, deviation = Surrogate.fit(weights, shares, points, values, extra).predict(others)
     assert mean == pytest.approx(0.25 * first + 0.75 * second, abs=1e-9)
     expected = 0.25 * spread + 0.75 * wide + 0.25 * 0.75 * (first - second) ** 2
     assert deviation == pytest.approx(np.sqrt(expected), rel=1e-6)
@@ -125,8 +128,9 @@ def test_prediction_is_that_of_the_textbook_formula() -> None:
 
 def test_likely_kernels_share_the_likelihood() -> None:
     """In the density of a normal distribution whose variance is the likeliest one."""
-    codes, features, values, extra = known(20)
-    kernels = Kernel.most_likely(codes, features, values, extra)
+    points, values, extra = known(20)
+    codes, features = points.codes, points.features
+    kernels = Kernel.most_likely(Weights.equal(points), points, values, extra)
     assert sum(kernels.values()) == pytest.approx(1) and list(kernels.values()) == sorted(kernels.values())[::-1]
     logs = []
     for kernel in list(kernels)[:2]:
@@ -143,26 +147,26 @@ def test_likely_kernels_share_the_likelihood() -> None:
 
 def test_unseen_candidates_are_ranked() -> None:
     surrogate = fitted(*known(60))
-    codes, features, errors = results(200, seed=1)
-    mean, deviation = surrogate.predict(codes, features)
+    points, errors = results(200, seed=1)
+    mean, deviation = surrogate.predict(points)
     assert np.corrcoef(mean, np.log(errors))[0, 1] > 0.97
     assert (deviation > 0).all()
 
 
 def test_equal_results_are_no_error() -> None:
-    codes, features, errors = results(8)
-    surrogate = fitted(codes, features, np.zeros_like(errors), np.zeros_like(errors))
-    mean, deviation = surrogate.predict(codes, features)
+    points, errors = results(8)
+    mean, deviation = fitted(points, np.zeros_like(errors), np.zeros_like(errors)).predict(points)
     assert mean == pytest.approx(0) and (deviation >= 0).all()
 
 
 def test_an_uncertain_result_counts_less() -> None:
-    codes, features, values, extra = known(30)
+    points, values, extra = known(30)
     values[0] += 1
     doubted = extra.copy()
     doubted[0] = 10
-    kernel = Kernel.most_likely(codes, features, values, extra)
+    weights = Weights.equal(points)
+    kernels = Kernel.most_likely(weights, points, values, extra)
     sure, unsure = (
-        Surrogate.fit(kernel, codes, features, values, e).predict(codes[:1], features[:1]) for e in (extra, doubted)
+        Surrogate.fit(weights, kernels, points, values, e).predict(points[slice(0, 1)]) for e in (extra, doubted)
     )
     assert unsure[0][0] < sure[0][0] - 0.3
