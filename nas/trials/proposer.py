@@ -12,7 +12,6 @@ one, from all that is known.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,23 +23,21 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from nas.architecture import Architecture, ArchitectureError
-from nas.errors import NasError, one_line
 from nas.limits.gate import Gate, Priced
 from nas.pareto.front import non_dominated
 from nas.profiler.computed.cost import Cost
 from nas.trials.answers import AnswerBook
 from nas.trials.cluster import is_whole
 from nas.trials.draws import RandomDraws
+from nas.trials.journal import DECIDED, Journal, naming_journal
 from nas.trials.results import STUDY, Assignment, Report, TrialResult
 from nas.trials.samplers import find_sampler
 from nas.trials.tuning import StatelessSearcher
 
-GRACE = 3  # seconds after which a lock that a killed search has left is taken over; a run has one writer
 MAX_PROPOSALS = 500  # in a row without one that is new and inside the budget
 OUT_OF_REACH = "out of reach"  # why a candidate is not trained that the budget would allow
 PATIENCE = 25  # such proposals in a row, after which every second one is drawn at random
@@ -100,13 +97,12 @@ class Proposer:
         self.gate, self.seed, self.lag = gate, seed, lag
         self._entry = find_sampler(sampler)
         self._sampler = self._entry.make(gate, seed) if self._entry.once else None
-        path = str(folder / STUDY)
-        _cut_to_whole_lines(folder / STUDY)
-        lock = JournalFileOpenLock(path, grace_period=GRACE)
-        with _quiet_optuna(), _naming_journal(path):
+        path = folder / STUDY
+        self._journal = Journal(path)
+        with _quiet_optuna(), naming_journal(path):
             self.study = optuna.create_study(
                 study_name="nas",
-                storage=JournalStorage(JournalFileBackend(path, lock_obj=lock)),
+                storage=JournalStorage(self._journal),
                 directions=[
                     StudyDirection.MAXIMIZE if more else StudyDirection.MINIMIZE for more in gate.objectives.maximise
                 ],
@@ -121,18 +117,14 @@ class Proposer:
         self._told: set[int] = set()
         self._unfinished: list[int] = []
         self._proposed_at_candidate = 0  # proposals when the last candidate was found
-        self._undecided: FrozenTrial | None = None
-        with _naming_journal(path):
+        with naming_journal(path):
             self._restore()
 
     def _restore(self) -> None:
         """Takes up what the journal knows."""
         for frozen in self.study.get_trials(deepcopy=False):
             attributes = frozen.user_attrs
-            if "index" not in attributes:
-                if frozen.state == TrialState.RUNNING:  # cut off between asking and deciding
-                    self._undecided = frozen
-                    continue
+            if DECIDED not in attributes:
                 out_of_reach = attributes.get("rejected") == OUT_OF_REACH
                 self.unreached += out_of_reach
                 self.rejected += "rejected" in attributes and not out_of_reach
@@ -181,7 +173,7 @@ class Proposer:
         if not self.learn():
             return None
         for _ in range(MAX_PROPOSALS):
-            with _quiet_optuna():
+            with _quiet_optuna(), self._journal.together():
                 candidate = self._ask()
             if candidate:
                 return candidate
@@ -190,13 +182,8 @@ class Proposer:
         raise StopIteration
 
     def _ask(self) -> Candidate | None:
-        cut, self._undecided = self._undecided, None
         self.study.sampler = self._next_sampler()
-        # What was cut off is proposed again, the same. Optuna's samplers draw a parameter at a time
-        # and would skip those that are written down already, so they begin anew.
-        if cut and not self._entry.once:
-            self.study.tell(cut.number, state=TrialState.FAIL)
-        trial = Trial(self.study, cut._trial_id) if cut and self._entry.once else self.study.ask()
+        trial = self.study.ask()
         try:
             params, _ = self.gate.space.complete(lambda hole: trial.suggest_categorical(hole.name, hole.values))
         except ArchitectureError as error:
@@ -215,10 +202,9 @@ class Proposer:
             self._reject(trial, unreached, priced.costs, OUT_OF_REACH)
             return None
         candidate = Candidate(len(self._candidates), priced)
-        if not (cut and cut.constraints):
-            trial.set_constraint("budget", 0.0)
+        trial.set_constraint("budget", 0.0)
         trial.set_user_attr("architecture", priced.architecture.document())
-        trial.set_user_attr("index", candidate.index)  # the last, which makes it a candidate
+        trial.set_user_attr(DECIDED, candidate.index)  # the last, which makes it a candidate
         self._remember(trial, candidate)
         return candidate
 
@@ -292,31 +278,6 @@ class Proposer:
         if complete:
             self._tell_results(needed)
         return complete
-
-
-def _cut_to_whole_lines(path: Path) -> None:
-    """Takes from a journal the line that a full disk or a dying machine has left unfinished: what
-    is written next would be part of it.
-    """
-    written = path.read_bytes() if path.exists() else b""
-    whole = written.rfind(b"\n") + 1
-    if whole < len(written):
-        os.truncate(path, whole)
-
-
-@contextmanager
-def _naming_journal(path: str) -> Iterator[None]:
-    """Turns what a journal raises that another program wrote, or that was changed, into a
-    NasError.
-    """
-    try:
-        yield
-    except NasError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise NasError(
-            f"journal {path!r} cannot be read ({one_line(error)}); allowed: the {STUDY} of `nas search`, as it wrote it"
-        ) from None
 
 
 @contextmanager
