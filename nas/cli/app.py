@@ -1,9 +1,10 @@
 """The `nas` command: registers the commands, and ends with one sentence and exit code 2 on a user's
-error, with 130 on Ctrl-C.
+error, with 130 on Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -62,6 +63,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the `nas` command."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a batch system sends, as Ctrl-C
     try:
         # Typer's own way to end would print a box around its message.
         sys.exit(app(standalone_mode=False) or 0)

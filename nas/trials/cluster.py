@@ -14,13 +14,16 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import socket
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray._private import ray_constants, worker
@@ -176,7 +179,7 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
                 os.environ.setdefault(_GLOO, loopback)
             for last in (False, True):
                 try:
-                    ray.init(
+                    _initialise(
                         "local",
                         num_cpus=cpus,
                         num_gpus=gpus,
@@ -209,10 +212,20 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
     try:
         _require_token()
         with _importing_nothing_here():
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_operators())
+            _initialise(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_operators())
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, RayError) as error:
         reason = str(getattr(error, "message", error)).split("\n")[0].rstrip(". ")
         raise NasError(f"address {address!r} cannot be joined ({reason}); allowed: {allowed}") from None
+
+
+def _initialise(address: str, **options: Any) -> None:
+    """Has Ray leave alone what this program does on SIGTERM: its own way, which stays where there
+    is none, kills trials and driver before anybody is told.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    ray.init(address, **options)
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -240,6 +241,25 @@ def test_ray_is_started_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch) 
     assert (of_user["RAY_AUTH_MODE"], of_user["RAY_AUTH_TOKEN"]) == ("token", None)
     assert (without["RAY_AUTH_MODE"], without["RAY_AUTH_TOKEN"]) == ("disabled", None)
     assert ray_constants.ENABLE_RAY_CLUSTER  # as it was
+
+
+def test_ray_changes_nothing_of_what_a_signal_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a program that has no way of its own, Ray's stays, which takes its servers along."""
+
+    def of_ray(number: int, frame: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(ray, "init", lambda *_, **__: signal.signal(signal.SIGTERM, of_ray))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for own, then in ((signal.default_int_handler, signal.default_int_handler), (signal.SIG_DFL, of_ray)):
+            for address in (None, "127.0.0.1:6379"):
+                signal.signal(signal.SIGTERM, own)
+                connect(address, 1)
+                assert signal.getsignal(signal.SIGTERM) is then
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("failures", [1, 2])
