@@ -6,13 +6,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.study import Study
 
 from nas.errors import NasError
 from nas.trials.journal import Journal, naming_journal
 
-FLOAT = {"x": optuna.distributions.FloatDistribution(0, 1)}
+FLOAT: dict[str, BaseDistribution] = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
 
 def opened(path: Path) -> tuple[Journal, Study]:
@@ -50,9 +51,14 @@ def test_what_another_line_follows_is_not_read_from_the_beginning(tmp_path: Path
     for _ in range(3):
         with journal.together():
             decide(study)
-    read, loads = list[str](), json.loads
+    read, loads = list[bytes](), json.loads
+
+    def load(line: bytes) -> object:
+        read.append(line)
+        return loads(line)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json, "loads", lambda line: (read.append(line), loads(line))[1])
+        patch.setattr(json, "loads", load)
         study.trials  # noqa: B018
         study.set_user_attr("seen", True)
     assert len(read) == 1
