@@ -221,10 +221,11 @@ class ProxyTrial(tune.Trainable):
                 if context_lost(error):
                     raise
                 memory = out_of_memory(error)
-                if not memory or not self.begun or not self._halve():
-                    message = message_of(error) if memory else one_line(error)
-                    kind: Failure = "memory" if memory else "error"
-                    return Report(error=message[:MESSAGE_CHARACTERS], failure=kind).to_ray()
+                message = message_of(error) if memory else one_line(error)
+            # Not while the error is handled, which holds all that the step that failed had made.
+            if not memory or not self.begun or not self._halve():
+                kind: Failure = "memory" if memory else "error"
+                return Report(error=message[:MESSAGE_CHARACTERS], failure=kind).to_ray()
 
     def _forget(self) -> None:
         """Gives back what a network holds, to the other trials of a GPU as well."""

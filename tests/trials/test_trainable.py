@@ -161,6 +161,26 @@ def test_memory_that_runs_out_begins_the_training_again_in_smaller_batches(monke
     assert (found["loss"], found["curve"]) == (expected["loss"], expected["curve"])
 
 
+def test_what_ran_out_of_memory_is_gone_before_the_smaller_training_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its network, and what the step that failed had made: an error holds both while it is handled."""
+    epoch, made, left = trainable.Training.epoch, list[weakref.ref[object]](), list[object]()
+
+    def full(self: trainable.Training) -> float:
+        if self.micro_batch < 8:
+            return epoch(self)
+        activations = torch.zeros(3)
+        made.extend((weakref.ref(self.model), weakref.ref(activations)))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def noted(architecture: Architecture) -> torch.nn.Module:
+        left.extend(each() for each in made)
+        return build(architecture)
+
+    monkeypatch.setattr(trainable.Training, "epoch", full)
+    monkeypatch.setattr(trainable, "build", noted)
+    assert trial(1e12).step()["curve"] and left == [None, None]
+
+
 def test_memory_that_is_too_small_for_one_clip_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: trainable.Training) -> float:
         raise torch.OutOfMemoryError("CUDA out of memory")
