@@ -180,6 +180,7 @@ def print_measurement(measured: Measurement, console: Console) -> None:
             ("peak memory", measured.peak_memory_bytes),
             ("reserved", measured.reserved_memory_bytes),
             ("process", measured.process_memory_bytes),
+            ("workspace", measured.workspace_memory_bytes),
         )
         if value is not None
     ]

@@ -52,6 +52,10 @@ SHARED_MEMORY = "/dev/shm"  # nosec B108 # where Ray keeps objects, even if it c
 _GLOO = "GLOO_SOCKET_IFNAME"  # where workers of a training listen to each other
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs a node has
+# Torch's allocator gives segments back as a whole, and only those of which nothing is used: what a
+# trial holds of a GPU and does not use, the others lack. The second name is the older one.
+_SHARING = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+_ALLOCATOR = (*_SHARING, "PYTORCH_CUDA_ALLOC_CONF")
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,14 @@ def is_whole() -> bool:
     return node is None or not node.dead_processes()
 
 
-def connect(address: str | None, cpus: int | None = None, gpus: int | None = None, gpu_type: str | None = None) -> None:
+def connect(
+    address: str | None,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    gpu_type: str | None = None,
+    *,
+    sharing: bool = False,
+) -> None:
     """Joins the cluster of an address, or starts Ray here; neither if Ray is there already.
 
     Args:
@@ -161,6 +172,7 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
         cpus: That Ray here has.
         gpus: That Ray here has; what it counts itself unless given.
         gpu_type: The type of these GPUs, as a budget names it. Ray knows only some of the names.
+        sharing: Whether processes share a GPU.
 
     Ray asks for a token unless `RAY_AUTH_MODE` is `disabled` in the environment.
 
@@ -184,6 +196,7 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
                         num_cpus=cpus,
                         num_gpus=gpus,
                         resources={_TYPE + gpu_type: 1.0} if gpu_type else None,
+                        runtime_env=_environment(_allocator(sharing)),
                         include_dashboard=False,
                         log_to_driver=False,
                         logging_level=logging.ERROR,
@@ -211,8 +224,9 @@ def connect(address: str | None, cpus: int | None = None, gpus: int | None = Non
         raise NasError(f"address {address!r} is not allowed; allowed: {allowed}")
     try:
         _require_token()
+        environment = _environment(_operators() | _allocator(sharing))
         with _importing_nothing_here():
-            _initialise(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_operators())
+            _initialise(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, RayError) as error:
         reason = str(getattr(error, "message", error)).split("\n")[0].rstrip(". ")
         raise NasError(f"address {address!r} cannot be joined ({reason}); allowed: {allowed}") from None
@@ -303,12 +317,24 @@ def session_folder() -> str | None:
     )
 
 
-def _operators() -> dict[str, dict[str, str]] | None:
+def _environment(variables: dict[str, str]) -> dict[str, dict[str, str]] | None:
+    """Ray's words for what the processes that it starts have in their environment from the
+    beginning.
+    """
+    return {"env_vars": variables} if variables else None
+
+
+def _operators() -> dict[str, str]:
     """What lets the processes of other machines know operators from outside the package, if there
     are any: the modules, or files at the same path, must be there.
     """
     listed = os.environ.get(ENVIRONMENT)
-    return {"env_vars": {ENVIRONMENT: listed}} if listed else None
+    return {ENVIRONMENT: listed} if listed else {}
+
+
+def _allocator(sharing: bool) -> dict[str, str]:
+    """How torch, which reads it once, hands out the memory of a GPU, unless the user says it."""
+    return _SHARING if sharing and not any(name in os.environ for name in _ALLOCATOR) else {}
 
 
 def joined_nodes(address: str) -> list[Node]:

@@ -211,7 +211,8 @@ def run_trials(
     Raises:
         NasError: The cluster cannot be joined, or the storage cannot be opened.
     """
-    connect(place.address, int(place.workers * place.resources["CPU"]), place.gpus, place.gpu_type)
+    sharing = 0 < place.resources.get("GPU", 0) < 1
+    connect(place.address, int(place.workers * place.resources["CPU"]), place.gpus, place.gpu_type, sharing=sharing)
     check_placement(place.resources)
     # What goes wrong in a trial is its result; Ray would print where in Ray it was noticed.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

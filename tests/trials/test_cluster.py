@@ -23,6 +23,7 @@ import nas
 from nas.architecture.registry import ENVIRONMENT
 from nas.limits.budget import GPU_TYPES, Budget
 from nas.trials import cluster as cluster_module
+from nas.trials import tuning
 from nas.trials.cluster import (
     Node,
     check_placement,
@@ -116,6 +117,15 @@ def test_what_no_node_has_is_refused_and_not_waited_for(monkeypatch: pytest.Monk
         check_placement(resources(6, 1))
     with pytest.raises(nas.NasError, match=r"1 GPU, 0.001 A100-40G finds no node .* 2 GPU, 0 A100-40G$"):
         check_placement(resources(1, 1, "A100-40G"))
+
+
+def test_trials_that_no_node_can_take_are_refused_before_any_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "connect", lambda *_, **__: None)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}])
+    monkeypatch.setattr(tuning.tune, "Tuner", None)
+    place = tuning.Place(None, 1, resources(1, 0, "A100-40G"), None, Path("run"))
+    with pytest.raises(nas.NasError, match=r"1 CPU, 0\.001 A100-40G finds no node"):
+        tuning.run_trials(tuning.tune.Trainable, {}, place, tuning.StatelessSearcher())
 
 
 def test_a_budget_names_a_type_of_gpu_as_ray_does() -> None:
@@ -262,6 +272,19 @@ def test_ray_changes_nothing_of_what_a_signal_does(monkeypatch: pytest.MonkeyPat
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_ray_of_this_machine_has_the_gpus_that_torch_counts_under_the_type_of_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray's own count is 0 in a container without NVML, and it knows A100s only as such."""
+    started: list[Any] = []
+    names = ("num_cpus", "num_gpus", "resources")
+    monkeypatch.setattr(ray, "init", lambda *_, **options: started.append([options[name] for name in names]))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    connect(None, 4, 2, "A100-40G")
+    connect(None, 4)
+    assert started == [[4, 2, {"accelerator_type:A100-40G": 1.0}], [4, None, None]]
+
+
 @pytest.mark.parametrize("failures", [1, 2])
 def test_a_ray_that_does_not_start_is_tried_again_and_told(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
     tried: list[str] = []
@@ -282,15 +305,55 @@ def test_a_ray_that_does_not_start_is_tried_again_and_told(monkeypatch: pytest.M
     assert tried == ["local", "local"]
 
 
-def test_workers_are_as_urgent_as_their_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_as_urgent_as_their_driver_and_give_back_what_they_do_not_use_of_a_shared_gpu(
+    monkeypatch: pytest.MonkeyPatch, without_allocator: None
+) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
 
-    def niceness() -> int:
-        return os.nice(0)
+    def found() -> tuple[int, str | None]:
+        return os.nice(0), os.environ.get("PYTORCH_ALLOC_CONF")
 
     with session():
-        connect(None, 1)
-        assert ray.get(ray.remote(niceness).remote()) == os.nice(0)
+        connect(None, 1, sharing=True)
+        assert ray.get(ray.remote(found).remote()) == (os.nice(0), "expandable_segments:True")
+    assert "PYTORCH_ALLOC_CONF" not in os.environ  # what is measured is measured as ever
+
+
+@pytest.fixture
+def without_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:6379"])
+@pytest.mark.parametrize("of_user", [None, "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_only_processes_that_share_a_gpu_have_another_allocator_unless_the_user_says_it(
+    address: str | None, of_user: str | None, monkeypatch: pytest.MonkeyPatch, without_allocator: None
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(ray, "init", lambda *_, runtime_env, **__: given.append(runtime_env))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    if of_user:
+        monkeypatch.setenv(of_user, "backend:native")
+    connect(address, 1)
+    connect(address, 1, sharing=True)
+    assert given == [None, None if of_user else {"env_vars": {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}}]
+
+
+@pytest.mark.parametrize(("gpus", "sharing"), [(0, False), (0.25, True), (1.0, False)])
+def test_trials_of_a_part_of_a_gpu_share_it(gpus: float, sharing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reached(Exception):
+        pass
+
+    def connected(*given: object, sharing: bool) -> None:
+        raise Reached(*given, sharing)
+
+    monkeypatch.setattr(tuning, "connect", connected)
+    place = tuning.Place(None, 4, resources(2, gpus), None, Path("run"), gpus=3, gpu_type="A100-40G")
+    with pytest.raises(Reached) as found:
+        tuning.run_trials(tuning.tune.Trainable, {}, place, tuning.StatelessSearcher())
+    assert found.value.args == (None, 8, 3, "A100-40G", sharing)
 
 
 def test_trials_import_nothing_from_a_folder_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

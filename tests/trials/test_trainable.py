@@ -162,7 +162,7 @@ def test_memory_that_runs_out_begins_the_training_again_in_smaller_batches(monke
 
 
 def test_what_ran_out_of_memory_is_gone_before_the_smaller_training_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its network, and what the step that failed had made: an error holds both while it is handled."""
+    """Its network and the activations of its step, which an error holds while it is handled."""
     epoch, made, left = trainable.Training.epoch, list[weakref.ref[object]](), list[object]()
 
     def full(self: trainable.Training) -> float:

@@ -72,7 +72,9 @@ class Measurement:
         reserved_memory_bytes: On a GPU, the peak of what torch's allocator held, unused blocks
             included.
         process_memory_bytes: On a GPU, what the driver says that the process held, its context
-            included; None without NVML.
+            included; None without NVML, and in a container that numbers processes anew.
+        workspace_memory_bytes: On a GPU, how much of the peak is a workspace of cuBLAS, the same
+            for every network; None in records of versions that did not ask.
     """
 
     latency_ms: Latency
@@ -85,6 +87,7 @@ class Measurement:
     quiet_reference_ms: float | None = None
     reserved_memory_bytes: int | None = None
     process_memory_bytes: int | None = None
+    workspace_memory_bytes: int | None = None
 
     def normalized_ms(self, reference_ms: float | None = None) -> float:
         """The latency on a machine where the reference takes `reference_ms`: the ratio times that.
@@ -243,6 +246,7 @@ def _measurement(memory: Memory | None, request: PhasesRequest, answer: PhasesAn
         quiet_reference_ms=quiet_ms,
         reserved_memory_bytes=memory.reserved_bytes,
         process_memory_bytes=memory.process_bytes,
+        workspace_memory_bytes=memory.workspace_bytes,
     )
 
 

@@ -6,8 +6,10 @@ compiler keeps of the network is in the process too and is counted.
 
 CUDA: the most bytes that torch's allocator had handed out at one time during the forward. Included
 are weights, buffers, the input, activations and workspaces (cuBLAS and cuDNN take theirs from the
-same allocator). Not included are the CUDA context with its loaded kernels (some hundred MB per
-process) and memory that torch caches unused.
+same allocator). That of cuBLAS is the same for every network, and each stream that multiplies
+matrices keeps one: `workspace_bytes` tells its size, for who compares small networks. A plain run
+has one stream, a CUDA graph another for its capture. Not included are the CUDA context with its
+loaded kernels (some hundred MB per process) and memory that torch caches unused.
 
 CPU: the highest resident set of the process during the forward, minus its resident set before input
 and model were built, both without mapped files. Included are weights, buffers, the input,
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import resource
 import sys
 from collections.abc import Callable
@@ -74,6 +77,21 @@ def peak_bytes(
         Path("/proc/self/clear_refs").write_text("5")
     run()
     return _resident("VmHWM") - before
+
+
+def workspace_bytes(device: torch.device, dtype: torch.dtype) -> int:
+    """Returns how much of a GPU's memory cuBLAS takes for a stream when it first multiplies there.
+
+    The stream is a new one, so call it when the peak is known: what it takes it keeps.
+    """
+    gc.collect()  # of what was measured, which would be freed meanwhile
+    before = torch.cuda.memory_allocated(device)
+    with torch.cuda.stream(torch.cuda.Stream(device)):  # type: ignore[no-untyped-call]
+        square = torch.zeros(16, 16, device=device, dtype=dtype)
+        torch.mm(square, square)
+    torch.cuda.synchronize(device)
+    del square
+    return torch.cuda.memory_allocated(device) - before
 
 
 def _resident(key: str) -> int:

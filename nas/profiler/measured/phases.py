@@ -21,7 +21,7 @@ from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.execution import export, load_code, prepare
 from nas.profiler.measured.gpu_state import GpuState
 from nas.profiler.measured.latency import SLOWED, TOLERANCE, Latency, Paired, launch_bound, time_pairs
-from nas.profiler.measured.memory import peak_bytes
+from nas.profiler.measured.memory import peak_bytes, workspace_bytes
 from nas.profiler.measured.process import FORKS, serve
 from nas.profiler.target import Target
 from nas.units import number
@@ -48,11 +48,12 @@ class PhasesRequest:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of one run in bytes, as `Measurement` has it; the last two on a GPU only."""
+    """Memory of one run in bytes, as `Measurement` has it; all but the first on a GPU only."""
 
     peak_bytes: int
     reserved_bytes: int | None = None
     process_bytes: int | None = None
+    workspace_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def _memory(target: Target, conditions: Conditions, graph: Path | None) -> Memor
     peak = peak_bytes(lambda: prepare(target, conditions, graph), device, warm, conditions.cuda_graph)
     if device.type != "cuda":
         return Memory(peak)
-    return Memory(peak, torch.cuda.max_memory_reserved(device), GpuState.now(device).process_bytes)
+    reserved, process = torch.cuda.max_memory_reserved(device), GpuState.now(device).process_bytes
+    return Memory(peak, reserved, process, workspace_bytes(device, conditions.torch_dtype))
 
 
 def _timing(

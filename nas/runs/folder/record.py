@@ -104,6 +104,8 @@ class RunRecord:
         clips: How many clips a proxy has of `train`, `val` and `test`.
         proxy: How candidates were trained.
         pace: How fast a trial trained when the run was planned.
+        memory_factor: Memory of a training on a GPU, over what is computed for it, as measured when
+            the run was planned; None on a CPU.
         ceiling: Multiply-adds beyond which a training would have taken too long; None for none.
         target: The clip that costs, latency and memory are of.
         workers: Trainings at a time.
@@ -133,6 +135,7 @@ class RunRecord:
     clips: Mapping[str, _Count] = field(default_factory=dict)
     proxy: Annotated[ProxyRecord | None, WrapValidator(_none_if_unreadable)] = None
     pace: Annotated[Pace | None, WrapValidator(_none_if_unreadable)] = None
+    memory_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     ceiling: float | None = None
     target: Annotated[ClipShape | None, WrapValidator(_none_if_unreadable)] = None
     workers: int | None = None

@@ -126,7 +126,9 @@ class Plan:
         factor = 1.0
         if on_gpu:
             proxies.sort(key=lambda each: training_step_memory(cost(each), BATCH, BATCH))
-            factor = measured_memory_factor(proxies[-1 :: -(1 + len(proxies) // 4)], Recipe(epochs=1), device)
+            few = proxies[-1 :: -(1 + len(proxies) // 4)]
+            known = before.memory_factor if before else None  # another would make other micro-batches
+            factor = known or measured_memory_factor(few, Recipe(epochs=1), device)
         gpus = _gpus_per_trial(settings, proxies, device, factor)
         nodes = _nodes(settings.address, budget.gpu_type, device)
         place = (gpus if on_gpu else 0.0, budget.gpu_type)
@@ -269,6 +271,7 @@ class Plan:
             workers=self.workers,
             device=self.device_name,
             pace=self.pace,
+            memory_factor=proxy.memory_factor if self.device.type == "cuda" else before.memory_factor,
             ceiling=None if math.isinf(self.reach.ceiling) else self.reach.ceiling,
             objectives=self.objectives.names,
             versions={name: installed_version(name) for name in ("video-nas", "torch", "ray", "optuna")},

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 
-from nas.profiler.measured.memory import peak_bytes
+from nas.profiler.measured import phases
+from nas.profiler.measured.device import Conditions
+from nas.profiler.measured.gpu_state import GpuState
+from nas.profiler.measured.memory import peak_bytes, workspace_bytes
+from nas.profiler.target import Target
 
 GPU = torch.device("cuda:1")
 
@@ -51,3 +58,56 @@ def test_a_captured_run_takes_what_its_capture_took(
         return lambda: allocator.run(50)
 
     assert peak_bytes(prepare, GPU, warm=captured, captured=captured) == expected
+
+
+@pytest.fixture
+def workspaces(monkeypatch: pytest.MonkeyPatch) -> Allocator:
+    """Of 32 MiB for each stream that multiplies; a tensor takes 512 bytes while it lives."""
+    allocator, taken, zeros = Allocator(monkeypatch), set[object](), torch.zeros
+
+    def tensor(*shape: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        made = zeros(*shape, dtype=dtype)
+        allocator.take(512)
+        weakref.finalize(made, allocator.take, -512)
+        return made
+
+    def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        if stream not in taken:
+            taken.add(stream)
+            allocator.take(2**25)
+        return tensor(16, 16, device=GPU, dtype=a.dtype)
+
+    stream: object = "default"
+
+    def on(other: object) -> Any:
+        nonlocal stream
+        stream = other
+        return nullcontext()
+
+    monkeypatch.setattr(torch, "zeros", tensor)
+    monkeypatch.setattr(torch, "mm", multiply)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: allocator.now)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 2 * allocator.most)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: object())
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    return allocator
+
+
+def test_a_workspace_is_what_a_new_stream_keeps_of_a_product(workspaces: Allocator) -> None:
+    workspaces.take(1000)
+    torch.mm(torch.ones(16, 16), torch.ones(16, 16))  # as a network has done on the default stream
+    assert [workspace_bytes(GPU, torch.bfloat16) for _ in range(2)] == [2**25, 2**25]
+
+
+def test_the_record_tells_the_workspace_beside_the_peak_that_it_does_not_change(
+    workspaces: Allocator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def peak(*_: object) -> int:
+        workspaces.run(10**9)
+        return workspaces.most
+
+    monkeypatch.setattr(phases, "peak_bytes", peak)
+    monkeypatch.setattr("nas.profiler.measured.device.resolve_device", lambda name: GPU)
+    monkeypatch.setattr(GpuState, "now", lambda device: GpuState(process_bytes=None))  # as in a container
+    found = phases._memory(Target(None, "unused", ()), Conditions("cuda:1", "bf16", 1, 1), None)
+    assert found == phases.Memory(10**9, 2 * 10**9, None, 2**25)

@@ -92,6 +92,7 @@ def test_a_report_names_no_folder_of_its_author() -> None:
         ({"clips": {"val": -5}}, "clips.val -5"),
         ({"chance": 1.5}, "chance 1.5"),
         ({"wall_s": -1.0}, "wall_s -1.0"),
+        ({"memory_factor": 0.0}, "memory_factor 0.0"),
         ({"phases_s": {"training": -2.0}}, "phases_s.training -2.0"),
     ],
 )

@@ -161,9 +161,30 @@ def test_several_networks_train_on_a_gpu_as_far_as_cores_go(
     assert found.pace == Pace(0.01, 3e-12)
     assert found.proxy.memory_factor == 2.0 and 1 <= two_gpus[0] <= 5
     assert found.proxy.memory_bytes == pytest.approx(0.8 * 80e9 / 3 - 0.6e9)
-    asked = found.place(Path("run")).resources
-    assert asked == {"CPU": 2, "GPU": 0.3333}
+    place = found.place(Path("run"))
+    assert (place.resources, place.gpus) == ({"CPU": 2, "GPU": 0.3333}, 2)
     assert re.fullmatch(r"h100-sxm\.(cuda|rocm)\S*\.torch\d\.\d+\.bf16\.b1\.graph", found.device_name)
+
+
+def test_a_run_that_goes_on_trains_in_the_batches_that_it_began_with(
+    space: str, two_gpus: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a training takes of the GPU is not measured again: another factor cuts other batches."""
+    at(monkeypatch, Pace(0.01, 1e-12))
+    asked = settings(space, trials=2, device="cuda", proxy_frames=8, proxy_size=32, epochs=3)
+    record = Plan.of(asked, CONSOLE).record(RunRecord())
+    assert record.memory_factor == 2.0 and len(two_gpus) == 1
+    kept = replace(record, memory_factor=1.5)
+    assert Plan.of(asked, CONSOLE, Path(space), kept).proxy.memory_factor == 1.5 and len(two_gpus) == 1
+    before = replace(record, memory_factor=None)  # as runs of before have it
+    assert Plan.of(asked, CONSOLE, Path(space), before).proxy.memory_factor == 2.0 and len(two_gpus) == 2
+
+
+def test_a_cpu_has_no_factor_on_memory_and_leaves_that_of_a_gpu(space: str) -> None:
+    found = Plan.of(settings(space, trials=2), CONSOLE)
+    assert found.proxy.memory_factor == 1.0
+    assert found.record(RunRecord()).memory_factor is None
+    assert found.record(replace(RunRecord(), memory_factor=1.5)).memory_factor == 1.5
 
 
 def test_one_of_several_gpus_is_not_searched_on(space: str, two_gpus: list[int]) -> None:
