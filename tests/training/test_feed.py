@@ -8,7 +8,7 @@ import torch
 
 from nas.data.clips import Clips
 from nas.training import feed
-from nas.training.feed import Feed, fits_beside
+from nas.training.feed import Feed, fits_beside, moved
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -55,3 +55,21 @@ def test_clips_take_a_twentieth_of_what_a_process_may_have(
     monkeypatch.setattr("torch.cuda.get_per_process_memory_fraction", lambda device: share)
     assert fits_beside(clips(), GPU) is fits
     assert not fits_beside(clips(), CPU)
+
+
+def test_what_goes_to_a_gpu_is_pinned_and_not_waited_for() -> None:
+    """A fake, as memory is pinned with a GPU alone."""
+    steps: list[object] = []
+
+    class Fake:
+        def pin_memory(self) -> Fake:
+            steps.append("pinned")
+            return self
+
+        def to(self, device: torch.device, non_blocking: bool = False) -> Fake:
+            steps.append((device.type, non_blocking))
+            return self
+
+    for device in ("cuda", "cpu"):
+        moved(Fake(), torch.device(device))  # type: ignore[arg-type]
+    assert steps == ["pinned", ("cuda", True), ("cpu", False)]

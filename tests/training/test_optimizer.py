@@ -29,6 +29,11 @@ def groups(recipe: Recipe, new: tuple[str, ...] = ()) -> dict[str, tuple[float, 
     }
 
 
+def test_all_tensors_are_changed_in_one_pass_where_torch_has_one() -> None:
+    assert make_optimizer(Video(), Recipe(1)).defaults["fused"] is True
+    assert make_optimizer(Video().to("meta"), Recipe(1)).defaults["fused"] is False
+
+
 def test_decay_is_of_matrices_and_positions_may_go_without() -> None:
     expected = {name: (0.0 if name.endswith("bias") else 0.1, 2.0) for name, _ in Video().named_parameters()}
     assert groups(Recipe(1, lr=2.0, weight_decay=0.1)) == expected
