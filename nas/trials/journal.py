@@ -53,7 +53,8 @@ class Journal(JournalFileBackend):
             raise
         finally:
             self._held = None
-        self.append_logs(held)
+        if held:
+            self.append_logs(held)
         deque(super().read_logs(self._lines), maxlen=0)  # which takes note of where the next line begins
         self._lines += len(held)
 
@@ -80,21 +81,25 @@ def _cut_to_whole_proposals(path: Path) -> None:
     written = path.read_bytes() if path.exists() else b""
     whole = written.rfind(b"\n") + 1
     begin = written.rfind(b"\n" + _BEGIN, 0, whole) + 1
-    if begin and not any(map(_decides, written[begin:whole].splitlines())):
+    number = written.count(b"\n" + _BEGIN, 0, whole) - 1
+    if begin and _is_undecided(written[begin:whole].splitlines()[1:], number):
         whole = begin
     if whole < len(written):
         os.truncate(path, whole)
 
 
-def _decides(line: bytes) -> bool:
-    """Whether a line says what becomes of a proposal; one that cannot be read, which is for Optuna
-    to refuse, cuts nothing off.
+def _is_undecided(lines: list[bytes], number: int) -> bool:
+    """Whether lines tell of that proposal alone, and not what becomes of it. Where one cannot be
+    read, which is for Optuna to refuse, nothing is to be cut off.
     """
     try:
-        entry = json.loads(line)
-        return entry["op_code"] == _TOLD or DECIDED in entry.get("user_attr", {})
+        entries = [json.loads(line) for line in lines]
+        return all(
+            entry["trial_id"] == number and entry["op_code"] != _TOLD and DECIDED not in entry.get("user_attr", {})
+            for entry in entries
+        )
     except (ValueError, LookupError, TypeError, AttributeError):
-        return True
+        return False
 
 
 @contextmanager

@@ -95,6 +95,24 @@ def test_an_unfinished_proposal_is_cut_off(tmp_path: Path, lines: int, left: int
     assert decide(opened(path)[1]) == left
 
 
+def test_results_that_follow_an_unfinished_proposal_are_kept(tmp_path: Path) -> None:
+    """As a disk leaves it that was full for a moment."""
+    path = tmp_path / "study.log"
+    _, study = opened(path)
+    decide(study)
+    study.ask()
+    study.tell(0, 0.5)
+    assert [trial.value for trial in opened(path)[1].trials] == [0.5, None]
+
+
+def test_nothing_is_written_where_nothing_happened(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path / "study.log")
+    before = (tmp_path / "study.log").read_bytes()
+    with journal.together():
+        pass
+    assert (tmp_path / "study.log").read_bytes() == before
+
+
 def test_a_line_of_another_program_is_refused_and_nothing_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "study.log"
     decide(opened(path)[1])
