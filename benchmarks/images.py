@@ -19,7 +19,7 @@ import argparse
 import csv
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -168,7 +168,7 @@ def jobs(experiment: str, days: Iterable[int], seeds: Iterable[int]) -> list[tup
     return [(n, start, day, seed) for n, starts in groups for day in days for seed in seeds for start in starts]
 
 
-def cell(rows: list[dict[str, str]], column: str) -> str:
+def cell(rows: Sequence[Mapping[str, str]], column: str) -> str:
     """Mean and standard error over trainings, in per cent."""
     scores = 100 * np.array([float(row[column]) for row in rows if row[column]])
     if not len(scores):

@@ -41,6 +41,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from images import cell
 from nagoya import SIDE, NagoyaSource, append_row, rows_of
 from video.page import markdown, publish
 
@@ -302,16 +303,16 @@ def difference(rows: Rows, data: str, limit: str, others: Sequence[str]) -> Diff
     """The pick less the best of others, the one with the highest mean over its seeds; None where
     one is missing.
     """
-    cell = {
+    scored = {
         network: {
             row["seed"]: row for row in rows if (row["data"], row["limit"], row["network"]) == (data, limit, network)
         }
         for network in (*others, "found")
     }
-    if not all(cell.values()):
+    if not all(scored.values()):
         return None
-    best = max(others, key=lambda network: np.mean([float(row["accuracy"]) for row in cell[network].values()]))
-    found, other = cell["found"], cell[best]
+    best = max(others, key=lambda network: np.mean([float(row["accuracy"]) for row in scored[network].values()]))
+    found, other = scored["found"], scored[best]
     gains = [100 * (float(found[seed]["accuracy"]) - float(other[seed]["accuracy"])) for seed in found if seed in other]
     if not gains:
         return None
@@ -388,11 +389,10 @@ def cell_table(rows: Rows) -> tuple[list[str], list[list[str]]]:
     lines = []
     for network in dict.fromkeys(row["network"] for row in rows):
         own = [row for row in rows if row["network"] == network]
-        scores = [100 * float(row["accuracy"]) for row in own]
         figures = [f"{1000 * float(own[0]['gmacs']):.1f}", f"{int(own[0]['params']):,}".replace(",", " ")]
         figures += [", ".join(row["steps"] for row in own), ", ".join(row["cpu_seconds"] for row in own)]
-        mean = float(np.mean(scores))
-        lines.append((mean, [network, text_of(mean, standard_error(scores)), str(len(own)), *figures]))
+        mean = np.mean([float(row["accuracy"]) for row in own])
+        lines.append((mean, [network, cell(own, "accuracy"), str(len(own)), *figures]))
     header = ["network", "accuracy", "seeds", "10^6 multiply-adds", "parameters", "steps", "CPU s"]
     return header, [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
 

@@ -9,9 +9,8 @@ the study up from its journal, as a resumed search does, and proposes with the d
 with random search; its peak memory is that of the whole process. What does not come to its end
 within the seconds is printed as such. At the full size the tables of a run are written, its report,
 and what `nas check` says. Times are seconds of the processor, which other work on the machine
-changes little: compare rows of one run. The waits for the disk, at each line of the journal, are
-not among them.
-With a folder to work in, the same command goes on.
+changes little: compare rows of one run. The waits for the disk, at each proposal and result, are
+not among them. With a folder to work in, the same command goes on.
 """
 
 from __future__ import annotations

@@ -237,9 +237,11 @@ def _initialise(address: str, **options: Any) -> None:
     is none, kills trials and driver before anybody is told.
     """
     before = signal.getsignal(signal.SIGTERM)
-    ray.init(address, **options)
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        ray.init(address, **options)
+    finally:  # after a start that failed too: what is tried again would take Ray's way for the program's
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
