@@ -1,8 +1,9 @@
 """A search that is killed at random moments and resumed, against the same search left alone.
 
-    python benchmarks/kill_search.py [--kills 100] [--trials 12] [--seed 0] [--work FOLDER]
+    python benchmarks/kill_search.py [--kills 100] [--trials 12] [--workers 1] [--work FOLDER]
 
-One trial at a time, the front confirmed with one further seed. Every run is hit (SIGKILL) once.
+One trial at a time, or several with `--reproducible`, so that the search does not hang on who ends
+first; the front is confirmed with one further seed. Every run is hit (SIGKILL) once.
 What is hit goes by turns: the driver, its process group, the trial's process, the raylet, or all
 that was started at once. The moment is, four times in five, after a random number of lines in the
 journal and up to 0.3 s more; else a random moment of the time that the search takes, from its start
@@ -55,7 +56,7 @@ SPACE = {
     ],
 }
 OPTIONS = (
-    *("--budget", "20mflops", "--workers", "1", "--epochs", "2", "--proxy", "4x16", "--train-clips", "32"),
+    *("--budget", "20mflops", "--epochs", "2", "--proxy", "4x16", "--train-clips", "32"),
     *("--val-clips", "24", "--measure-seconds", "0.1", "--confirm-seeds", "1", "--baselines", "none", "--quiet"),
 )
 MARK = "NAS_KILLED_RUN"  # in the environment of a run's processes, to find those that outlive it
@@ -283,16 +284,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--work", type=Path, help="folder to work in, and to go on in")
     asked = parser.parse_args()
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # a trial gets a thread per core, which is too many for it
+    if asked.workers == 1:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # it gets a thread per core, which is too many for it
     with contextlib.nullcontext(asked.work) if asked.work else tempfile.TemporaryDirectory() as root_name:
         root = Path(root_name).resolve()
         root.mkdir(parents=True, exist_ok=True)
         space, done = root / "space.yaml", root / "kills.jsonl"
         space.write_text(yaml.safe_dump(SPACE))
-        arguments = (str(space), *OPTIONS, "--trials", str(asked.trials))
+        arguments = (str(space), *OPTIONS, "--trials", str(asked.trials), "--workers", str(asked.workers))
+        arguments += ("--reproducible",) * (asked.workers > 1)
         alone = root / "alone"
         package, left_alone = Path(nas.__file__).parent, root / "alone.json"
         if not left_alone.exists():

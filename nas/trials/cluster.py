@@ -23,6 +23,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -32,6 +33,7 @@ from ray.exceptions import RayError
 
 from nas.architecture.registry import ENVIRONMENT
 from nas.errors import NasError, one_line
+from nas.trials.leftovers import SessionFolder, remove_dead
 
 # Read when Ray starts: no usage report, no handler that swallows an interrupt, no log files beside
 # the run, and workers as urgent as the command that they work for: Ray would lower their priority
@@ -56,6 +58,7 @@ _TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs
 # trial holds of a GPU and does not use, the others lack. The second name is the older one.
 _SHARING = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 _ALLOCATOR = (*_SHARING, "PYTORCH_CUDA_ALLOC_CONF")
+_folders: list[SessionFolder] = []  # of the Ray that this process has started, if it has
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,8 @@ def session() -> Iterator[None]:
     finally:
         if not before:
             ray.shutdown()
+            while _folders:
+                _folders.pop().remove()
             # The next session may join a cluster, which has another token and is on the network.
             _set(variables)
 
@@ -213,6 +218,10 @@ def connect(
                             f"Ray cannot be started on this machine ({one_line(error)}); allowed: a machine with "
                             "memory, room in its temporary folder, and time for it"
                         ) from error
+            if node := worker._global_node:
+                folder = Path(node.get_session_dir_path())
+                remove_dead(folder.parent)
+                _folders.append(SessionFolder(folder))
         return
     # The driver keeps the journal, so it runs here and not, as with Ray's client, on the head of
     # the cluster.

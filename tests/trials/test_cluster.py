@@ -315,17 +315,25 @@ def test_a_ray_that_does_not_start_is_tried_again_and_told(monkeypatch: pytest.M
     assert tried == ["local", "local"]
 
 
-def test_workers_are_as_urgent_as_their_driver_and_give_back_what_they_do_not_use_of_a_shared_gpu(
+def test_workers_are_as_urgent_as_their_driver_and_give_back_what_they_do_not_use(
     monkeypatch: pytest.MonkeyPatch, without_allocator: None
 ) -> None:
+    """Of a GPU that they share, and of the temporary folder, as where a driver was killed."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
 
     def found() -> tuple[int, str | None]:
         return os.nice(0), os.environ.get("PYTORCH_ALLOC_CONF")
 
-    with session():
-        connect(None, 1, sharing=True)
-        assert ray.get(ray.remote(found).remote()) == (os.nice(0), "expandable_segments:True")
+    with tempfile.TemporaryDirectory(prefix="nas") as short:  # pytest's own is too long for Ray's sockets
+        monkeypatch.setattr("nas.trials.cluster.session_folder", lambda: short)
+        dead = Path(short) / "session_dead"
+        dead.mkdir()
+        (dead / "nas.lock").touch()
+        with session():
+            connect(None, 1, sharing=True)
+            assert ray.get(ray.remote(found).remote()) == (os.nice(0), "expandable_segments:True")
+            assert (Path(short) / "session_latest" / "nas.lock").exists() and not dead.exists()
+        assert [path for path in Path(short).iterdir() if not path.is_symlink()] == []
     assert "PYTORCH_ALLOC_CONF" not in os.environ  # what is measured is measured as ever
 
 
