@@ -66,7 +66,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a batch system sends, as Ctrl-C
     try:
         # Typer's own way to end would print a box around its message.
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(prog_name="nas", standalone_mode=False) or 0)
     except NasError as error:
         _print_error(str(error))
         sys.exit(130 if isinstance(error, Interrupted) else 2)

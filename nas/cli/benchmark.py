@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from nas.cli.completion import MODEL, folders
 from nas.cli.options import AllowOutside, Device, MaxSeconds, Threads
 from nas.cli.progress import progress_bar
 from nas.trained.files import check_model
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def benchmark_command(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a trained network.", autocompletion=folders(MODEL))],
     data: Annotated[
         str | None, typer.Option(help="Labelled videos to take accuracies of; random clips by default.")
     ] = None,

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.completion import RECORD, folders
 from nas.units import plural
 
 DISAGREE = 2  # exit code
 
 
-def check_command(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+def check_command(run: Annotated[Path, typer.Argument(help="A run folder.", autocompletion=folders(RECORD))]) -> None:
     """Say whether the files of a run agree with each other; nothing is changed.
 
     Example: `nas check runs/hybrid-motion-1`

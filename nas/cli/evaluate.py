@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nas.cli.completion import MODEL, folders
 from nas.cli.options import AllowOutside, Cache, CacheGb, Device, MaxSeconds
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
@@ -25,7 +26,7 @@ LOWEST = 10  # classes that are printed; all are in classes.csv
 
 
 def evaluate_command(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a trained network.", autocompletion=folders(MODEL))],
     data: Annotated[str, typer.Option(help="Labelled videos, in any form that nas search takes.")],
     views: Annotated[str, typer.Option(help="Clips x crops to average, beside the single view.")] = "1x1",
     split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "val",

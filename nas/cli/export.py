@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from nas.cli.completion import MODEL, RECORD, folders
 from nas.cli.options import AllowOutside, Device, MaxSeconds
 from nas.deployment.kinds import check_files
 from nas.errors import NasError
@@ -19,7 +20,14 @@ BEST = Path("best.yaml")
 
 
 def export_command(
-    source: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run folder, or that of a trained network.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|MODEL",
+            help="A run folder, or that of a trained network.",
+            autocompletion=folders(RECORD, MODEL),
+        ),
+    ],
     pick: Annotated[
         str | None,
         typer.Option(help="Of a run: accuracy (the most accurate), knee, latency, memory, or a trial's number."),

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nas.cli.completion import networks, spaces
 from nas.cli.options import (
     Autocast,
     Batches,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 FOLDER = Path("profiles")
 SAMPLES = 1000  # of a space at another input
 
-Space = Annotated[str, typer.Argument(help="A search space's name or file.")]
+Space = Annotated[str, typer.Argument(help="A search space's name or file.", autocompletion=spaces)]
 Frames = Annotated[int | None, typer.Option(help="Frames of the clips; those of the space by default.", min=1)]
 Size = Annotated[int | None, typer.Option(help="Height and width of the clips; those of the space by default.", min=1)]
 
@@ -132,7 +133,9 @@ def import_command(
 
 @latency.command("references")
 def references_command(
-    networks: Annotated[list[str] | None, typer.Argument(help="Reference networks; all by default.")] = None,
+    networks: Annotated[
+        list[str] | None, typer.Argument(help="Reference networks; all by default.", autocompletion=networks)
+    ] = None,
     max_seconds: MaxSeconds = 10.0,
     patience: Patience = 20.0,
     device: Device = "auto",

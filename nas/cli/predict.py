@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from nas.cli.completion import MODEL, folders
 from nas.cli.options import Device
 from nas.cli.options import views as read_views
 from nas.cli.progress import progress_bar
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def predict_command(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a trained network.", autocompletion=folders(MODEL))],
     inputs: Annotated[
         list[str], typer.Argument(help="Clips, folders of them, or - for a Matroska or MPEG-TS stream on stdin.")
     ],

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from nas.cli import cost_tables
+from nas.cli.completion import networks
 from nas.cli.options import (
     Autocast,
     Batches,
@@ -66,7 +67,8 @@ def profile_command(
         str,
         typer.Argument(
             help="An architecture file, a reference network's name, or package.module:factory, which is code of yours: "
-            "the module is imported, from the current folder first, and the factory called."
+            "the module is imported, from the current folder first, and the factory called.",
+            autocompletion=networks,
         ),
     ],
     inputs: Annotated[

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from nas.cli.completion import RECORD, folders
+
 if TYPE_CHECKING:
     from nas.runs.folder.run import Run
 
 
 def report_command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder.", autocompletion=folders(RECORD))],
     out: Annotated[Path | None, typer.Option(help="Folder to write into; the run's own by default.")] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Write the page again whenever the search has gone on, until it ends.")
     ] = False,
     compare: Annotated[
-        Path | None, typer.Option(help="Another run folder, which the report compares this with.")
+        Path | None,
+        typer.Option(help="Another run folder, which the report compares this with.", autocompletion=folders(RECORD)),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print an event a line, as JSON, and nothing else.")] = False,

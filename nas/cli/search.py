@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 import typer
 from rich.console import Console
 
+from nas.cli.completion import RECORD, folders, networks, spaces
 from nas.cli.options import clip_shape, option_name, refuse_two_regions
 from nas.cli.space import SAMPLES, survey_table
 from nas.errors import NasError
@@ -20,6 +21,7 @@ from nas.runs.progress.news import EventConsole, announce, busy
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
 from nas.units import seconds
 
+_COMPLETED = {"around": networks}  # what a shell offers for options of settings
 RUN = "Run"  # the panel of the options that are no settings
 NOTHING_FOUND = 1  # exit code of a search that trained networks of which none keeps the limits
 
@@ -84,7 +86,9 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
         flags = [option_name(name)] if types[setting] is bool else []
         panel = next(group.title for group in GROUPS if setting in group.model_fields)
         kind = (
-            typer.Argument(help=words) if name == "space" else typer.Option(*flags, help=words, rich_help_panel=panel)
+            typer.Argument(help=words, autocompletion=spaces)
+            if name == "space"
+            else typer.Option(*flags, help=words, rich_help_panel=panel, autocompletion=_COMPLETED.get(name))
         )
         options[name] = inspect.Parameter(
             name,
@@ -112,6 +116,7 @@ def search_command(
             help="Run folder to go on with, as it was started but for "
             f"{', '.join(map(option_name, CHANGEABLE))}; its networks count as trials too.",
             rich_help_panel=RUN,
+            autocompletion=folders(RECORD),
         ),
     ] = None,
     dry_run: Annotated[

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.completion import MODEL, folders
 from nas.cli.options import Device
 from nas.errors import NasError, brief
 from nas.trained.files import check_model
 
 
 def show_command(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained network.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a trained network.", autocompletion=folders(MODEL))],
     video: Annotated[
         list[Path] | None, typer.Option(help="Video of which to show what moved its prediction; may repeat.")
     ] = None,

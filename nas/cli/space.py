@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from nas.cli.completion import networks, spaces
 from nas.cli.options import refuse_two_regions
 from nas.runs.settings import DEFAULT_EDITS
 from nas.units import magnitude
@@ -23,8 +24,11 @@ SAMPLES = 100
 
 
 def space_command(
-    space: Annotated[str | None, typer.Argument(help="A search space's name or file.")] = None,
-    around: Annotated[str | None, typer.Option(help="Show the neighbourhood of this network, by name or file.")] = None,
+    space: Annotated[str | None, typer.Argument(help="A search space's name or file.", autocompletion=spaces)] = None,
+    around: Annotated[
+        str | None,
+        typer.Option(help="Show the neighbourhood of this network, by name or file.", autocompletion=networks),
+    ] = None,
     edits: Annotated[int | None, typer.Option(help="How many edits away it ends; 6 by default.")] = None,
     budget: Annotated[str, typer.Option(help="Limits whose share of the space is printed.")] = "100gflops",
     init: Annotated[

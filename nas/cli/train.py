@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from nas.cli.completion import networks_and_runs, recipes
 from nas.cli.options import AllowOutside, Cache, CacheGb, option_name
 from nas.data.kinds import CACHE_GB
 from nas.errors import NasError, brief
@@ -36,7 +37,11 @@ SCRATCH = f"--init {NO_INIT} is from scratch"
 def train_command(
     context: typer.Context,
     target: Annotated[
-        str | None, typer.Argument(help="An architecture file, a published network, or the folder of a search.")
+        str | None,
+        typer.Argument(
+            help="An architecture file, a published network, or the folder of a search.",
+            autocompletion=networks_and_runs,
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="As in nas search: motion, a folder, a CSV or a list.")] = None,
     pick: Annotated[
@@ -46,7 +51,10 @@ def train_command(
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/trained-NAME-N by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of a training to go on with, as it was begun.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe's name or file; by default chosen by the data and the start.")
+        str | None,
+        typer.Option(
+            help="A recipe's name or file; by default chosen by the data and the start.", autocompletion=recipes
+        ),
     ] = None,
     init: Annotated[
         str | None,

@@ -403,3 +403,49 @@ def test_a_shell_completes_commands_and_options(
     monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
     done = nas()
     assert (done.returncode, sorted(done.stdout.split())) == (0, offered)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("nas profile pst", ["pst_b", "pst_t"]),
+        ("nas search t", ["tiny"]),
+        ("nas search --around pst", ["pst_b", "pst_t"]),
+        ("nas space --around r3", ["r3d_18"]),
+        ("nas search --resume ", ["runs/[a]"]),
+        ("nas report runs/", ["runs/[a]"]),
+        ("nas report runs/[", ["runs/[a]"]),
+        ("nas export runs/", ["runs/[a]", "runs/best"]),
+        ("nas train r", ["r2plus1d_18", "r3d_18", "runs/[a]"]),
+        ("nas evaluate ", ["runs/best"]),
+        ("nas profile nosuch", []),
+    ],
+)
+def test_a_shell_completes_names_and_folders(
+    typed: str, offered: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for folder, file in (("[a]", "run.json"), ("best", "model.json"), ("other", "notes.txt")):
+        (tmp_path / "runs" / folder).mkdir(parents=True)
+        (tmp_path / "runs" / folder / file).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("_NAS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert sorted(nas().stdout.split()) == offered
+
+
+def test_a_shell_waits_for_nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+import sys
+from nas.cli.app import main
+sys.argv = ["nas"]
+try:
+    main()
+except SystemExit as ended:
+    assert ended.code == 0
+print([name for name in ("numpy", "pandas", "torch", "ray", "optuna") if name in sys.modules])
+"""
+    for name, value in (("_NAS_COMPLETE", "complete_bash"), ("COMP_WORDS", "nas profile pst"), ("COMP_CWORD", "2")):
+        monkeypatch.setenv(name, value)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["pst_b", "pst_t", "[]"]
