@@ -118,7 +118,7 @@ def _chart(run: Run, other: Run, names: tuple[str, str]) -> Chart:
         marks.append(Points(name, x, list(100 * rows["accuracy"]), colour, hover, emphasised=True))
     axis = Axis.over(metric.label, [value for mark in marks for value in mark.x])
     plane = Plane(axis, Axis("Validation accuracy (%)"), marks)
-    return Chart("beside", f"Fronts of {names[0]} and {names[1]}", [plane], tall=True)
+    return Chart("beside", f"Fronts of {names[0]} and {names[1]}", [plane], size="tall")
 
 
 def _different(run: Run, other: Run) -> list[tuple[str, str]]:

@@ -405,7 +405,32 @@ def _figure(chart: Chart) -> Markup:
         drawing = Markup('<p class="warning">{}</p>\n').format(NOTHING)
     else:
         drawing = Markup('<div class="plot{}" data-figure="{}" role="img" aria-label="{}"></div>\n').format(
-            " tall" if chart.tall else "", chart.name, chart.title
+            "" if chart.size == "plain" else f" {chart.size}", chart.name, chart.title
         )
     notes = Markup("<figcaption>{}</figcaption>\n").format(" ".join(chart.notes)) if chart.notes else ""
     return Markup("<figure>\n<h3>{}</h3>\n{}{}</figure>\n").format(chart.title, drawing, notes)
+
+
+@dataclass(frozen=True)
+class Beside(Block):
+    """Two blocks, the second beside the first where the page is wide enough, else below it.
+
+    Attributes:
+        first: Takes most of the width.
+        second: What belongs to it.
+    """
+
+    first: Block
+    second: Block
+
+    def html(self) -> Markup:
+        return Markup('<div class="beside">\n{}{}</div>\n').format(self.first.html(), self.second.html())
+
+    def markdown(self) -> str:
+        return f"{self.first.markdown()}\n\n{self.second.markdown()}"
+
+    def figures(self) -> dict[str, Mapping[str, Any]]:
+        return {**self.first.figures(), **self.second.figures()}
+
+    def pictures(self) -> dict[str, Sequence[Chart]]:
+        return {**self.first.pictures(), **self.second.pictures()}

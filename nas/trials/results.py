@@ -51,10 +51,11 @@ class Report:
 
     Attributes:
         curve: Validation accuracy at every rung that it passed.
+        reached: Epochs trained at each of them.
+        losses: Mean of every epoch.
         last: Whether the training came to its end.
         epochs: Trained so far.
         seconds: Of training so far, without evaluation.
-        loss: Mean of the last epoch.
         test_accuracy: After the last epoch; None without test clips.
         node: Where it was trained, by Ray's name.
         peak_bytes: The most that tensors occupied on a GPU so far; None on a CPU.
@@ -66,10 +67,11 @@ class Report:
     """
 
     curve: tuple[float, ...] = ()
+    reached: tuple[int, ...] = ()
+    losses: tuple[float, ...] = ()
     last: bool = True
     epochs: int | None = None
     seconds: float | None = None
-    loss: float | None = None
     test_accuracy: float | None = None
     node: str | None = None
     peak_bytes: int | None = None
@@ -112,6 +114,8 @@ class Report:
             epochs=self.epochs,
             seconds=self.seconds,
             curve=self.curve,
+            reached=self.reached,
+            losses=tuple(float(f"{loss:.4g}") for loss in self.losses),
             node=self.node,
             peak_bytes=self.peak_bytes,
         )
@@ -124,8 +128,8 @@ class TrialResult:
     Attributes:
         state: `finished` at its last epoch, `stopped` at a rung, or `failed`.
         accuracy: On validation, after the last epoch trained; None if it failed.
-        test_accuracy, epochs, seconds, curve, node, peak_bytes, error, failure, violation: As of
-            its last `Report`.
+        test_accuracy, epochs, seconds, curve, reached, losses, node, peak_bytes, error, failure,
+            violation: As of its last `Report`, losses to four digits.
     """
 
     state: State
@@ -134,6 +138,8 @@ class TrialResult:
     epochs: int | None = None
     seconds: float | None = None
     curve: tuple[float, ...] = ()
+    reached: tuple[int, ...] = ()
+    losses: tuple[float, ...] = ()
     node: str | None = None
     peak_bytes: int | None = None
     error: str | None = None

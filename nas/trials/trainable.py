@@ -176,6 +176,8 @@ class ProxyTrial(tune.Trainable):
         seed = proxy.recipe.seed + assignment.index if assignment.seed is None else assignment.seed
         self.seconds = 0.0
         self.curve: list[float] = []
+        self.reached: list[int] = []
+        self.losses: list[float] = []
         priced, batch, memory = cost(architecture), proxy.recipe.batch_size, self.memory_bytes
         micro_batch = fitting_micro_batch(priced, batch, memory / proxy.memory_factor)
         if not micro_batch:
@@ -246,7 +248,7 @@ class ProxyTrial(tune.Trainable):
         if not smaller:
             return False
         self._forget()
-        self.curve, self.seconds = [], 0.0
+        self.curve, self.reached, self.losses, self.seconds = [], [], [], 0.0
         try:
             self._build(smaller)
         except (RuntimeError, MemoryError) as error:
@@ -267,6 +269,7 @@ class ProxyTrial(tune.Trainable):
             started = time.perf_counter()
             loss = training.epoch()
             self.seconds += time.perf_counter() - started
+            self.losses.append(loss)
             if not math.isfinite(loss):
                 error = f"the training diverged: the mean loss of epoch {training.epochs_done} is {loss}"
                 return Report(error=error, failure="diverged")
@@ -277,15 +280,17 @@ class ProxyTrial(tune.Trainable):
         # A training that ends stands for every rung that it did not need.
         passed = len(thresholds) if last else sum(threshold <= spent for threshold in thresholds)
         self.curve += [score] * (passed - len(self.curve))
+        self.reached += [training.epochs_done] * (passed - len(self.reached))
         # Nothing is decided by the test clips, so they are only looked at where a trial may end.
         test = self.data.test
         test_called = () if test is None else self._called(test)
         return Report(
             curve=tuple(self.curve),
+            reached=tuple(self.reached),
+            losses=tuple(self.losses),
             last=last,
             epochs=training.epochs_done,
             seconds=self.seconds,
-            loss=loss,
             test_accuracy=None if test is None else _share_right(test_called, test),
             node=self.node,
             peak_bytes=torch.cuda.max_memory_allocated(self.torch_device) if self.torch_device.type == "cuda" else None,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nas.report.blocks import Card, Cards, Charts, Code, Drawing, Facts, Layer, Stage, Table, Text
+from nas.report.blocks import Beside, Card, Cards, Charts, Code, Drawing, Facts, Layer, Stage, Table, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Plane, Points
 
 HOSTILE = '<script>alert("1")</script>|`*'
@@ -66,3 +66,11 @@ def test_an_empty_chart_says_so_and_has_no_figure() -> None:
     block = Charts([chart("one", [])])
     assert not block.figures()
     assert "Nothing to draw" in block.html() and "data-figure" not in block.html()
+
+
+def test_what_stands_beside_each_other_is_drawn_as_it_is_alone() -> None:
+    text, charts = Text("a", "note"), Charts([chart("one", [1.0])])
+    both = Beside(text, charts)
+    assert both.html() == f'<div class="beside">\n{text.html()}{charts.html()}</div>\n'
+    assert both.markdown() == f"a\n\n{charts.markdown()}"
+    assert both.figures() == charts.figures() and both.pictures() == charts.pictures()

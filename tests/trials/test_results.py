@@ -19,15 +19,18 @@ def test_an_assignment_is_read_as_it_was_given() -> None:
     ("report", "result", "document"),
     [
         (
-            Report((0.25, 0.5), True, 6, 12.5, 0.1, 0.4, "node1", 7, val_called=(0, 1), test_called=(1,)),
-            TrialResult("finished", 0.5, 0.4, 6, 12.5, (0.25, 0.5), "node1", 7),
+            Report(
+                (0.25, 0.5), (2, 6), (2.00049, 1.5), True, 6, 12.5, 0.4, "node1", 7, val_called=(0, 1), test_called=(1,)
+            ),
+            TrialResult("finished", 0.5, 0.4, 6, 12.5, (0.25, 0.5), (2, 6), (2.0, 1.5), "node1", 7),
             {"state": "finished", "accuracy": 0.5, "test_accuracy": 0.4, "epochs": 6, "seconds": 12.5}
-            | {"curve": [0.25, 0.5], "node": "node1", "peak_bytes": 7},
+            | {"curve": [0.25, 0.5], "reached": [2, 6], "losses": [2.0, 1.5], "node": "node1", "peak_bytes": 7},
         ),
         (
-            Report((0.25,), False, 2, 4.0, 0.1),
-            TrialResult("stopped", 0.25, None, 2, 4.0, (0.25,)),
-            {"state": "stopped", "accuracy": 0.25, "epochs": 2, "seconds": 4.0, "curve": [0.25]},
+            Report((0.25,), (2,), (2.5,), False, 2, 4.0),
+            TrialResult("stopped", 0.25, None, 2, 4.0, (0.25,), (2,), (2.5,)),
+            {"state": "stopped", "accuracy": 0.25, "epochs": 2, "seconds": 4.0, "curve": [0.25]}
+            | {"reached": [2], "losses": [2.5]},
         ),
         (
             Report(error="too large", violation=0.5),

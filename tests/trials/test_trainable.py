@@ -63,7 +63,7 @@ def trial(memory_bytes: float, proxy: Proxy = PROXY) -> ProxyTrial:
 @pytest.mark.parametrize("micro_batch", [8, 4, 1])
 def test_what_exceeds_the_memory_passes_in_smaller_batches(micro_batch: int) -> None:
     small = trial(needed(micro_batch))
-    assert small.step()["loss"] == pytest.approx(trial(1e12).step()["loss"], rel=1e-5)
+    assert small.step()["losses"] == pytest.approx(trial(1e12).step()["losses"], rel=1e-5)
     assert small.training.micro_batch == micro_batch
 
 
@@ -158,7 +158,7 @@ def test_memory_that_runs_out_begins_the_training_again_in_smaller_batches(monke
     monkeypatch.setattr(trainable.Training, "epoch", full)
     found = trial(1e12).step()
     assert sizes == [8, 4, 2]
-    assert (found["loss"], found["curve"]) == (expected["loss"], expected["curve"])
+    assert (found["losses"], found["curve"]) == (expected["losses"], expected["curve"])
 
 
 def test_what_ran_out_of_memory_is_gone_before_the_smaller_training_is_built(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ class Points:
     """Dots, one for each `x` and `y`.
 
     Attributes:
-        name: In the legend.
+        name: In the legend; without one they have no entry there.
         x: In the unit of the axis.
         y: In the unit of the axis.
         colour: Of the dots.
@@ -122,6 +122,7 @@ class Points:
         errors: Half the length of a vertical bar at each dot; nan for none.
         labels: A text beside each dot; empty for none.
         places: Where it stands.
+        joined: Whether a line joins the dots, in their order.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Points:
     errors: Sequence[float] = ()
     labels: Sequence[str] = ()
     places: Sequence[Place] = ()
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,14 +224,14 @@ class Chart:
         title: Above it.
         planes: From the top; they share the x axis of the last.
         notes: Sentences below it, about what is shown and what is not.
-        tall: Whether the page gives it more height.
+        size: How much of the page it takes.
     """
 
     name: str
     title: str
     planes: Sequence[Plane]
     notes: Sequence[str] = field(default=())
-    tall: bool = False
+    size: Literal["small", "plain", "tall"] = "plain"
 
     @property
     def empty(self) -> bool:

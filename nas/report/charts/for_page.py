@@ -27,6 +27,8 @@ def plotly_figure(chart: Chart) -> dict[str, Any]:
         "shapes": [],
         "annotations": [],
     }
+    if not any(mark.name for plane in chart.planes for mark in plane.marks):
+        layout["margin"]["t"] = 12  # there is no legend
     traces: list[dict[str, Any]] = []
     for number, (plane, domain) in enumerate(zip(chart.planes, _domains(chart.planes), strict=True), 1):
         axis = "y" if number == 1 else f"y{number}"
@@ -101,12 +103,15 @@ def _trace(mark: Points | Steps | Bars) -> dict[str, Any]:
         marker["symbol"] = "circle-open"
     if mark.emphasised:
         marker["line"] = {"color": "var(--card)", "width": 1}
-    trace |= {"mode": "markers", "marker": marker}
+    mode = "lines+markers" if mark.joined else "markers"
+    trace |= {"mode": mode, "marker": marker, "showlegend": bool(mark.name)}
+    if mark.joined:
+        trace["line"] = {"color": colour, "width": 2}
     if len(mark.errors):
         trace["error_y"] = {"array": _numbers(mark.errors), "color": colour, "thickness": 1, "width": 3}
     if len(mark.labels):
         labels = [html.escape(label) for label in mark.labels]
-        trace |= {"mode": "markers+text", "text": labels, "textposition": list(mark.places), "cliponaxis": False}
+        trace |= {"mode": f"{mode}+text", "text": labels, "textposition": list(mark.places), "cliponaxis": False}
     return trace
 
 

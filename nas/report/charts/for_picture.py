@@ -92,6 +92,8 @@ def _draw_points(axes: Axes, points: Points) -> None:
     many = len(points.x) > MANY
     marks: dict[str, Any] = {"s": size, "facecolors": face, "edgecolors": colour, "label": points.name, "zorder": 2.5}
     axes.scatter(points.x, points.y, rasterized=many, **marks)
+    if points.joined:
+        axes.plot(points.x, points.y, color=colour)
     if len(points.errors):
         axes.errorbar(points.x, points.y, points.errors, fmt="none", color=colour, elinewidth=1, capsize=2)
     for x, y, label, place in zip(points.x, points.y, points.labels, points.places, strict=bool(points.labels)):

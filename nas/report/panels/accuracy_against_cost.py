@@ -155,7 +155,7 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
         notes += _measured_notes(metric, measured == taken, front, trials)
     # Files are named after the quantity: pareto_macs, pareto_latency, pareto_memory.
     name = f"pareto_{metric.name.rsplit('_', 1)[0]}"
-    return Chart(name, f"{_TITLE}{metric.title}", [plane], notes, tall)
+    return Chart(name, f"{_TITLE}{metric.title}", [plane], notes, "tall" if tall else "plain")
 
 
 def _label(names: Sequence[str]) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from nas.architecture import Architecture
 from nas.errors import NasError
-from nas.report.blocks import Block, Drawing, Layer, Stage, Text
+from nas.report.blocks import Beside, Block, Charts, Drawing, Layer, Stage, Text
+from nas.report.charts.chart import Axis, Chart, Colour, Plane, Points
 from nas.report.panel import Panel
-from nas.report.text import percent
 from nas.report.trials import picks
-from nas.runs.folder.journal import curves
+from nas.runs.folder.journal import Curve, curves
 from nas.runs.folder.run import Run
+from nas.units import number
 
 
 class Drawn(Panel):
     """Each pick with its stages as rows and its layers as cells: operator, width, share of the
-    multiply-adds; and its accuracy on the way of its training.
+    multiply-adds; and how its training went.
     """
 
     title = "The picks, layer by layer"
@@ -30,8 +32,9 @@ class Drawn(Panel):
         kept, found = curves(run.path, set(chosen)), list[Block]()
         for trial, names in chosen.items():
             if (architecture := _architecture(run, trial)) is not None:
-                found.append(Drawing(f"{', '.join(names)}: trial {trial}", list(_stages(architecture))))
-                found += [Text(_curve(run, kept[trial]), "note")] if trial in kept else []
+                drawing = Drawing(f"{', '.join(names)}: trial {trial}", list(_stages(architecture)))
+                charts = training_charts(run, trial, names[0], kept[trial]) if trial in kept else None
+                found.append(Beside(drawing, charts) if charts else drawing)
         said = (
             "Data flows from the top and from the left. The fuller a cell, the larger its share of the network's "
             "multiply-adds. Behind the name of an operator stands the width of its layer; the size of the map that a "
@@ -76,11 +79,36 @@ def _stages(architecture: Architecture) -> Iterator[Stage]:
     yield from rows.values()
 
 
-def _curve(run: Run, accuracies: Sequence[float]) -> str:
-    """The accuracies of a training at its rungs."""
-    rungs = run.record.proxy.rungs if run.record.proxy else ()
-    texts = [f"{percent(accuracy)} %" for accuracy in accuracies]
-    if len(rungs) >= len(texts):
-        texts = [f"{text} after {epochs}" for text, epochs in zip(texts, rungs, strict=False)]
-        return f"Validation accuracy in the search, by epochs: {', '.join(texts)}."
-    return f"Validation accuracy in the search, rung by rung: {', '.join(texts)}."
+def training_charts(run: Run, trial: int, pick: str, curve: Curve) -> Charts | None:
+    """Returns accuracy and loss over the epochs of a training, with the figures in words; None
+    where there is but one of each.
+    """
+    # A training that ends stands for every rung that it did not need.
+    accuracies = dict(zip(_epochs(run, curve), (100 * each for each in curve.accuracies), strict=False))
+    losses = dict(enumerate(curve.losses, 1))
+    axis = Axis.over("Epoch", [*accuracies, *losses], whole=True)
+    planes, said = [], []
+    if max(len(accuracies), len(losses)) > 1 and accuracies:
+        planes.append(_plane(axis, "Accuracy (%)", accuracies, Colour.FRONT, "{} % on validation after epoch {}"))
+        texts = [f"{number(value, 3)} % after {epoch}" for epoch, value in accuracies.items()]
+        said.append(f"Validation accuracy in the search, by epochs: {', '.join(texts)}.")
+    if len(losses) > 1:
+        planes.append(_plane(axis, "Loss", losses, Colour.MUTED, "mean loss {} in epoch {}"))
+        first, *_, last = curve.losses
+        said.append(f"Mean loss of the training clips: {number(first)} in the first epoch, {number(last)} in the last.")
+    if not planes:
+        return None
+    name = re.sub(r"\W", "_", f"training_{pick}")
+    return Charts([Chart(name, f"Training of trial {trial}", planes, said, "small")])
+
+
+def _epochs(run: Run, curve: Curve) -> tuple[int, ...]:
+    """The epochs after which accuracies were taken; empty where nobody knows."""
+    if curve.reached or run.record.proxy is None or (run.record.settings and run.record.settings.rung_seconds):
+        return curve.reached
+    return run.record.proxy.rungs  # of an earlier version
+
+
+def _plane(axis: Axis, label: str, values: Mapping[int, float], colour: Colour, hover: str) -> Plane:
+    texts = [hover.format(number(value, 3), epoch) for epoch, value in values.items()]
+    return Plane(axis, Axis(label), [Points("", list(values), list(values.values()), colour, texts, joined=True)])

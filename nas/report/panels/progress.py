@@ -63,4 +63,4 @@ def progress_chart(run: Run) -> Chart:
         f"Hypervolume: what the trials so far dominate in accuracy above chance and in {costs_text(run)}, "
         "bounded a tenth beyond the costliest trial. 100 % would be a perfect network at the cost of the cheapest."
     )
-    return Chart("progress", "Accuracy and hypervolume over trials", planes, [note], tall=True)
+    return Chart("progress", "Accuracy and hypervolume over trials", planes, [note], size="tall")

@@ -1,15 +1,17 @@
 """What a report reads out of a run's journal, as lines of JSON and without Optuna: when the search
-began, and the accuracies on the way of a training.
+began, and how trainings went.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from nas.trials.results import STUDY
 
@@ -31,14 +33,29 @@ def begun(folder: Path) -> str | None:
     return None
 
 
-def curves(folder: Path, trials: Collection[int]) -> dict[int, list[float]]:
-    """The validation accuracy of some trials at every rung that they passed, the last one included.
+@dataclass(frozen=True)
+class Curve:
+    """How a training went.
+
+    Attributes:
+        accuracies: On validation at every rung that it passed, the last one included.
+        reached: Epochs trained at each of them; empty where the journal does not say.
+        losses: Mean of every epoch; empty where the journal does not say.
+    """
+
+    accuracies: tuple[float, ...]
+    reached: tuple[int, ...] = ()
+    losses: tuple[float, ...] = ()
+
+
+def curves(folder: Path, trials: Collection[int]) -> dict[int, Curve]:
+    """How the trainings of some trials went.
 
     Args:
         folder: The run folder.
         trials: Their numbers; what the journal does not have, or not so, is left out.
     """
-    path, found = folder / STUDY, dict[int, list[float]]()
+    path, found = folder / STUDY, dict[int, Curve]()
     number: dict[int, int] = {}
     if not os.path.isfile(path):
         return found
@@ -52,7 +69,13 @@ def curves(folder: Path, trials: Collection[int]) -> dict[int, list[float]]:
                 if "index" in attributes:
                     number[trial] = int(attributes["index"])
                 if "result" in attributes and number.get(trial) in trials:
-                    found[number[trial]] = [float(accuracy) for accuracy in attributes["result"]["curve"]]
+                    found[number[trial]] = _curve(attributes["result"])
             except (ValueError, LookupError, TypeError, AttributeError):
                 continue
     return found
+
+
+def _curve(result: Mapping[str, Any]) -> Curve:
+    accuracies = tuple(map(float, result["curve"]))
+    reached, losses = tuple(map(int, result.get("reached", ()))), tuple(map(float, result.get("losses", ())))
+    return Curve(accuracies, reached if len(reached) == len(accuracies) else (), losses)

@@ -34,7 +34,7 @@ def everything() -> Chart:
         Plane(axis, Axis("Accuracy (%)"), [points, *lines], rules, height=2),
         Plane(axis, Axis("Volume (%)", from_zero=True), lines),
     ]
-    return Chart("everything", "All of it", planes, ["A note."], tall=True)
+    return Chart("everything", "All of it", planes, ["A note."], size="tall")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import math
 import plotly.graph_objects as go
 import pytest
 
-from nas.report.charts.chart import Chart
+from nas.report.charts.chart import Axis, Chart, Colour, Plane, Points
 from nas.report.charts.for_page import plotly_figure
 
 
@@ -39,3 +39,10 @@ def test_points_have_errors_labels_and_no_markup(everything: Chart, bars: Chart)
     assert points["y"] == [10.0, None, 30.0] and points["error_y"]["array"] == [1.0, None, 2.0]
     assert points["text"] == ["$best$", "", "&lt;b&gt;"] and points["marker"]["symbol"] == "circle-open"
     assert plotly_figure(bars)["data"][0]["y"] == ["t2d", "&lt;i&gt;"]
+
+
+def test_dots_without_a_name_are_joined_and_make_no_room_for_a_legend() -> None:
+    points = Points("", [1.0, 2.0], [3.0, 4.0], Colour.FRONT, joined=True)
+    figure = plotly_figure(Chart("small", "Small", [Plane(Axis("x"), Axis("y"), [points])], size="small"))
+    (trace,) = figure["data"]
+    assert (trace["mode"], trace["showlegend"]) == ("lines+markers", False) and figure["layout"]["margin"]["t"] == 12

@@ -38,7 +38,7 @@ def test_a_memory_that_was_measured_is_drawn_there(run: Run) -> None:
     run.trials["inference_memory_bytes"] = 2e8
     run.trials["peak_memory_bytes"] = np.nan
     first = next(iter(accuracy_charts(run)))
-    assert first.name == "pareto_inference_memory" and first.tall
+    assert first.name == "pareto_inference_memory" and first.size == "tall"
     assert front(first).x == pytest.approx((run.front["peak_memory_bytes"] / 1e6).tolist())
     assert [rule.text for rule in first.planes[0].rules] == ["budget 500 MB"]
     assert first.notes == [

@@ -19,12 +19,13 @@ from nas.report.differences import Difference, best_of_control, difference, pair
 from nas.report.panels.classes import Classes
 from nas.report.panels.comparison import Comparison
 from nas.report.panels.data import Data
-from nas.report.panels.drawn import Drawn
+from nas.report.panels.drawn import Drawn, training_charts
 from nas.report.panels.limits import Limits
 from nas.report.panels.predicted import Predicted
 from nas.report.panels.repeat import Repeat, command
 from nas.runs.folder import journal
-from nas.runs.folder.journal import begun, curves
+from nas.runs.folder.journal import Curve, begun, curves
+from nas.runs.folder.record import ProxyRecord
 from nas.runs.folder.run import Run
 from nas.runs.settings import Settings
 from nas.trials.answers import AnswerBook
@@ -168,9 +169,32 @@ def test_the_picks_are_drawn_from_their_files(tmp_path: Path) -> None:
     layers = [layer.op for stage in network.stages for layer in stage.layers]
     drawn = said[said.index(f"trial {trial}:") :]
     assert all(f"{op} " in drawn for op in layers) and "- stem (" in drawn and "- head" in drawn
-    assert "Validation accuracy in the search" in said
+    assert "Validation accuracy in the search, by epochs" in said
     (run.path / "architectures" / f"{trial}.yaml").write_text("{")
     assert f"trial {trial}:" not in text(Drawn(), run)
+
+
+def test_accuracy_and_loss_of_a_pick_are_drawn_over_its_epochs(run: Run) -> None:
+    charts = training_charts(run, 23, "knee", Curve((0.125, 0.25, 0.25), (2, 4, 4), (2.5, 2.25, 2.0, 1.5)))
+    assert charts
+    (chart,) = charts.charts
+    accuracy, loss = ([(mark.x, mark.y) for mark in plane.marks] for plane in chart.planes)  # type: ignore[union-attr]
+    assert accuracy == [([2, 4], [12.5, 25.0])] and loss == [([1, 2, 3, 4], [2.5, 2.25, 2.0, 1.5])]
+    assert (chart.name, chart.size) == ("training_knee", "small") and chart.planes[0].x.ticks[-1] == 4
+    assert chart.notes == [
+        "Validation accuracy in the search, by epochs: 12.5 % after 2, 25.0 % after 4.",
+        "Mean loss of the training clips: 2.50 in the first epoch, 1.50 in the last.",
+    ]
+
+
+def test_one_epoch_is_no_curve(run: Run) -> None:
+    assert training_charts(run, 23, "knee", Curve((0.25,), (1,), (2.5,))) is None
+    # Of an earlier version: the record tells the epochs of its rungs, unless they were in seconds.
+    run.record = replace(run.record, proxy=ProxyRecord(8, (32, 32), 6, (3, 6)))
+    charts = training_charts(run, 23, "knee", Curve((0.25, 0.5)))
+    assert charts and "25.0 % after 3, 50.0 % after 6." in charts.markdown()
+    run.record = replace(run.record, settings=Settings(rung_seconds=20.0))
+    assert training_charts(run, 23, "knee", Curve((0.25, 0.5))) is None
 
 
 def test_the_command_names_what_is_no_default(run: Run) -> None:
@@ -207,7 +231,8 @@ def test_the_journal_tells_its_beginning_and_curves(tmp_path: Path) -> None:
     assert when == "2026-11-28 17:58 UTC"
     known = curves(BEFORE, range(100))
     last = {row["trial"]: row["accuracy"] for row in Run(BEFORE).trials.to_dict("records")}
-    assert known and all(each[-1] == pytest.approx(last[trial]) for trial, each in known.items())
+    assert known and all(each.accuracies[-1] == pytest.approx(last[trial]) for trial, each in known.items())
+    assert all(each.reached == each.losses == () for each in known.values())  # an earlier version kept neither
     assert begun(tmp_path) is None and curves(tmp_path, [0]) == {}
     lines = ["{", json.dumps({"trial_id": 1, "user_attr": {"result": {}}}), '{"datetime_start": "soon"}']
     (tmp_path / "study.log").write_text("\n".join(lines))
