@@ -206,10 +206,20 @@ def test_failed_device_ends_the_process_and_is_no_result_of_the_candidate(
 
 
 def test_diverged_training_ends_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainable.Training, "epoch", lambda self: math.nan)
-    result = trial(1e12).step()
-    assert result["done"] and result["error"] == "the training diverged: the mean loss of epoch 0 is nan"
-    assert result["failure"] == "diverged"
+    """At the first of two epochs, and without an accuracy."""
+    epoch = trainable.Training.epoch
+
+    def diverged(self: trainable.Training) -> float:
+        epoch(self)
+        return math.nan
+
+    monkeypatch.setattr(trainable.Training, "epoch", diverged)
+    assert trial(1e12, replace(PROXY, rungs=(2,), recipe=Recipe(epochs=2, batch_size=8))).step() == {
+        "error": "the training diverged: the mean loss of epoch 1 is nan",
+        "failure": "diverged",
+        "last": True,
+        "done": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -250,6 +260,32 @@ def test_next_candidate_finds_nothing_of_the_one_before() -> None:
     before = weakref.ref(made.model)
     made.reset_config(Assignment(1, ARCHITECTURE.document(), (1.0,)).config())
     assert before() is None
+
+
+def test_memory_of_the_candidate_before_is_given_back_to_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the next is built, and when nothing is left of the network, whose blocks would stay;
+    operators of users may refer to themselves.
+    """
+    made, left = trial(1e12), list[object]()
+    made.step()
+    vars(made.model)["cycle"] = made.model
+    before = weakref.ref(made.model)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: left.append(before()))
+    following = Assignment(1, ARCHITECTURE.document(), (1.0,)).config()
+    made.torch_device = torch.device("cuda:0")
+    made.reset_config(following)
+    assert left == [None] and not made.begun
+    made.torch_device = torch.device("cpu")
+    made.reset_config(following)
+    assert len(left) == 1
+
+
+def test_a_trial_lays_its_kernels_out_as_its_device_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.nn.Module, torch.device]] = []
+    monkeypatch.setattr(trainable, "placed", lambda model, device: seen.append((model, device)))
+    made = trial(1e12)
+    made.step()
+    assert seen == [(made.model, torch.device("cpu"))]
 
 
 def test_a_trial_on_a_gpu_names_it_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:

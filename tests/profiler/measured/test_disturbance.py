@@ -3,12 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nas.profiler.measured.disturbance import (
-    Reading,
-    Watch,
-    core_seconds,
-    cpu_flags,
-)
+from nas.profiler.measured import disturbance
+from nas.profiler.measured.disturbance import Reading, Watch, core_seconds, cpu_flags
+from nas.profiler.measured.gpu_state import GpuState
 
 STAT = """cpu  600 40 100 9000 50 0 20 30 0 0
 cpu0 400 20 60 4000 50 5 15 10 0 0
@@ -90,3 +87,22 @@ def test_a_reading_of_this_system() -> None:
     assert now.own > 0
     assert all(seconds >= 0 for seconds in now.busy.values())
     assert isinstance(Watch(torch.device("cpu"), 1, None).flags(), list)
+
+
+def test_a_watch_over_a_gpu_compares_the_drivers_counters_of_its_beginning_and_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In 10 s the power limit held the clock down for 2.5 s; the driver, asked when the GPU is idle
+    again, gives no reason.
+    """
+    counters = iter([{"the power limit": 40.0, "heat": 7.0}, {"the power limit": 42.5, "heat": 7.0}])
+    readings = iter([reading(100.0, [50.0], own=3.0), reading(110.0, [60.0], own=13.0)])
+    idle = GpuState(clock_mhz=345, max_clock_mhz=1980)
+    monkeypatch.setattr(disturbance, "held_down", lambda device: next(counters))
+    monkeypatch.setattr(disturbance, "foreign_memory", lambda device: ["another process"])
+    monkeypatch.setattr(disturbance, "perf_counter", lambda: 110.0)
+    monkeypatch.setattr(Reading, "now", lambda: next(readings))
+    monkeypatch.setattr(GpuState, "now", lambda device: idle)
+    watch = Watch(torch.device("cuda:0"), 1, [0])
+    assert watch.flags() == ["another process", "the power limit held the GPU's clock down for 2.50 of 10.00 s"]
+    assert watch.gpu == idle

@@ -17,6 +17,7 @@ from nas.architecture import Architecture
 from nas.errors import NasError
 from nas.profiler.measured import device as device_module
 from nas.profiler.measured import measure as measure_module
+from nas.profiler.measured import phases as phases_module
 from nas.profiler.measured.device import OPTIMIZERS, Conditions
 from nas.profiler.measured.environment import Environment
 from nas.profiler.measured.execution import export, prepare
@@ -315,3 +316,39 @@ def test_measured_is_on_the_gpu_that_was_named(monkeypatch: pytest.MonkeyPatch) 
     request = PhasesRequest(Target.of(TINY).to_dict(), Conditions("cuda:1", "bf16", 1, 4), 1.0, ("latency",))
     with pytest.raises(Reached):
         list(measured_phases(request))
+
+
+@pytest.mark.parametrize(("bound", "kind"), [(True, "network"), (False, "kernels")])
+def test_the_reference_on_a_gpu_is_bound_by_what_the_network_is_bound_by(
+    bound: bool, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Launching beside a network that waits for the host, large kernels beside one that does not;
+    its fastest times are kept apart.
+    """
+    runs: list[object] = []
+
+    class Calm:
+        gpu = None
+
+        def flags(self) -> list[str]:
+            return []
+
+    def pairs(run: object, reference: object, device: torch.device, max_seconds: float) -> list[Any]:
+        runs.append(reference)
+        return [([2.0] * 6, [1.0])]
+
+    monkeypatch.setattr(device_module, "resolve_device", torch.device)
+    monkeypatch.setattr(measure_module, "device_name", lambda *_: "gpu")
+    monkeypatch.setattr(phases_module, "prepare", lambda *_: lambda: None)
+    monkeypatch.setattr(phases_module, "launch_bound", lambda run, device: bound)
+    monkeypatch.setattr(phases_module, "reference_run", lambda device, dtype, kind: kind)
+    monkeypatch.setattr(phases_module, "Watch", lambda *_: Calm())
+    monkeypatch.setattr(phases_module, "time_pairs", pairs)
+    conditions = Conditions("cuda:0", "bf16", 1, 4)
+    timing = phases_module._timing(Target.of(TINY), conditions, None, "gpu", Environment(), 1.0)
+    assert runs == [kind] and timing.reference.kind == kind
+    request = PhasesRequest(Target.of(TINY).to_dict(), conditions, 1.0, ("latency",))
+    known = {"gpu": 3.0, "gpu.kernels": 0.5}
+    monkeypatch.setattr(measure_module, "_fastest_known", lambda key, fastest_ms: known[key])
+    found = measure_module._measurement(Memory(1), request, PhasesAnswer(None, timing))
+    assert found.quiet_reference_ms == {"network": 3.0, "kernels": 0.5}[kind]

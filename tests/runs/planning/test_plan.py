@@ -187,6 +187,30 @@ def test_a_cpu_has_no_factor_on_memory_and_leaves_that_of_a_gpu(space: str) -> N
     assert found.record(replace(RunRecord(), memory_factor=1.5)).memory_factor == 1.5
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_windows_of_the_target_are_whole_on_the_maps_of_the_smallest_proxy(
+    device: str, tmp_path: Path, two_gpus: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of 7x7 on the 56x56 map of 224 pixels, and on the 7x7 map of 28: on 8x8, of 32
+    pixels, three of four windows would be nearly all padding.
+    """
+    layers = {"repeat": 1, "layer": {"op": "t2d", "heads": {"choice": [1, 2]}, "window": [2, 7, 7]}}
+    document = {
+        "input": {"frames": 8, "size": 224},
+        "stem": {"op": "conv", "stride": [1, 4, 4]},
+        "stages": [{"width": 16, "layers": layers}],
+    }
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(document))
+    if device == "cpu":
+        for module in (plan, device_module):
+            monkeypatch.setattr(module, "resolve_device", torch.device)
+    at(monkeypatch, Pace(9.0, 9.0))
+    found = Plan.of(settings(str(tmp_path / "space.yaml"), budget="100gflops", time=60, device=device), CONSOLE)
+    assert found.device.type == device and found.proxy.size == (28, 28)
+    stem = found.space.sample(0).resized(8, found.proxy.size).parts()[0].output
+    assert (stem.height, stem.width) == (7, 7)
+
+
 def test_one_of_several_gpus_is_not_searched_on(space: str, two_gpus: list[int]) -> None:
     with pytest.raises(NasError, match=r"device 'cuda:0' is one of several GPUs, .* CUDA_VISIBLE_DEVICES=0 in the env"):
         Plan.of(settings(space, trials=2, device="cuda:0"), CONSOLE)
