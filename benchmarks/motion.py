@@ -6,8 +6,9 @@ A frame of `motion` says nothing about the class, and the stems see one frame, s
 network knows of time comes from its operator. Trainings are what `nas train` runs, by
 `benchmarks/motion_recipe.yaml`, the same for all, at the default difficulty; a training ends by its
 epochs, so that other programs change its seconds alone. What is reported is the accuracy of the
-last weights (their moving average) on the test clips, which no decision has seen. One thread; what
-was done is kept after each training, and the same command goes on.
+last weights (their moving average) on the test clips, which no decision has seen. One thread. A row
+is written to the table beside this script as soon as a training ends, and what has a row is not
+trained again; a training that was broken off goes on in its folder.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from images import cell
 from nagoya import append_row, rows_of
 
@@ -30,7 +32,7 @@ from nas.trained.outcome import TEST
 from nas.trained.plan import Plan, TrainSettings
 from nas.trained.train import resume, train
 
-HERE = Path(__file__).resolve().parent
+RECIPE, ROWS = (Path(__file__).with_name(name) for name in ("motion_recipe.yaml", "motion.csv"))
 FRAMES, SIDE = 8, 16
 KINDS = ("with", "without")
 FIELDS = ("operator", "time", "seed", "test", "clips", "params", "epochs", "cpu_seconds")
@@ -92,7 +94,7 @@ def architecture(operator: str, sees_time: bool) -> Architecture:
     return made if sees_time else made.resized(case.frames)
 
 
-def trained(folder: Path, made: Architecture, seed: int, epochs: int | None) -> dict[str, object]:
+def trained(folder: Path, made: Architecture, seed: int, epochs: int) -> dict[str, object]:
     """Trains a network, or goes on with it: what it reached on the test clips, and its cost."""
     busy = time.process_time()
     if (folder / "training" / "settings.json").is_file():
@@ -101,7 +103,7 @@ def trained(folder: Path, made: Architecture, seed: int, epochs: int | None) -> 
         asked = TrainSettings(
             data="motion",
             out=str(folder),
-            recipe=str(HERE / "motion_recipe.yaml"),
+            recipe=str(RECIPE),
             epochs=epochs,
             seed=seed,
             device="cpu",
@@ -120,6 +122,11 @@ def trained(folder: Path, made: Architecture, seed: int, epochs: int | None) -> 
     }
 
 
+def kept(epochs: int) -> list[dict[str, str]]:
+    """The rows of trainings of so many epochs."""
+    return [row for row in rows_of(ROWS) if int(row["epochs"]) == epochs]
+
+
 def table(rows: list[dict[str, str]]) -> str:
     """Test accuracy in per cent with and without time, mean and standard error over seeds."""
     lines = ["| operator | with time | without | parameters | CPU s | seeds |", "|---" * 6 + "|"]
@@ -135,22 +142,22 @@ def table(rows: list[dict[str, str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/motion"))
+    parser.add_argument("--out", type=Path, default=Path("runs/motion"), help="folder of trainings")
     parser.add_argument("--operators", nargs="+", default=list(CASES), choices=CASES, help="those alone")
     parser.add_argument("--time", nargs="+", default=KINDS, choices=KINDS, help="networks with it, without it, or both")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, help="in place of the recipe's")
     parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
     asked = parser.parse_args()
-    results = asked.out / "results.csv"
+    epochs = asked.epochs or yaml.safe_load(RECIPE.read_text())["epochs"]
     asked.out.mkdir(parents=True, exist_ok=True)
     for seed, operator, kind in product(asked.seeds, asked.operators, () if asked.table else asked.time):
-        if (operator, kind, str(seed)) in {(row["operator"], row["time"], row["seed"]) for row in rows_of(results)}:
+        if (operator, kind, str(seed)) in {(row["operator"], row["time"], row["seed"]) for row in kept(epochs)}:
             continue
         made = architecture(operator, kind == "with")
-        found = trained(asked.out / f"{operator}-{kind}-{seed}", made, seed, asked.epochs)
-        append_row(results, FIELDS, {"operator": operator, "time": kind, "seed": seed} | found)
-    print(table(rows_of(results)))
+        found = trained(asked.out / f"{operator}-{kind}-{seed}-{epochs}", made, seed, epochs)
+        append_row(ROWS, FIELDS, {"operator": operator, "time": kind, "seed": seed} | found)
+    print(table(kept(epochs)))
 
 
 if __name__ == "__main__":
