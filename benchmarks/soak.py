@@ -26,14 +26,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import yaml
-from kill_search import OPTIONS, SPACE
+from kill_search import AGENTS, OPTIONS, SPACE
 
 TEMPORARY, SHARED = Path("/tmp"), Path("/dev/shm")
-STRAY_SECONDS = 30.0  # after which no process of a search may be there
+STRAY_SECONDS = 30.0  # after which no process of a search may be there, but for Ray's agents
+AGENT_SECONDS = 120.0
 ENDINGS = ("left alone", "SIGINT", "SIGTERM", "SIGKILL")
 COUNTS = ("temporary_files", "temporary_bytes", "shared_files", "shared_bytes", "home_files")
 INSIDE = "NAS_SOAK_INSIDE"  # in the environment of the script within its namespaces
@@ -41,13 +42,14 @@ INSIDE = "NAS_SOAK_INSIDE"  # in the environment of the script within its namesp
 
 @dataclass(frozen=True)
 class Row:
-    """One search: how it ended, and what was there of it after up to 30 s."""
+    """One search: how it ended, and what was there of it."""
 
     minute: float
     ending: str
     code: int
-    seconds_to_go: float
+    processes_seconds: float
     strays: int
+    agents_seconds: float
     temporary_files: int
     temporary_bytes: int
     shared_files: int
@@ -68,16 +70,26 @@ def strays() -> list[str]:
     return found
 
 
-def wait_for_end() -> tuple[float, list[str]]:
-    """How long processes of a search that has ended were there, and those that had to be killed."""
-    started = time.monotonic()
+def wait_for_end(started: float) -> tuple[float, int, float]:
+    """How long processes of a search were there after its end, how many had to be killed, and how
+    long Ray's agents were there.
+    """
     while (left := strays()) and time.monotonic() - started < STRAY_SECONDS:
+        if all(command.startswith(AGENTS) for command in left):
+            break
         time.sleep(0.1)
     seconds = time.monotonic() - started
-    while strays():
+    wrong = [command for command in left if not command.startswith(AGENTS)]
+    while not wrong and strays() and time.monotonic() - started < AGENT_SECONDS:
+        time.sleep(0.1)
+    agents = time.monotonic() - started
+    while left := strays():
+        wrong = wrong or left
         os.kill(-1, signal.SIGKILL)  # every process of the namespace but its first, which is this one
         time.sleep(0.1)
-    return seconds, left
+    for command in wrong:
+        print(f"did not go: {command[:100]}", flush=True)
+    return round(seconds, 1), len(wrong), round(agents, 1)
 
 
 def contents(folder: Path) -> tuple[int, int]:
@@ -117,12 +129,10 @@ def search(number: int, root: Path, arguments: Sequence[str], took: float) -> Ro
         except subprocess.TimeoutExpired:
             process.send_signal(getattr(signal, ending))
     code = process.wait()
-    seconds, left = wait_for_end()
-    for command in left:
-        print(f"there after {STRAY_SECONDS:.0f} s: {command[:100]}", flush=True)
+    went = wait_for_end(time.monotonic())
     shutil.rmtree(run, ignore_errors=True)
     temporary, shared, home = (contents(folder) for folder in (TEMPORARY, SHARED, Path.home()))
-    return Row(0.0, ending, code, round(seconds, 1), len(left), *temporary, *shared, home[0])
+    return Row(0.0, ending, code, *went, *temporary, *shared, home[0])
 
 
 def soak(minutes: float, trials: int, rows_file: Path | None, root: Path) -> int:
@@ -135,7 +145,7 @@ def soak(minutes: float, trials: int, rows_file: Path | None, root: Path) -> int
         began = time.monotonic()
         row = search(len(rows), root, arguments, took)
         took = took or time.monotonic() - began  # of the first, which is left alone
-        row = Row(**{**asdict(row), "minute": round((time.monotonic() - started) / 60, 1)})
+        row = replace(row, minute=round((time.monotonic() - started) / 60, 1))
         rows.append(row)
         print(" ".join(f"{name}={value}" for name, value in asdict(row).items()), flush=True)
         if rows_file:
