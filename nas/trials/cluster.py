@@ -16,14 +16,12 @@ import os
 import secrets
 import signal
 import socket
-import stat
 import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -33,7 +31,7 @@ from ray.exceptions import RayError
 
 from nas.architecture.registry import ENVIRONMENT
 from nas.errors import NasError, one_line
-from nas.trials.leftovers import SessionFolder, remove_dead
+from nas.trials.session_folder import SessionFolder
 
 # Read when Ray starts: no usage report, no handler that swallows an interrupt, no log files beside
 # the run, and workers as urgent as the command that they work for: Ray would lower their priority
@@ -46,10 +44,6 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_worker_niceness": "0",
 }
-# A socket's name has at most 107 bytes, of which Ray takes 64 for a session's own folder and file.
-_LONGEST = 43
-# Anybody may write there, so a folder of ours in one is checked to be ours.
-_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # nosec B108
 SHARED_MEMORY = "/dev/shm"  # nosec B108 # where Ray keeps objects, even if it cannot write there
 _GLOO = "GLOO_SOCKET_IFNAME"  # where workers of a training listen to each other
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -58,7 +52,7 @@ _TYPE = "accelerator_type:"  # Ray's prefix of the resource that says which GPUs
 # trial holds of a GPU and does not use, the others lack. The second name is the older one.
 _SHARING = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 _ALLOCATOR = (*_SHARING, "PYTORCH_CUDA_ALLOC_CONF")
-_folders: list[SessionFolder] = []  # of the Ray that this process has started, if it has
+_folders: list[SessionFolder] = []  # of what this process has started
 
 
 @dataclass(frozen=True)
@@ -190,6 +184,7 @@ def connect(
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is None:
+        _folders.append(SessionFolder())
         with _loopback(), _importing_nothing_here():
             _require_token(secrets.token_hex(32))
             for loopback in {name for _, name in socket.if_nameindex()} & {"lo", "lo0"}:
@@ -205,7 +200,7 @@ def connect(
                         include_dashboard=False,
                         log_to_driver=False,
                         logging_level=logging.ERROR,
-                        _temp_dir=session_folder(),
+                        _temp_dir=str(_folders[-1].path),
                         _plasma_directory=None if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir(),
                     )
                     break
@@ -218,10 +213,6 @@ def connect(
                             f"Ray cannot be started on this machine ({one_line(error)}); allowed: a machine with "
                             "memory, room in its temporary folder, and time for it"
                         ) from error
-            if node := worker._global_node:
-                folder = Path(node.get_session_dir_path())
-                remove_dead(folder.parent)
-                _folders.append(SessionFolder(folder))
         return
     # The driver keeps the journal, so it runs here and not, as with Ray's client, on the head of
     # the cluster.
@@ -301,31 +292,6 @@ def _set(variables: Mapping[str, str | None]) -> None:
             os.environ[name] = value
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
-
-
-def session_folder() -> str | None:
-    """Where Ray's files of a session go: None for the place that Ray chooses, or a shorter one if
-    the names of its sockets would be too long there, as with the temporary folder of a batch
-    system.
-
-    Raises:
-        NasError: There is no shorter one.
-    """
-    chosen = os.path.join(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray")
-    if len(os.fsencode(chosen)) <= _LONGEST:
-        return None
-    for folder in _SHORT_FOLDERS:
-        own = os.path.join(folder, f"ray-{os.getuid()}")
-        with contextlib.suppress(OSError):
-            if not os.path.lexists(own):
-                os.mkdir(own, 0o700)
-            found = os.lstat(own)
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
-                return own
-    raise NasError(
-        f"TMPDIR {os.path.dirname(chosen)!r} is too long for Ray's sockets, and none of {', '.join(_SHORT_FOLDERS)} "
-        f"can be written; allowed: at most {_LONGEST - len('/ray')} characters"
-    )
 
 
 def _environment(variables: dict[str, str]) -> dict[str, dict[str, str]] | None:
