@@ -84,13 +84,12 @@ def test_what_is_written_while_a_folder_is_removed_goes_the_next_time(
 
 def test_sockets_of_a_long_temporary_folder_go_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    made: list[str] = []
-    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix, dir: made.append(dir) or f"{dir}/{prefix}12345678")
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix, dir: f"{dir}/{prefix}12345678")
     for length, fits in ((30, True), (31, False), (60, False)):
         long = "/" + "t" * (length - 1)
         monkeypatch.setattr(tempfile, "tempdir", long)
         folder = session_folder._new_folder()
-        assert made.pop() == (long if fits else "/tmp")
+        assert str(folder.parent) == (long if fits else "/tmp")
         assert len(f"{folder}/{SESSION}") <= 107
     monkeypatch.setattr(session_folder, "_SHORT_PARENTS", (str(tmp_path / "none"),))
     with pytest.raises(nas.NasError, match=r"temporary folder '/t+' cannot hold .*; allowed: .* at most 30 characters"):
