@@ -407,7 +407,7 @@ def _figure(chart: Chart) -> Markup:
         drawing = Markup('<div class="plot{}" data-figure="{}" role="img" aria-label="{}"></div>\n').format(
             "" if chart.size == "plain" else f" {chart.size}", chart.name, chart.title
         )
-    notes = Markup("<figcaption>{}</figcaption>\n").format(" ".join(chart.notes)) if chart.notes else ""
+    notes = Markup("<figcaption>{}</figcaption>\n").format(kept_together(" ".join(chart.notes))) if chart.notes else ""
     return Markup("<figure>\n<h3>{}</h3>\n{}{}</figure>\n").format(chart.title, drawing, notes)
 
 

@@ -187,12 +187,14 @@ class Rule:
         text: Beside it.
         colour: Of the line.
         upright: Whether `at` is on the x axis and not on the y axis.
+        text_at: Where along the line the text stands: 0 at its lower or left end, 1 at the other.
     """
 
     at: float
     text: str
     colour: Colour
     upright: bool = True
+    text_at: float = 0.0
 
 
 @dataclass(frozen=True)

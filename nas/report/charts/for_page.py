@@ -123,11 +123,15 @@ def _shape(rule: Rule, axis: str) -> dict[str, Any]:
 
 
 def _annotation(rule: Rule, plane: Plane, axis: str) -> dict[str, Any]:
-    text = {"text": html.escape(rule.text), "showarrow": False, "xanchor": "right", "yanchor": "bottom"}
+    text = {"text": html.escape(rule.text), "showarrow": False}
     if rule.upright:
         at = math.log10(rule.at) if plane.x.log else rule.at
-        return text | {"x": at, "xshift": -4, "y": 0, "yref": "paper", "font": {"color": "var(--limit-text)"}}
-    return text | {"x": 1, "xref": "paper", "y": rule.at, "yref": axis}
+        place = {"x": at, "xshift": -4, "xanchor": "right", "y": rule.text_at, "yref": "paper"}
+        anchor = {0.0: "bottom", 1.0: "top"}.get(rule.text_at, "middle")
+        return text | place | {"yanchor": anchor, "font": {"color": "var(--limit-text)"}}
+    anchor = {0.0: "left", 1.0: "right"}.get(rule.text_at, "center")
+    place = {"x": rule.text_at, "xref": "paper", "xanchor": anchor}
+    return text | place | {"y": rule.at, "yref": axis, "yanchor": "bottom"}
 
 
 def _numbers(values: Sequence[float]) -> list[float | None]:

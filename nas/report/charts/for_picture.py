@@ -100,14 +100,25 @@ def _draw_points(axes: Axes, points: Points) -> None:
         vertical, side = place.split()
         offset = (-7 if side == "left" else 7, 5 if vertical == "top" else -12)
         style: dict[str, Any] = {"ha": "right" if side == "left" else "left", "color": _INK, "parse_math": False}
+        style |= _halo()
         axes.annotate(label, (x, y), xytext=offset, textcoords="offset points", **style)
 
 
 def _draw_rule(axes: Axes, rule: Rule) -> None:
-    style: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "color": _INK, "parse_math": False}
+    end = {0.0: 1, 1.0: -1}.get(rule.text_at, 0)  # the way to the inside
+    style: dict[str, Any] = {"textcoords": "offset points", "color": _INK, "parse_math": False, **_halo()}
     if rule.upright:
         axes.axvline(rule.at, color=rule.colour.light, linestyle="--")
-        axes.annotate(rule.text, (rule.at, 0), xycoords=("data", "axes fraction"), xytext=(-5, 5), **style)
+        style |= {"xytext": (-5, 5 * end), "ha": "right", "va": {1: "bottom", 0: "center", -1: "top"}[end]}
+        axes.annotate(rule.text, (rule.at, rule.text_at), xycoords=("data", "axes fraction"), **style)
     else:
         axes.axhline(rule.at, color=rule.colour.light, linestyle=":", linewidth=1)
-        axes.annotate(rule.text, (1, rule.at), xycoords=("axes fraction", "data"), xytext=(-2, 2), **style)
+        style |= {"xytext": (2 * end, 2), "ha": {1: "left", 0: "center", -1: "right"}[end]}
+        axes.annotate(rule.text, (rule.text_at, rule.at), xycoords=("axes fraction", "data"), **style)
+
+
+def _halo() -> dict[str, Any]:
+    """Keeps a text legible over dots and lines."""
+    from matplotlib.patheffects import withStroke
+
+    return {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}

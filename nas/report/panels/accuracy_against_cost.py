@@ -13,7 +13,7 @@ from nas.limits.metrics import ACCURACY, Metric, metrics
 from nas.pareto.front import non_dominated
 from nas.report.blocks import Block, Charts, Text
 from nas.report.charts.chart import Axis, Chart, Colour, Place, Plane, Points, Rule, Steps
-from nas.report.charts.labels import Box, Drawing, best_place, label_box
+from nas.report.charts.labels import Box, Drawing, best_place, label_box, overlap, rule_box
 from nas.report.panel import Panel
 from nas.report.text import listed
 from nas.report.trials import (
@@ -42,6 +42,7 @@ _MEANINGS = {
 _TALL, _PLOT, _PHONE = (1050.0, 280.0), (440.0, 200.0), (240.0, 180.0)
 _DOT = 4.0  # half of the width of a small one
 _ABOVE, _BELOW = 24.0, 18.0  # pixels beyond the outermost dots where a label may stand
+_HEIGHTS = tuple(tenth / 10 for tenth in range(11))  # of the text at a limit, on its line
 _NEAR = 12.0  # pixels around a dot where the label of another would be taken for its own
 _TITLE = "Accuracy against "
 
@@ -126,10 +127,14 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
     ends = [limit / metric.scale for limit in limits]
     axis = Axis.over(metric.label, [*off["x"], *on["x"], *ends])
     marks: list[Points | Steps] = [*points_by_state(off)]
+    heights = [*on["y"], *off["y"]]
+    sheets = [_Sheet(size, axis, min(heights, default=0.0), max(heights, default=1.0)) for size in _sizes(tall)]
     # What is only predicted is not compared with what was measured.
     line = _line(pd.concat([on, known if measured == taken else off]), run.record.chance or 0.0)
     if len(line) > 1:
         marks.append(Steps("", list(line["x"]), list(line["y"]), Colour.FRONT))
+    for sheet in sheets:
+        sheet.draw(on, off, line)
     if len(on):
         marks.append(
             Points(
@@ -141,12 +146,12 @@ def _chart(run: Run, metric: Metric, trials: pd.DataFrame, front: pd.DataFrame, 
                 emphasised=True,
                 errors=list(on["error"]),
                 labels=list(on["label"]),
-                places=_places(on, off, line, axis, (_TALL if tall else _PLOT, _PHONE)),
+                places=_places(on, line, axis, sheets),
             )
         )
-    rules = [Rule(end, f"budget {end:,g} {metric.unit}", Colour.LIMIT) for end in ends]
+    rules = [_rule(end, f"budget {end:,g} {metric.unit}", sheets) for end in ends]
     rules += [
-        Rule(100 * least, f"budget {100 * least:,g} %", Colour.LIMIT, upright=False)
+        Rule(100 * least, f"budget {100 * least:,g} %", Colour.LIMIT, upright=False, text_at=1.0)
         for least in budget_limits(run, ACCURACY)
     ]
     plane = Plane(axis, Axis("Validation accuracy (%)"), marks, rules)
@@ -215,16 +220,26 @@ def _measured_notes(metric: Metric, measured: bool, front: pd.DataFrame, trials:
     return notes
 
 
-def _places(
-    front: pd.DataFrame, others: pd.DataFrame, line: pd.DataFrame, axis: Axis, sizes: Sequence[tuple[float, float]]
-) -> list[Place]:
+def _sizes(tall: bool) -> tuple[tuple[float, float], ...]:
+    """The sizes that a chart is seen in."""
+    return (_TALL if tall else _PLOT, _PHONE)
+
+
+def _rule(at: float, text: str, sheets: Sequence[_Sheet]) -> Rule:
+    """A limit of the cost, with its text where it covers least: below, if it can be."""
+
+    def covered(height: float) -> float:
+        boxes = [(sheet, sheet.rule_box(at, height, text)) for sheet in sheets]
+        return sum(overlap(box, mark) for sheet, box in boxes for mark in sheet.marks)
+
+    return Rule(at, text, Colour.LIMIT, text_at=min(_HEIGHTS, key=covered))
+
+
+def _places(front: pd.DataFrame, line: pd.DataFrame, axis: Axis, sheets: Sequence[_Sheet]) -> list[Place]:
     """Labels stand towards the middle, where there is room, as no point lies above and to the left
     of the line; one that would cover something there goes to the corner where it covers least.
     """
-    heights, on_line = [*front["y"], *others["y"]], set(line["trial"])
-    sheets = [_Sheet(size, axis, min(heights), max(heights)) for size in sizes]
-    for sheet in sheets:
-        sheet.draw(front, others, line)
+    on_line = set(line["trial"])
     places: list[Place] = []
     for row in front.to_dict("records"):
         place: Place = (
@@ -267,8 +282,9 @@ class _Sheet:
         return Box(across - half, upright - half, across + half, upright + half)
 
     def draw(self, front: pd.DataFrame, others: pd.DataFrame, line: pd.DataFrame) -> None:
-        """Adds dots, bars and line; the dots of the front are added by `around`."""
-        self.marks += [self.box(x, y, _DOT) for x, y in zip(others["x"], others["y"], strict=True)]
+        """Adds dots, bars and line; `around` keeps other labels away from the dots of the front."""
+        dots = [each for rows in (front, others) for each in zip(rows["x"], rows["y"], strict=True)]
+        self.marks += [self.box(x, y, _DOT) for x, y in dots]
         for x, y, error in zip(front["x"], front["y"], front["error"], strict=True):
             if math.isfinite(error):
                 (middle, bottom), (_, top) = self.at(x, y - error), self.at(x, y + error)
@@ -276,6 +292,11 @@ class _Sheet:
         corners = [self.at(x, y) for x, y in zip(line["x"], line["y"], strict=True)]
         for (left, bottom), (right, top) in pairwise(corners):
             self.marks += [Box(left, bottom - 1, right, bottom + 1), Box(right - 1, bottom, right + 1, top)]
+
+    def rule_box(self, at: float, height: float, text: str) -> Box:
+        """The text of an upright rule, to the left of it at a share of its height."""
+        across, upright = self.size
+        return rule_box(self.axis.share(at) * across, (-_BELOW, upright + _ABOVE), height, text)
 
     def around(self, row: Row, front: pd.DataFrame) -> Drawing:
         """The chart for the label of a network of the front: the others keep it at a distance."""

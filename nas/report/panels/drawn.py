@@ -90,7 +90,7 @@ def training_charts(run: Run, trial: int, pick: str, curve: Curve) -> Charts | N
     planes, said = [], []
     if max(len(accuracies), len(losses)) > 1 and accuracies:
         planes.append(_plane(axis, "Accuracy (%)", accuracies, Colour.FRONT, "{} % on validation after epoch {}"))
-        texts = [f"{number(value, 3)} % after {epoch}" for epoch, value in accuracies.items()]
+        texts = [f"{value:.1f} % after {epoch}" for epoch, value in accuracies.items()]
         said.append(f"Validation accuracy in the search, by epochs: {', '.join(texts)}.")
     if len(losses) > 1:
         planes.append(_plane(axis, "Loss", losses, Colour.MUTED, "mean loss {} in epoch {}"))

@@ -79,4 +79,5 @@ def _chart(shares: pd.DataFrame) -> Chart:
         if column in shares
     ]
     plane = Plane(Axis("Share of layers (%)", from_zero=True), Axis(""), bars)
-    return Chart("operators", "Operators of the front and of all trials", [plane])
+    title = "Operators of the front and of all trials" if "front" in shares else "Operators of all trials"
+    return Chart("operators", title, [plane])

@@ -53,7 +53,9 @@ def progress_chart(run: Run) -> Chart:
     hover = [f"{percent(share)} %" for share in rows["hypervolume"]]
     volume = Steps("hypervolume so far", trials, list(100 * rows["hypervolume"]), Colour.VOLUME, hover)
     chance = run.record.chance
-    rules = [Rule(100 * chance, "chance", Colour.MUTED, upright=False)] if chance else []
+    rules = []
+    if chance:
+        rules.append(Rule(100 * chance, "chance", Colour.MUTED, upright=False, text_at=_free_end(rows, chance)))
     axis = Axis.over("Trial", trials, whole=True)
     planes = [
         Plane(axis, Axis("Accuracy (%)"), [*dots, Steps("best so far", trials, best, Colour.FRONT)], rules, 2),
@@ -64,3 +66,11 @@ def progress_chart(run: Run) -> Chart:
         "bounded a tenth beyond the costliest trial. 100 % would be a perfect network at the cost of the cheapest."
     )
     return Chart("progress", "Accuracy and hypervolume over trials", planes, [note], size="tall")
+
+
+def _free_end(rows: pd.DataFrame, level: float) -> float:
+    """The end of a level line that has fewer dots at it or a little above it."""
+    room = 0.1 * float(rows["accuracy"].max() - rows["accuracy"].min())
+    near = rows[rows["accuracy"].between(level - room / 2, level + room)]["trial"]
+    share = (near - rows["trial"].min()) / max(1, rows["trial"].max() - rows["trial"].min())
+    return 0.0 if (share < 0.2).sum() < (share > 0.8).sum() else 1.0

@@ -29,7 +29,7 @@ def everything() -> Chart:
         Steps("", x, y, Colour.MUTED),
     ]
     axis = Axis.over("GFLOPs", x)
-    rules = [Rule(50.0, "budget", Colour.LIMIT), Rule(20.0, "chance", Colour.MUTED, upright=False)]
+    rules = [Rule(50.0, "budget", Colour.LIMIT), Rule(20.0, "chance", Colour.MUTED, upright=False, text_at=1.0)]
     planes = [
         Plane(axis, Axis("Accuracy (%)"), [points, *lines], rules, height=2),
         Plane(axis, Axis("Volume (%)", from_zero=True), lines),

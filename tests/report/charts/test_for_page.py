@@ -32,6 +32,8 @@ def test_rules_stand_at_their_values(everything: Chart) -> None:
     # plotly counts annotations, but not shapes, in logarithms.
     assert layout["annotations"][0]["x"] == pytest.approx(math.log10(50))
     assert [note["text"] for note in layout["annotations"]] == ["budget", "chance"]
+    anchors = [(note["x"], note["y"], note["xanchor"], note["yanchor"]) for note in layout["annotations"]]
+    assert anchors == [(pytest.approx(math.log10(50)), 0, "right", "bottom"), (1, 20, "right", "bottom")]
 
 
 def test_points_have_errors_labels_and_no_markup(everything: Chart, bars: Chart) -> None:

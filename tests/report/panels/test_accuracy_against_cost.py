@@ -174,3 +174,15 @@ def test_a_metric_that_nobody_knows_has_no_chart(run: Run) -> None:
     note, *shown = AccuracyAgainstCost().blocks(run)
     assert "No trial has a known latency, so there is no chart of it." in note.markdown()
     assert not any("pareto_latency" in block.markdown() for block in shown)
+
+
+def test_the_text_of_a_limit_stands_where_no_dot_is(run: Run) -> None:
+    run.record = replace(run.record, budget="100gflops")
+    run.front = run.front.head(0)
+    run.trials = run.trials.drop(7).head(3).assign(macs=[5e9, 9e10, 9e10], accuracy=[0.5, 0.45, 0.4])
+    (rule,) = charts(run)["pareto_macs"].planes[0].rules
+    # At a tenth of a phone's height it would be 2.6 pixels above the middle of a dot of 8.
+    assert rule.text_at == 0.2
+    run.trials["macs"] = [5e9, 6e9, 6e9]
+    (rule,) = charts(run)["pareto_macs"].planes[0].rules
+    assert rule.text_at == 0

@@ -26,5 +26,11 @@ def test_hypervolume_is_of_the_objectives_as_the_search_knew_them(run: Run) -> N
 
 def test_chance_is_a_line_where_it_is_known(run: Run) -> None:
     assert [rule.at for rule in progress_chart(run).planes[0].rules] == pytest.approx([100 / 12])
+    run.record = replace(run.record, chance=0.5)
+    # Of ten trials the last is at chance, then the first and the second are too.
+    run.trials = run.trials.drop(7).head(10).assign(accuracy=[0.9, 0.1, *[0.9] * 7, 0.5])
+    assert progress_chart(run).planes[0].rules[0].text_at == 0
+    run.trials = run.trials.assign(accuracy=[0.5, 0.5, *[0.9] * 7, 0.5])
+    assert progress_chart(run).planes[0].rules[0].text_at == 1
     run.record = replace(run.record, chance=None)
     assert not progress_chart(run).planes[0].rules
