@@ -16,7 +16,7 @@ from rich.console import Console
 from nas.cli.completion import RECORD, folders, networks, spaces
 from nas.cli.options import clip_shape, option_name, refuse_two_regions
 from nas.cli.space import SAMPLES, survey_table
-from nas.errors import NasError
+from nas.errors import NasError, brief
 from nas.runs.progress.news import EventConsole, announce, busy
 from nas.runs.settings import CHANGEABLE, GROUPS, Settings
 from nas.units import seconds
@@ -45,6 +45,15 @@ def _share(text: str) -> dict[str, Any]:
         return {"gpus_per_trial": text}
 
 
+def _rungs(text: str) -> float | None:
+    if text == "epochs":
+        return None
+    try:
+        return seconds(text)
+    except NasError:
+        raise NasError(f"rungs {brief(text)} are none; allowed: epochs, or a time such as 20s") from None
+
+
 def _proxy(text: str) -> dict[str, Any]:
     frames, size = clip_shape(text)
     return {"proxy_frames": frames, "proxy_size": size}
@@ -67,7 +76,7 @@ _TEXT_OPTIONS = {
     ),
     "rungs": TextOption(
         "When a proxy is judged: epochs, or the training time to the first time, such as 20s; epochs by default.",
-        lambda text: {"rung_seconds": None if text == "epochs" else seconds(text)},
+        lambda text: {"rung_seconds": _rungs(text)},
     ),
     "proxy": TextOption("Frames x size of the clips trained on, such as 8x32; small by default.", _proxy),
 }

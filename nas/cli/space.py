@@ -91,13 +91,18 @@ def survey_table(space: SearchSpace, budget: Budget, samples: int, console: Cons
     target = space.sample(seed).input
     inside = sum(budget.violation({str(k): v for k, v in row.items()}) == 0 for row in figures.to_dict("records"))
     unknown = [metric for metric in metrics() if metric.name in budget.metrics() and not metric.compute]
-    beside = "".join(f"; {metric.title} is {metric.source}, so no limit of it counts here" for metric in unknown)
+    said = f"{100 * inside / samples:.0f} % of them inside {budget}"
+    if unknown:
+        what = " and ".join(metric.title for metric in unknown)
+        computed = len(unknown) < len(budget.metrics())
+        said = f"{said} but for the limit of {what}" if computed else f"Which of them keep {budget} is not known"
+        said += ", as nothing is measured here"
     shape = f"{target.frames}x{target.size[0]}x{target.size[1]}"
     table = Table(
         "cost",
         *("min", "median", "max"),
         title=f"{samples} random candidates at {shape}, one clip",
-        caption=f"{100 * inside / samples:.0f} % of them inside {budget}{beside}. FLOPs are multiply-adds of "
+        caption=f"{said}. FLOPs are multiply-adds of "
         "convolutions, linear layers and attention products; training memory is a step with AdamW.",
     )
     for metric in metrics("computed"):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from nas.trained.moment import Moment
     from nas.trained.train import Run
 
-EVERY = 30.0  # seconds between two lines of a training that is not on a terminal
 # What a resumed training may be given anew: how it is shown, and the cluster. No folder names one:
 # code of a cluster runs in who joins it.
 _WITH_RESUME = ("resume", "quiet", "address")
@@ -242,7 +241,7 @@ class _Shown(Display):
         )
         self._task = self._bar.add_task("training", total=1.0)
         self._note = "reading clips and timing steps"
-        heartbeat = None if quiet else Heartbeat(self._beat, EVERY)
+        heartbeat = None if quiet else Heartbeat(self._beat)
         super().__init__(self._bar, console.is_terminal and not quiet, heartbeat)
 
     def _beat(self, seconds: float) -> None:

@@ -16,6 +16,8 @@ from nas.runs.settings import Settings
 from nas.space import SearchSpace
 from nas.trials.samplers import find_sampler
 
+DTYPES = ("fp32", "bf16", "fp16")  # of `nas.profiler.measured.device`, which brings torch
+
 
 def check_settings(settings: Settings) -> None:
     """Refuses a budget, a name or a path that is none; what depends on the machine or on the data
@@ -26,6 +28,7 @@ def check_settings(settings: Settings) -> None:
     """
     Objectives.asked(settings.objectives, Budget.parse(settings.budget))
     floor_of(settings)
+    measured_under(settings)
     find_sampler(settings.sampler)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", settings.device):
         raise NasError(f"device {brief(settings.device)} is unknown; allowed: auto, cpu, cuda or cuda:0")
@@ -42,6 +45,21 @@ def check_settings(settings: Settings) -> None:
         if value is not None and not 2 <= value <= most:
             why = "shows no motion" if value < 2 else "is more than the search space has"
             raise NasError(f"{name} {value} {why}; allowed: 2 to {most}")
+
+
+def measured_under(settings: Settings) -> tuple[str, bool]:
+    """The dtype that networks are measured in, and whether as a CUDA graph.
+
+    Raises:
+        NasError: There is no such dtype, or a word stands twice.
+    """
+    words = [word.strip() for word in settings.measure.split(",")]
+    dtypes = [word for word in words if word != "graph"]
+    if len(dtypes) > 1 or len(words) - len(dtypes) > 1 or not set(dtypes) <= set(DTYPES):
+        raise NasError(
+            f"measure {brief(settings.measure)} is not allowed; allowed: one of {', '.join(DTYPES)}, and graph"
+        )
+    return dtypes[0] if dtypes else DTYPES[0], "graph" in words
 
 
 def floor_of(settings: Settings) -> float | None:

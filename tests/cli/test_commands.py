@@ -275,6 +275,14 @@ def test_a_file_that_cannot_be_written_is_named(
 def test_space_prints_its_cost_and_list_its_names() -> None:
     done = nas("space", "tiny", "--samples", "5", "--budget", "5gflops")
     assert done.returncode == 0 and "networks" in done.stdout and "100 % of them inside 5gflops" in done.stdout
+    for budget, said in (
+        ("30ms", "Which of them keep 30ms is not known, as nothing is measured here."),
+        (
+            "5gflops,30ms",
+            "100 % of them inside 5gflops,30ms but for the limit of latency, as nothing is measured here.",
+        ),
+    ):
+        assert said in " ".join(nas("space", "tiny", "--samples", "2", "--budget", budget).stdout.split())
     assert "hybrid" in nas("list").stdout
 
 
@@ -375,7 +383,7 @@ def test_what_is_wrong_on_any_machine_is_refused_before_anything_heavy_is_loaded
 import sys
 from nas.cli.app import main
 for words in (["--budget", "100"], ["nospace"], ["--seed", "-1"], ["--around", "nonet"], ["--epochs", "0"],
-              ["--resume", "runs/none", "--budget", "5xflops"]):
+              ["--measure", "int8"], ["--rungs", "5"], ["--resume", "runs/none", "--budget", "5xflops"]):
     sys.argv = ["nas", "search", *words]
     try:
         main()
@@ -384,7 +392,7 @@ for words in (["--budget", "100"], ["nospace"], ["--seed", "-1"], ["--around", "
 print([name for name in ("torch", "ray", "optuna", "pandas", "matplotlib") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]" and len(done.stderr.strip().splitlines()) == 6
+    assert done.stdout.strip() == "[]" and len(done.stderr.strip().splitlines()) == 8
 
 
 @pytest.mark.parametrize(

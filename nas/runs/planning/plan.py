@@ -13,7 +13,7 @@ from nas.architecture import Architecture, ArchitectureError, Input, load
 from nas.data.cache import cached
 from nas.data.datasets import VideoData, open_data
 from nas.data.doubts import doubts
-from nas.errors import NasError, brief
+from nas.errors import NasError
 from nas.limits.budget import Budget
 from nas.limits.gate import Gate
 from nas.limits.memory import CORES_PER_TRIAL, gpu_share, training_step_memory, trial_memory
@@ -22,9 +22,9 @@ from nas.limits.pace import Pace
 from nas.limits.spread import Reach
 from nas.limits.survey import check_budget, nearest
 from nas.profiler.computed.cost import cost
-from nas.profiler.measured.device import DTYPES, Conditions, available_cores, memory_bytes, resolve_device
+from nas.profiler.measured.device import Conditions, available_cores, memory_bytes, resolve_device
 from nas.resources import installed_version
-from nas.runs.checks import floor_of
+from nas.runs.checks import floor_of, measured_under
 from nas.runs.folder.record import ClipShape, ProxyRecord, RunRecord
 from nas.runs.planning.effort import CEILING_SHARE, EPOCHS, NETWORKS, Effort, Time, duration, gflops, planned
 from nas.runs.planning.shares import Shares
@@ -366,15 +366,10 @@ def _conditions(settings: Settings, device: torch.device) -> Conditions:
     """What networks are measured under.
 
     Raises:
-        NasError: There is no such dtype, or no graph here.
+        NasError: There is no graph here.
     """
-    words = [word.strip() for word in settings.measure.split(",")]
-    dtypes = [word for word in words if word != "graph"]
-    if len(dtypes) > 1 or len(words) - len(dtypes) > 1:
-        raise NasError(
-            f"measure {brief(settings.measure)} is not allowed; allowed: one of {', '.join(DTYPES)}, and graph"
-        )
-    return Conditions.here(str(device), dtypes[0] if dtypes else "fp32", cuda_graph="graph" in words)
+    dtype, graph = measured_under(settings)
+    return Conditions.here(str(device), dtype, cuda_graph=graph)
 
 
 def _time(settings: Settings, workers: int) -> Time | None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from nas.errors import NasError
 from nas.limits.pace import Pace
 from nas.profiler.measured import device as device_module
+from nas.runs import checks
 from nas.runs.folder.record import ProxyRecord, RunRecord
 from nas.runs.planning import plan
 from nas.runs.planning.plan import Plan
@@ -115,7 +116,7 @@ def test_a_floor_is_one_number_of_what_is_compared_below_its_limit(space: str, f
 @pytest.mark.parametrize(
     ("measure", "message"),
     [
-        ("int8", "dtype 'int8' is unknown; allowed: fp32, bf16, fp16"),
+        ("int8", "measure 'int8' is not allowed; allowed: one of fp32, bf16, fp16, and graph"),
         ("bf16,fp16", "measure 'bf16,fp16' is not allowed; allowed: one of fp32, bf16, fp16, and graph"),
         ("graph,graph", "measure 'graph,graph' is not allowed; allowed: one of"),
         ("bf16, graph", "cuda_graph on cpu is not allowed; allowed: inference on a CUDA device"),
@@ -124,6 +125,10 @@ def test_a_floor_is_one_number_of_what_is_compared_below_its_limit(space: str, f
 def test_conditions_that_there_are_not_here_are_refused(measure: str, message: str, space: str) -> None:
     with pytest.raises(NasError, match=message):
         Plan.of(settings(space, trials=2, measure=measure), CONSOLE)
+
+
+def test_dtypes_have_one_list_of_names() -> None:
+    assert tuple(device_module.DTYPES) == checks.DTYPES
 
 
 def test_networks_are_measured_under_what_was_asked_for(space: str) -> None:
