@@ -124,7 +124,7 @@ def trained(folder: Path, made: Architecture, seed: int, epochs: int) -> dict[st
 
 def kept(epochs: int) -> list[dict[str, str]]:
     """The rows of trainings of so many epochs."""
-    return [row for row in rows_of(ROWS) if int(row["epochs"]) == epochs]
+    return [row for row in rows_of(ROWS) if float(row["epochs"]) == epochs]
 
 
 def table(rows: list[dict[str, str]]) -> str:
