@@ -22,6 +22,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -145,6 +146,19 @@ def session() -> Iterator[None]:
                 _folders.pop().remove()
             # The next session may join a cluster, which has another token and is on the network.
             _set(variables)
+
+
+@contextmanager
+def scratch(folder: Path | None) -> Iterator[str]:
+    """A new folder for what Ray writes of trials, which goes at the end.
+
+    Args:
+        folder: That the nodes of a cluster share; None for that of the Ray that was started here,
+            which goes even where this process is killed.
+    """
+    own = _folders[-1].path if _folders else None
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=folder or own, ignore_cleanup_errors=True) as made:
+        yield made
 
 
 def is_whole() -> bool:

@@ -5,7 +5,6 @@ they were kept.
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from nas.errors import NasError
-from nas.trials.cluster import check_placement, connect
+from nas.trials.cluster import check_placement, connect, scratch
 
 RETRIES = 1  # of a trial whose process or device failed, in a process of its own
 
@@ -255,9 +254,8 @@ def _storage(place: Place) -> Iterator[str]:
     if place.storage is not None:
         yield checked_storage(place.storage)
         return
-    shared = None if place.address is None else place.folder.resolve()
-    with tempfile.TemporaryDirectory(prefix="ray-", dir=shared, ignore_cleanup_errors=True) as scratch:
-        yield scratch
+    with scratch(None if place.address is None else place.folder.resolve()) as folder:
+        yield folder
 
 
 def checked_storage(storage: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -34,7 +33,7 @@ from nas.trained.stopping import stop_signals
 from nas.trained.train import INSIDE, SETTINGS, STATE, Session, SessionState
 from nas.training.state import read_state
 from nas.training.workers import Workers
-from nas.trials.cluster import Node, connect, cpus_per_trial, joined_nodes, resources, session, slots
+from nas.trials.cluster import Node, connect, cpus_per_trial, joined_nodes, resources, scratch, session, slots
 from nas.units import plural
 
 T = TypeVar("T")
@@ -145,24 +144,20 @@ def run_on_workers(room: Room, plan: Plan, folder: Path, show: Show, say: Say) -
     count = plan.settings.workers
     plan = replace(plan, settings=replace(plan.settings, threads=room.threads))
     decoded = Decoded.read(plan, folder)
-    shared = folder.resolve() if room.address else None
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)  # it is told in our words
-    with (
-        session(),
-        tempfile.TemporaryDirectory(prefix="ray-", dir=shared, ignore_cleanup_errors=True) as storage,
-        stop_signals() as stopped,
-    ):
+    with session(), stop_signals() as stopped:
         connect(room.address, count * room.threads, room.gpus_here)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
         job = _Job(plan, folder.resolve(), os.getcwd(), ray.put(decoded), board, 0.0)
         del decoded  # which is in the store
+        with scratch(folder.resolve() if room.address else None) as storage:
 
-        def attempt() -> Interrupted | None:
-            spent = time.monotonic() - began - (_seconds(state) - before)
-            return _follow(_trainer(replace(job, spent=spent), room, storage), board, show, say, stopped)
+            def attempt() -> Interrupted | None:
+                spent = time.monotonic() - began - (_seconds(state) - before)
+                return _follow(_trainer(replace(job, spent=spent), room, storage), board, show, say, stopped)
 
-        interrupted = _persist(attempt, folder, say)
+            interrupted = _persist(attempt, folder, say)
     if interrupted is not None:
         raise Interrupted(f"{interrupted}{f' --address {room.address}' if room.address else ''}")
 
