@@ -1,11 +1,11 @@
-"""What only a GPU can tell, in order of value: one command, under nine minutes on one H100.
+"""What only a GPU can tell, in order of value: one command, nine minutes at most.
 
 Each check runs in a process of its own with a limit, so that a dead CUDA context or a hang ends
-one check, and what is left when the time is up is not begun. All answers stand in one file,
-`answers.json`, which is written after each check, so a later call goes on; a page with the device's
-name and the versions is written at the end. What contradicts an expectation is listed under
-`wrong`. `--dry-run` walks the same code on a CPU with small sizes: its figures say nothing of a
-GPU, and no page is written.
+one check, and one whose limit is more than the time that is left is not run. All answers stand in
+one file, `answers.json`, which is written after each check, so a later call does the rest; a page
+with the device's name, the versions and a table of the checks is written at the end. What
+contradicts an expectation is listed under `wrong`. `--dry-run` walks the same code on a CPU with
+small sizes: its figures say nothing of a GPU, and its page lies beside the answers.
 
     python benchmarks/gpu.py [--only parity,search] [--minutes 9] [--out FOLDER] [--page FILE]
 """
@@ -16,6 +16,7 @@ import argparse
 import copy
 import gc
 import json
+import math
 import os
 import platform
 import re
@@ -24,18 +25,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import nas
 from nas.architecture import LAYERS, Architecture, ArchitectureError
@@ -59,10 +61,13 @@ from nas.runs.planning.plan import PROXY_SIDES
 from nas.training.feed import Feed
 from nas.training.loop import Training
 from nas.training.recipe import Recipe
+from nas.units import number
 
 Answer = dict[str, Any]
 ANSWERS = "answers.json"
 PACKAGES = ("torch", "ray", "optuna", "numpy", "pandas", "pydantic", "av", "plotly", "moocore", "nvidia-ml-py")
+MOST = 20  # lines of an answer on the page
+BEGINNING = 20.0  # seconds: of this command before its first check, and of writing the page
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.25}  # of gradients; in bfloat16 a CPU is off by 0.15 at most
 
 
@@ -139,23 +144,36 @@ def failures(answers: dict[str, Answer]) -> list[str]:
     return [f"{name}: {answer['error']}" for name, answer in answers.items() if "error" in answer]
 
 
-def in_cases(bench: Bench, kind: str) -> Answer:
+def in_cases(bench: Bench, kind: str, alone: bool = False) -> dict[str, Answer]:
     """The answers of all cases of a kind, in a process that begins anew behind a case that it dies
     of or whose error took the device's context along; in this process in a dry run.
+
+    Args:
+        bench: Where.
+        kind: Of `CASES`, and the check that asks: within its limit, what there is no time for is
+            said.
+        alone: Whether each case has a process of its own.
     """
     names, run = CASES[kind]
-    keys, found = names(bench), dict[str, Answer]()
+    keys, found = list(names(bench)), dict[str, Answer]()
     if bench.dry:
         return {key: case_answer(bench, run, key) for key in keys}
+    end = time.monotonic() + 0.8 * CHECKS[kind].seconds
     while len(found) < len(keys):
         first = len(found)
-        command = bench.command("--cases", kind, "--first", str(first))
-        ended = subprocess.run(command, capture_output=True, text=True)
-        for line in ended.stdout.splitlines():
-            found.update(json.loads(line))
-        if len(found) == first:
-            words = ended.stderr.strip().splitlines()
-            found[keys[first]] = {"error": f"exit code {ended.returncode}: {words[-1] if words else 'nothing said'}"}
+        command = bench.command("--cases", kind, "--first", str(first), *(["--one"] if alone else []))
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=max(1.0, end - time.monotonic()))
+            lines, words = ended.stdout, (ended.stderr.strip() or "nothing said").splitlines()[-1]
+            reason, late = f"exit code {ended.returncode}: {words}", False
+        except subprocess.TimeoutExpired as expired:  # whose output is bytes, whatever was asked for
+            lines, reason, late = (expired.stdout or b"").decode(), "there was no time for it and what follows", True
+        for line in lines.splitlines(keepends=True):
+            found.update(json.loads(line) if line.endswith("\n") else {})
+        if len(found) < len(keys) and (late or len(found) == first):
+            found[keys[len(found)]] = {"error": reason}
+        if late:
+            break
     return found
 
 
@@ -177,17 +195,21 @@ def facts(bench: Bench) -> Answer:
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "cores": available_cores(),
     }
-    shapes = [(4096, 2, 16, 32), (64, 4, 49, 24), (8, 8, 784, 64), (64, 2, 49, 12)]
     kernels = {}
-    for shape in shapes:
+    for count, heads, length, head_dim in ((4096, 2, 16, 32), (64, 4, 49, 24), (8, 8, 784, 64), (64, 2, 49, 12)):
         for dtype in (torch.float32, torch.bfloat16):
-            q = torch.zeros(shape, device=bench.device, dtype=dtype)
-            bias = torch.zeros(1, *shape[1:3], shape[2], device=bench.device, dtype=dtype, requires_grad=True)
-            for name, mask in (("", None), (" with bias", bias)):
-                kernels[f"{shape} {dtype}{name}"] = int(torch._fused_sdp_choice(q, q, q, attn_mask=mask))
+            q = torch.zeros(count, heads, length, head_dim, device=bench.device, dtype=dtype)
+            bias = torch.zeros(1, heads, length, length, device=bench.device, dtype=dtype, requires_grad=True)
+            F.scaled_dot_product_attention(q, q, q)  # after which torch tells the order that it has on this device
+            what = f"{count} sequences of {length} tokens, {heads} heads of {head_dim}, {str(dtype)[6:]}"
+            for name, mask in (("", None), (", with a bias", bias)):
+                kernels[what + name] = _kernel(torch._fused_sdp_choice(q, q, q, attn_mask=mask))
     found["attention_kernels"] = kernels
     if hasattr(torch._C, "_get_sdp_priority_order"):
-        found["attention_order"] = list(torch._C._get_sdp_priority_order())
+        found["attention_order"] = [_kernel(each) for each in torch._C._get_sdp_priority_order()]
+    counts = {kernel: list(kernels.values()).count(kernel) for kernel in sorted(set(kernels.values()))}
+    found["said"] = f"{found['memory_bytes'] / 1e9:.0f} GB, {found['cores']} cores; of {len(kernels)} calls of "
+    found["said"] += f"attention {_listed(f'{kernel} takes {n}' for kernel, n in counts.items())}"
     if bench.on_gpu:
         state, name = GpuState.now(bench.device), device_name(bench.device, "bf16", 2, 1)
         found |= {"driver": asdict(state), "held_s": held_down(bench.device), "near": sorted(near_cores(bench.device))}
@@ -199,6 +221,20 @@ def facts(bench: Bench) -> Answer:
     return found
 
 
+def _kernel(place: int) -> str:
+    """The name of a kernel of attention."""
+    return SDPBackend(int(place)).name.removesuffix("_ATTENTION").lower()
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{number(milliseconds)} ms"
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(words) or "nothing"
+
+
+@cache
 def parity_parts(bench: Bench) -> dict[str, Part]:
     """Every operator on every kind of map, and the parts of some candidates as proxies."""
     found: dict[str, Part] = {}
@@ -207,11 +243,11 @@ def parity_parts(bench: Bench) -> dict[str, Part]:
             found[f"{kind.op_name()} {part.input} to {part.output}"] = part
     seen = set()
     for space in () if bench.dry else ("hybrid", "swin", "conv", "vit"):
-        for number, architecture in enumerate(bench.candidates(2, space)):
+        for place, architecture in enumerate(bench.candidates(2, space)):
             for part in architecture.parts():
                 if part_workload(part).key not in seen:
                     seen.add(part_workload(part).key)
-                    found[f"{space} {number} {part.path} {part.config.op_name()} {part.input}"] = part
+                    found[f"{space} {place} {part.path} {part.config.op_name()} {part.input}"] = part
     return found
 
 
@@ -230,7 +266,7 @@ def parity_case(bench: Bench, key: str) -> Answer:
     for dtype, tolerance in TOLERANCES.items():
         found = _outputs(module, inputs, bench.device, None if dtype == torch.float32 else dtype)
         errors = [((a - b).norm() / b.norm().clamp(min=1e-6)).item() for a, b in zip(found, expected, strict=True)]
-        answer[str(dtype)] = errors
+        answer[str(dtype)[6:]] = dict(zip(("output", "gradients"), errors, strict=True))
         if not max(errors) <= tolerance:
             answer["error"] = f"{dtype} is off by {max(errors):.3g}, more than {tolerance:g}"
     return answer
@@ -256,7 +292,12 @@ def parity(bench: Bench) -> Answer:
     float32 and bfloat16 against float32 on the CPU.
     """
     found = in_cases(bench, "parity")
-    return {"parts": found, "wrong": failures(found)}
+    largest = {
+        dtype: max((max(answer[dtype].values()) for answer in found.values() if dtype in answer), default=math.nan)
+        for dtype in ("float32", "bfloat16")
+    }
+    errors = _listed(f"{dtype} is off by {error:.2g} at most" for dtype, error in largest.items())
+    return {"said": f"of {len(found)} parts {errors}", "wrong": failures(found), "parts": found}
 
 
 def exact(bench: Bench) -> None:
@@ -273,7 +314,7 @@ def first_calls_case(bench: Bench, key: str) -> Answer:
     """One variant in a process that has built no plans yet."""
     excess, steps = [], []
     with native_depthwise() if key == "native depthwise forward" else nullcontext():
-        for architecture in bench.candidates(bench.choose(4, 1)):
+        for architecture in bench.candidates(bench.choose(3, 1)):
             training = bench.training(architecture)
             torch.backends.cuda.enable_cudnn_sdp(key == "cuDNN attention")
             first, *rest = (bench.timed(training.step) for _ in range(4))
@@ -312,33 +353,32 @@ def first_calls(bench: Bench) -> Answer:
     train, with cuDNN's attention, and with depthwise convolutions of torch's own; each in a process
     of its own, as what one builds is there for the next.
     """
-    found: Answer = {}
-    for key in VARIANTS:
-        if bench.dry:
-            found[key] = first_calls_case(bench, key)
-            continue
-        command = bench.command("--cases", "first_calls", "--first", str(VARIANTS.index(key)), "--one")
-        ended = subprocess.run(command, capture_output=True, text=True)
-        lines = ended.stdout.strip().splitlines()
-        found |= json.loads(lines[-1]) if lines else {key: {"error": ended.stderr[-300:]}}
-    return found | {"wrong": failures(found)}
+    found = in_cases(bench, "first_calls", alone=True)
+    known = {key: answer for key, answer in found.items() if "error" not in answer}
+    told = (
+        f"{fmean(answer['excess_s']):.2g} s longer than the {_ms(1e3 * fmean(answer['step_s']))} of later ones ({key})"
+        for key, answer in known.items()
+    )
+    return {"said": f"a first step takes {_listed(told)}", **found, "wrong": failures(found)}
 
 
 def attention_cases(bench: Bench) -> list[str]:
-    """Kernel, sequences, heads and length."""
-    sequences = (64, 65) if bench.dry else (65_535, 65_536, 100_352, 200_704)
+    """Kernels and shapes."""
+    sequences = (64, 65) if bench.dry else (65_536, 200_704)
     shapes = ((2, 1), (2, 16), (12, 49))
     kernels = ("attend", "default") if bench.dry else ("attend", "default", "flash", "efficient", "cudnn")
     # What is expected to fail comes last.
-    return [f"{kernel} {s} {heads} {length}" for kernel in kernels for s in sequences for heads, length in shapes]
+    return [
+        f"{kernel}, {count} sequences, {heads} heads, tokens: {length}"
+        for kernel in kernels
+        for count in sequences
+        for heads, length in shapes
+    ]
 
 
 def attention_case(bench: Bench, key: str) -> Answer:
     """The peak memory of a forward and backward pass of attention in bfloat16."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    kernel, *numbers = key.split()
-    sequences, heads, length = map(int, numbers)
+    kernel, (sequences, heads, length) = key.split(",")[0], map(int, re.findall(r"\d+", key))
     backends = {
         "flash": SDPBackend.FLASH_ATTENTION,
         "efficient": SDPBackend.EFFICIENT_ATTENTION,
@@ -367,9 +407,14 @@ def attention_limits(bench: Bench) -> Answer:
     itself. Only the first must never fail.
     """
     found = in_cases(bench, "attention_limits")
-    split = {f"heads={h} L={n}": sequences_per_call(h, n, 32) for h, n in ((2, 1), (2, 16), (12, 49))}
+    split = {f"{h} heads, tokens: {n}": sequences_per_call(h, n, 32) for h, n in ((2, 1), (2, 16), (12, 49))}
     own = {key: answer for key, answer in found.items() if key.startswith("attend")}
-    return {"calls": found, "split_at": split, "wrong": failures(own)}
+    ran = {key.split(",")[0]: [0, 0] for key in found}
+    for key, answer in found.items():
+        ran[key.split(",")[0]][0] += "error" not in answer
+        ran[key.split(",")[0]][1] += 1
+    said = _listed(f"{kernel} ran {good} of {all_}" for kernel, (good, all_) in ran.items())
+    return {"said": said, "wrong": failures(own), "split_at": split, "calls": found}
 
 
 def search(bench: Bench) -> Answer:
@@ -378,7 +423,7 @@ def search(bench: Bench) -> Answer:
     """
     options = "tiny --trials 2 --epochs 1 --train-clips 24 --val-clips 24 --confirm-seeds 0 --measure-seconds 0.1"
     if not bench.dry:
-        options = "hybrid --trials 12 --time 45s --confirm-seeds 1 --baselines none --measure-seconds 1"
+        options = "hybrid --trials 8 --time 30s --confirm-seeds 1 --baselines none --measure-seconds .5"
         options += " --budget 100gflops,50ms --measure bf16,graph"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
@@ -396,6 +441,11 @@ def search(bench: Bench) -> Answer:
         found["peak_bytes"] = [int(each) for each in run.trials["peak_bytes"].dropna()]
         found["flags"] = [flags for flags in run.front.get("flags", []) if isinstance(flags, str) and flags]
         found["wrong"] = [f"trial {row.trial} failed: {row.error}" for row in failed.itertuples()]
+        busy = (run.record.step_s or 0) / (run.record.slot_s or 1)
+        found["said"] = (
+            f"{len(run.trials)} networks in {found['wall_s']:.0f} s, {len(run.front)} on the front; "
+            f"{busy:.0%} of the time of {run.record.workers} workers was training"
+        )
     if bench.on_gpu:
         free, total = torch.cuda.mem_get_info(bench.device)
         found["taken_afterwards_bytes"] = total - free
@@ -425,7 +475,7 @@ def poison(bench: Bench) -> Answer:
         said = {name: report.get(name) for name in ("failure", "error")}
         return {**said, "micro_batch": trial.training.micro_batch, "peak_bytes": peak}
 
-    found: Answer = {"alone": trained(), "again": trained()}
+    found: Answer = {"said": "a second candidate trained in one process", "alone": trained(), "again": trained()}
     if found["again"]["failure"]:
         wrong.append(f"a second candidate in one process failed: {found['again']}")
     if not bench.on_gpu:
@@ -446,14 +496,17 @@ def poison(bench: Bench) -> Answer:
         if not out_of_memory(error) or context_lost(error):
             wrong.append(f"memory that ran out is not told as such: {one_line(error)[:200]}")
     found["after memory ran out"] = trained()
-    for number in ("first", "second"):  # the second is of a context that is gone
+    for which in ("first", "second"):  # the second is of a context that is gone
         try:
             torch.zeros(1, device=bench.device).index_select(0, torch.tensor([5], device=bench.device)).sum().item()
-            wrong.append(f"the {number} failed assertion raised nothing")
+            wrong.append(f"the {which} failed assertion raised nothing")
         except RuntimeError as error:
-            found[f"{number} assertion"] = f"{context_lost(error)}: {one_line(error)[:200]}"
+            found[f"{which} assertion"] = f"{context_lost(error)}: {one_line(error)[:200]}"
             if not context_lost(error):
-                wrong.append(f"the {number} failed assertion is not told as a lost context: {one_line(error)[:200]}")
+                wrong.append(f"the {which} failed assertion is not told as a lost context: {one_line(error)[:200]}")
+    micro_batch, left = found["in 0.6 of it"]["micro_batch"], found["reserved_when_forgotten_bytes"]
+    found["said"] = f"in 0.6 of its memory a batch of {batch} trained {micro_batch} clips at a time; "
+    found["said"] += f"{left / 1e6:.0f} MB stay reserved when a candidate is forgotten"
     return found | {"wrong": wrong}
 
 
@@ -462,31 +515,49 @@ def throughput(bench: Bench) -> Answer:
     of one that sends clips from the host, and one whose kernels are not laid out channels-last.
     """
     found: Answer = {}
-    runs = [(count, "as trials") for count in ((1,) if bench.dry else (1, 2, 4, 8))]
-    for count, variant in [*runs, (1, "clips on the host"), (1, "contiguous kernels")]:
-        if bench.dry:
-            found[f"{count} {variant}"] = {"clips_per_s": round(worker(bench, variant), 1)}
-            continue
+    for count in (1,) if bench.dry else (1, 2, 4, 8):
+        variants = WAYS if count == 1 else WAYS[:1]
         threads = max(1, min(available_cores() // count, 4))
-        variables = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        command = bench.command("--worker", variant)
-        workers = [
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
-            for _ in range(count)
-        ]
-        said = [each.communicate() for each in workers]
-        found[f"{count} {variant}"] = (
-            {"clips_per_s": round(sum(float(out.split()[-1]) for out, _ in said), 1), "threads": threads}
-            if all(each.returncode == 0 for each in workers)
-            else {"error": " ".join(error[-200:] for _, error in said if error)[-500:]}
-        )
-    return found | {"wrong": failures(found)}
+        try:
+            rates = [worker(bench, variants)] if bench.dry else _side_by_side(bench, variants, count, threads)
+        except RuntimeError as error:
+            found[f"{count} at a time, {WAYS[0]}"] = {"error": one_line(error)}
+            continue
+        for variant in variants:
+            total = sum(rate[variant] for rate in rates)
+            found[f"{count} at a time, {variant}"] = {"clips_per_s": round(total, 1), "threads": threads}
+    known = {key: answer["clips_per_s"] for key, answer in found.items() if "error" not in answer}
+    told = _listed(f"{rate:.0f} ({key})" for key, rate in known.items())
+    return {"said": f"clips a second: {told}", **found, "wrong": failures(found)}
 
 
-def worker(bench: Bench, variant: str) -> float:
-    """Clips a second of one process that trains for some seconds."""
+def _side_by_side(bench: Bench, variants: Sequence[str], count: int, threads: int) -> list[dict[str, float]]:
+    """What `worker` returns in each of some processes at a time.
+
+    Raises:
+        RuntimeError: One of them failed.
+    """
+    variables, pipe = {**os.environ, "OMP_NUM_THREADS": str(threads)}, subprocess.PIPE
+    command = bench.command("--worker", ",".join(variants))
+    workers = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=variables) for _ in range(count)]
+    said = [each.communicate() for each in workers]
+    if any(each.returncode for each in workers):
+        raise RuntimeError(" ".join(error[-200:] for _, error in said if error)[-500:])
+    return [json.loads(out.splitlines()[-1]) for out, _ in said]
+
+
+WAYS = ("as trials", "clips on the host", "contiguous kernels")
+
+
+def worker(bench: Bench, variants: Sequence[str]) -> dict[str, float]:
+    """Clips a second of one process that trains for some seconds, in each of some ways."""
     candidates = sorted(bench.candidates(bench.choose(5, 1)), key=lambda each: nas.cost(each).macs)
     architecture = candidates[len(candidates) // 2]
+    return {variant: clips_per_second(bench, architecture, variant) for variant in variants}
+
+
+def clips_per_second(bench: Bench, architecture: Architecture, variant: str) -> float:
+    """Of one network that trains in one of `WAYS`."""
     training = bench.training(architecture, epochs=10_000)
     if variant == "clips on the host":
         training._feed = Feed(training.clips, bench.device, resident=False)
@@ -497,7 +568,7 @@ def worker(bench: Bench, variant: str) -> float:
         training.step()
     bench.synchronize()
     begin, steps = time.perf_counter(), 0
-    while time.perf_counter() - begin < (0.2 if bench.dry else 4.0):
+    while time.perf_counter() - begin < (0.2 if bench.dry else 3.0):
         training.step()
         steps += 1
     bench.synchronize()
@@ -509,7 +580,7 @@ def memory(bench: Bench) -> Answer:
     inference, plain and as a CUDA graph.
     """
     rows = []
-    for architecture in bench.candidates(bench.choose(12, 2)):
+    for architecture in bench.candidates(bench.choose(8, 2)):
         priced = nas.cost(architecture)
 
         def steps(architecture: Architecture = architecture) -> None:
@@ -521,14 +592,17 @@ def memory(bench: Bench) -> Answer:
         gc.collect()
         fits = fitting_micro_batch(priced, batch, memory_bytes(bench.device))
         rows.append({"computed": training_step_memory(priced, batch, batch), "peak": peak, "micro_batch": fits})
-    found: Answer = {"steps": rows}
-    found["factor"] = memory_factor([row["computed"] for row in rows], [row["peak"] for row in rows])
+    shares = [row["peak"] / row["computed"] for row in rows]
+    found: Answer = {"said": f"a training takes {min(shares):.2f} to {max(shares):.2f} of what is computed"}
+    found |= {"factor": memory_factor([row["computed"] for row in rows], [row["peak"] for row in rows])}
+    found["steps"] = {f"candidate {place}": row for place, row in enumerate(rows)}
     if not bench.on_gpu:
-        return found
+        return found | {"said": "what a CPU hands out is not counted"}
     for label, graph in (("eager", False), ("graph", True)):
         taken = nas.measure("x3d_s", str(bench.device), "bf16", max_seconds=1, cuda_graph=graph)
         found[label] = {name: getattr(taken, name) for name in ("peak_memory_bytes", "reserved_memory_bytes")}
     ratio = found["graph"]["peak_memory_bytes"] / found["eager"]["peak_memory_bytes"]
+    found["said"] += f", and a CUDA graph {ratio:.2f} of a plain run"
     return found | {"wrong": [] if 0.5 < ratio < 4 else [f"a graph takes {ratio:.2f} of the memory of a plain run"]}
 
 
@@ -554,7 +628,8 @@ def profile(bench: Bench) -> Answer:
     times = {row.key[:100]: row.self_device_time_total if bench.on_gpu else row.self_cpu_time_total for row in own}
     slowest = dict(sorted(times.items(), key=lambda item: -item[1])[:8])
     busy = sum(times.values()) / 1e6 / plain
-    return {"step_s": plain, "launches": launches, "busy_share": busy, "slowest_us": slowest}
+    said = f"{launches} launches in a step of {_ms(1e3 * plain)}, in {busy:.0%} of which the device is busy"
+    return {"said": said, "step_s": plain, "launches": launches, "busy_share": busy, "slowest_us": slowest}
 
 
 def latency(bench: Bench) -> Answer:
@@ -588,11 +663,12 @@ def latency(bench: Bench) -> Answer:
             wrong.append(f"{name} {label} was measured as {taken.device}")
         if bench.on_gpu and not (known and 0 < taken.peak_memory_bytes <= known):
             wrong.append(f"{name} {label} peaks at {taken.peak_memory_bytes} bytes of {known} reserved ones")
-    return found | {"wrong": wrong}
+    told = _listed(f"{_ms(answer['ms'])} beside the {answer['reference']} ({name})" for name, answer in found.items())
+    return {"said": told, **found, "wrong": wrong}
 
 
 def table(bench: Bench) -> Answer:
-    """Networks predicted from a table of layers, plain and as CUDA graphs, beside the same networks
+    """A network predicted from a table of layers, plain and as CUDA graphs, beside the same network
     measured; the tables lie in the folder of the answers.
     """
     space = nas.SearchSpace.load("tiny" if bench.dry else "hybrid")
@@ -603,22 +679,31 @@ def table(bench: Bench) -> Answer:
         known, skipped = Table.under(here), dict[str, str]()
         grow(
             *(space, known, bench.out / f"{known.device}.csv", here),
-            max_seconds=bench.choose(22, 1),
+            max_seconds=bench.choose(15, 1),
             networks=bench.choose(9, 2),
             skipped=partial(_skip, skipped),
         )
-        rows = []
-        for seed in range(900, 900 + bench.choose(2, 1)):
-            architecture = space.sample(seed)
-            taken = nas.measure(architecture, str(bench.device), here.dtype, cuda_graph=graph, max_seconds=0.5)
-            rows.append({"predicted": Predictor(known).predict(architecture).ms, "measured": taken.latency_ms.median})
-        own = [{"predicted": Predictor(known).overhead.spread, "layers": len(known.layers)}]
-        launched = sum(row.launch_ms > row.ms for row in known.layers)
-        found[known.device] = {"networks": rows, "fit": own, "launch_bound_layers": launched, "skipped": skipped}
+        architecture = space.sample(900)
+        taken = nas.measure(architecture, str(bench.device), here.dtype, cuda_graph=graph, max_seconds=0.5)
+        predictor = Predictor(known)
+        found[known.device] = {
+            "predicted_ms": predictor.predict(architecture).ms,
+            "measured_ms": taken.latency_ms.median,
+            "spread_of_fit": predictor.overhead.spread,
+            "networks": len(known.networks),
+            "layers": len(known.layers),
+            "launch_bound_layers": sum(row.launch_ms > row.ms for row in known.layers),
+            "skipped": skipped,
+        }
         if bench.on_gpu and any(row.launch_ms == 0 for row in known.layers) != graph:
             wrong.append(f"layers of {known.device} lack launching, or have it in spite of a graph")
         wrong += [f"{known.device} lacks {op}: {reason}" for op, reason in skipped.items()]
-    return found | {"wrong": wrong}
+    told = (
+        f"{_ms(each['predicted_ms'])} predicted and {_ms(each['measured_ms'])} measured, "
+        f"{each['launch_bound_layers']} of {each['layers']} layers take longer to launch than to run ({name})"
+        for name, each in found.items()
+    )
+    return {"said": _listed(told), **found, "wrong": wrong}
 
 
 def _skip(reasons: dict[str, str], workload: Workload, reason: str) -> None:
@@ -638,7 +723,10 @@ def throttling(bench: Bench) -> Answer:
         during = GpuState.now(bench.device) if bench.on_gpu else during
         bench.synchronize()
     after = held_down(bench.device) if bench.on_gpu else {}
-    return {"held_s": {reason: after[reason] - before[reason] for reason in before}, "during": asdict(during)}
+    held = {reason: after[reason] - before[reason] for reason in before}
+    told = _listed(f"{reason} held it down for {seconds:.2g} s" for reason, seconds in held.items())
+    said = f"at {during.clock_mhz} MHz; {told}" if held else "there are no counters"
+    return {"said": said, "held_s": held, "during": asdict(during)}
 
 
 def same_seed(bench: Bench) -> Answer:
@@ -647,7 +735,9 @@ def same_seed(bench: Bench) -> Answer:
     for _ in range(2):
         training = bench.training(bench.candidates(1)[0], epochs=2)
         losses.append([training.epoch() for _ in range(2)])
-    return {"losses": losses, "equal": losses[0] == losses[1]}
+    off = max(abs(a / b - 1) for a, b in zip(*losses, strict=True))
+    said = "all losses are equal" if losses[0] == losses[1] else f"losses differ by {off:.2g} of them at most"
+    return {"said": said, "losses": losses, "equal": losses[0] == losses[1]}
 
 
 def refusals(bench: Bench) -> Answer:
@@ -667,7 +757,8 @@ def refusals(bench: Bench) -> Answer:
             check_placement(resources(1, 0, "A100-40G"))
         except NasError as error:
             found["refused"] = str(error)
-    return found | {"wrong": [] if found["refused"] else ["a type that Ray does not know was not refused"]}
+    wrong = [] if found["refused"] else ["a type that Ray does not know was not refused"]
+    return {"said": "refused" if found["refused"] else "awaited", **found, "wrong": wrong}
 
 
 def two_gpus(bench: Bench) -> Answer:
@@ -675,7 +766,7 @@ def two_gpus(bench: Bench) -> Answer:
     that would take both.
     """
     if not bench.on_gpu or torch.cuda.device_count() < 2:
-        return {"left out": "there are not two GPUs"}
+        return {"said": "there are not two GPUs"}
     found: Answer = {}
     wrong: list[str] = []
     for device in ("cuda:0", "cuda:1"):
@@ -694,27 +785,48 @@ def two_gpus(bench: Bench) -> Answer:
     ended = subprocess.run(command, capture_output=True, text=True)
     found["search"] = {"exit": ended.returncode, "said": ended.stderr[-300:]}
     wrong += [] if ended.returncode == 2 else ["a search on one of two GPUs was not refused"]
-    return found | {"wrong": wrong}
+    told = _listed(f"a graph takes {_ms(found[device]['graph_ms'])} on {device}" for device in ("cuda:0", "cuda:1"))
+    return {"said": told, **found, "wrong": wrong}
 
 
-CHECKS: dict[str, tuple[Callable[[Bench], Answer], int]] = {
-    "facts": (facts, 40),
-    "parity": (parity, 90),
-    "first_calls": (first_calls, 90),
-    "attention_limits": (attention_limits, 60),
-    "search": (search, 150),
-    "poison": (poison, 40),
-    "throughput": (throughput, 100),
-    "memory": (memory, 60),
-    "profile": (profile, 30),
-    "table": (table, 110),
-    "latency": (latency, 80),
-    "throttling": (throttling, 30),
-    "same_seed": (same_seed, 30),
-    "refusals": (refusals, 40),
-    "two_gpus": (two_gpus, 90),
+@dataclass(frozen=True)
+class Check:
+    """A question to a GPU.
+
+    Attributes:
+        run: Asks it; its docstring says what is asked, and the answer's `said` what came out.
+        seconds: That it may take.
+        points: Of `docs/gpus.md`, which it is about.
+    """
+
+    run: Callable[[Bench], Answer]
+    seconds: int
+    points: str
+
+    @property
+    def asked(self) -> str:
+        """What is asked, in a line."""
+        return " ".join((self.run.__doc__ or "").split())
+
+
+CHECKS = {
+    "facts": Check(facts, 25, "A8, A11, C6, C9"),
+    "parity": Check(parity, 80, "A2, B7, B8, B9"),
+    "search": Check(search, 120, "A1, B3, C7"),
+    "attention_limits": Check(attention_limits, 50, "A2, C3"),
+    "poison": Check(poison, 30, "A1, A6, A7"),
+    "first_calls": Check(first_calls, 80, "B1, B2"),
+    "throughput": Check(throughput, 80, "B3, B5, B6, B7"),
+    "memory": Check(memory, 55, "C2, C3"),
+    "latency": Check(latency, 70, "C2, C5"),
+    "table": Check(table, 90, "A3, C4"),
+    "profile": Check(profile, 25, "B3, B6"),
+    "throttling": Check(throttling, 25, "C1"),
+    "same_seed": Check(same_seed, 25, "C8"),
+    "two_gpus": Check(two_gpus, 70, "A4, A10"),
+    "refusals": Check(refusals, 35, "A5, A8"),
 }
-"""Each check with the seconds that it may take."""
+"""In order of value: the first eight fit into the time if all take theirs."""
 
 CASES: dict[str, tuple[Callable[[Bench], Sequence[str]], Callable[[Bench, str], Answer]]] = {
     "parity": (lambda bench: list(parity_parts(bench)), parity_case),
@@ -741,7 +853,7 @@ def run_check(name: str, bench: Bench, limit: float | None = None) -> Answer:
     """Runs a check in a process of its own, and ends it with all that it started when its time is
     up.
     """
-    limit = limit or CHECKS[name][1] * (4 if bench.dry else 1)
+    limit = limit or CHECKS[name].seconds * (4 if bench.dry else 1)
     begin = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
@@ -765,32 +877,90 @@ def read_answers(folder: Path) -> dict[str, Answer]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def page(answers: dict[str, Answer]) -> str:
-    """The page of what was found, headed by the device and its software."""
-    known = answers.get("facts", {})
-    versions = ", ".join(f"{name} {version}" for name, version in known.get("versions", {}).items())
-    environment = known.get("environment", {})
-    lines = [
-        f"# GPU checks on {known.get('device', 'an unnamed GPU')}",
-        "",
-        f"`python benchmarks/gpu.py`; {versions}; CUDA {environment.get('cuda')}, cuDNN {environment.get('cudnn')}.",
-        "",
-    ]
+def page(answers: dict[str, Answer], dry: bool = False) -> str:
+    """The page of what was found: device and software, a table of all checks, what is not as
+    expected, then what each found.
+    """
+    facts = answers.get("facts", {})
+    known, environment = facts.get("versions", {}), facts.get("environment", {})
+    device = "a dry run on a CPU" if dry else f"on {facts.get('device', 'an unnamed GPU')}"
+    lines = [f"# GPU checks, {device}" if dry else f"# GPU checks {device}", ""]
+    if dry:
+        lines += ["The code was walked on a CPU with small sizes: no figure here says anything of a GPU.", ""]
+    lines += ["| software | version |", "|---|---|"]
+    software = {
+        **known,
+        "CUDA": environment.get("cuda"),
+        "cuDNN": environment.get("cudnn"),
+        "OS": environment.get("os"),
+    }
+    lines += [f"| {name} | {version} |" for name, version in software.items() if version is not None]
+    ran = f"{sum(name in answers for name in CHECKS)} of {len(CHECKS)} checks ran"
     wrong = [f"{name}: {each}" for name, answer in answers.items() for each in answer.get("wrong", [])]
     wrong += [f"{name}: {answer['failed']}" for name, answer in answers.items() if "failed" in answer]
-    lines += ["Not as expected:" if wrong else "All is as expected.", "", *(f"- {each}" for each in wrong), ""]
+    lines += ["", f"{ran}, {f'and {len(wrong)} things are not' if wrong else 'and all is'} as expected."]
+    points = "`docs/gpus.md`" if dry else "[What is known of GPUs](../gpus.md#what-is-tested)"
+    lines += [f"Points are those of {points}; of what is `told` nothing was expected.", ""]
+    lines += ["| check | points | what was asked | answer | verdict | seconds |", "|---|---|---|---|---|---|"]
+    for name, check in CHECKS.items():
+        answer = answers.get(name, {})
+        cells = (name, check.points, check.asked, answer.get("said", ""), verdict(answer), answer.get("seconds", ""))
+        lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
+    lines += ["", *(["## Not as expected", "", *(f"- {each}" for each in wrong), ""] if wrong else [])]
     for name, answer in answers.items():
-        said = " ".join((CHECKS[name][0].__doc__ or "").split()) if name in CHECKS else ""
-        lines += [f"## {name}", "", said, "", "```json", json.dumps(answer, indent=1), "```", ""]
+        rest = {key: value for key, value in answer.items() if key not in ("said", "wrong", "failed", "seconds")}
+        if rest:
+            lines += [f"## {name}", "", "```text", *details(rest), "```", ""]
     return "\n".join(lines)
+
+
+def verdict(answer: Answer) -> str:
+    """What an answer comes to, in a word or two; an empty one is of a check that was not run."""
+    if not answer:
+        return "not run"
+    if "failed" in answer:
+        return "failed"
+    if "wrong" not in answer:
+        return "told"
+    return f"{len(answer['wrong'])} not as expected" if answer["wrong"] else "as expected"
+
+
+def details(answer: Answer) -> list[str]:
+    """The rest of an answer, a line for each thing that was looked at."""
+    lines = []
+    for key, value in answer.items():
+        if not isinstance(value, dict) or not value:
+            lines.append(f"{key}: {_short(value)}")
+            continue
+        rows = [f"  {name}: {_short(each)}" for name, each in value.items()]
+        more = [f"  and {len(rows) - MOST} more, in {ANSWERS}"] if len(rows) > MOST else []
+        lines += [f"{key}:", *rows[:MOST], *more]
+    return lines
+
+
+def _short(value: Any) -> str:
+    """A value in a line, its fractions to four digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and value > 9999:
+        return f"{value:,}"
+    if isinstance(value, dict):
+        return _listed(f"{name} {_short(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return _listed(map(_short, value))
+    return str(value)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="names of checks, separated by commas")
-    parser.add_argument("--minutes", type=float, default=9.0, help="what has not begun by then is left")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="for all; what may take longer than is left is not run"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/gpu"), help="folder of answers and tables")
-    parser.add_argument("--page", type=Path, default=Path("docs/results/gpu.md"), help="page to write")
+    parser.add_argument(
+        "--page", type=Path, help="page to write; docs/results/gpu.md, or gpu.md of a dry run in its folder"
+    )
     parser.add_argument("--dry-run", action="store_true", help="walk the same code on a CPU, small")
     parser.add_argument("--check", help=argparse.SUPPRESS)
     parser.add_argument("--cases", help=argparse.SUPPRESS)
@@ -802,33 +972,31 @@ def main() -> None:
         parser.error("there is no CUDA device; allowed: --dry-run")
     bench = Bench(torch.device("cpu") if options.dry_run else torch.device("cuda:0"), options.dry_run, options.out)
     if options.worker:
-        print(worker(bench, options.worker))
+        print(json.dumps(worker(bench, options.worker.split(","))))
         return
     if options.cases:
         run_cases(bench, options.cases, options.first, options.one)
         return
     if options.check:
-        print(json.dumps(CHECKS[options.check][0](bench), default=str))
+        print(json.dumps(CHECKS[options.check].run(bench), default=str))
         return
     options.out.mkdir(parents=True, exist_ok=True)
     answers = read_answers(options.out)
     names = options.only.split(",") if options.only else [name for name in CHECKS if name not in answers]
     if unknown := set(names) - CHECKS.keys():
         parser.error(f"checks {', '.join(sorted(unknown))} are unknown; allowed: {', '.join(CHECKS)}")
-    end = time.monotonic() + 60 * options.minutes
+    end = time.monotonic() + 60 * options.minutes - BEGINNING
     for name in names:
         left = end - time.monotonic()
-        if left < 10:
-            print(f"{name} and what follows are left for a later call")
-            break
-        answers[name] = run_check(name, bench, None if options.dry_run else min(left, CHECKS[name][1]))
+        if CHECKS[name].seconds > left:
+            print(f"{name}: not run, as it may take {CHECKS[name].seconds} s and {max(0, left):.0f} s are left")
+            continue
+        answers[name] = run_check(name, bench)
         with replacing(options.out / ANSWERS) as draft:
             draft.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
-        wrong = len(answers[name].get("wrong", []))
-        state = "failed" if "failed" in answers[name] else f"{wrong} not as expected" if wrong else "done"
-        print(f"{name}: {state} in {answers[name]['seconds']} s", flush=True)
-    if not bench.dry:
-        options.page.write_text(page(answers), encoding="utf-8")
+        print(f"{name}: {verdict(answers[name])} in {answers[name]['seconds']} s", flush=True)
+    file = options.page or (options.out / "gpu.md" if bench.dry else Path("docs/results/gpu.md"))
+    file.write_text(page(answers, bench.dry), encoding="utf-8")
     sys.exit(any("failed" in answer or answer.get("wrong") for answer in answers.values()))
 
 
