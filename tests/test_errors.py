@@ -23,7 +23,7 @@ def test_memory_that_runs_out_is_told_from_other_errors() -> None:
 
 
 def test_a_failed_device_is_told_from_memory_that_ran_out() -> None:
-    assert context_lost(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    assert context_lost(torch.AcceleratorError("HIP error: device-side assert triggered"))
     assert context_lost(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert not context_lost(torch.OutOfMemoryError("CUDA out of memory")) and not context_lost(ValueError("CUDA error"))
     assert not context_lost(RuntimeError("shapes differ"))

@@ -9,6 +9,7 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -278,6 +279,21 @@ def test_memory_of_the_candidate_before_is_given_back_to_a_gpu(monkeypatch: pyte
     made.torch_device = torch.device("cpu")
     made.reset_config(following)
     assert len(left) == 1
+
+
+def test_a_trial_on_a_gpu_says_what_its_training_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted from when its network is built, by an allocator that is not there."""
+    made, counted, cpu = trial(1e12), list[str](), torch.device("cpu")
+    training: Any = trainable.Training
+    logits: Any = trainable.logits
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: counted.append("forgotten"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 12_345)
+    monkeypatch.setattr(trainable, "placed", lambda model, device: model)
+    monkeypatch.setattr(trainable, "Training", lambda *given, **new: training(*given[:5], cpu, *given[6:], **new))
+    monkeypatch.setattr(trainable, "logits", lambda *given: logits(*given[:3], cpu, *given[4:]))
+    made.torch_device = torch.device("cuda:0")
+    assert made.step()["peak_bytes"] == 12_345 and counted == ["forgotten"]
+    assert trial(1e12).step().get("peak_bytes") is None
 
 
 def test_a_trial_lays_its_kernels_out_as_its_device_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What latencies are predicted from, without measuring anything."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,4 +129,9 @@ def test_latency_is_predicted_and_measured_under_what_was_asked_for(
     predictor = latency_predictor(asked, tmp_path)
     assert predictor and ".bf16.b1." in predictor.device
     measuring._measured(asked, SAMPLE[0], patience=2.0)
-    assert under == [(("cpu", "bf16"), {"cuda_graph": False, "max_seconds": 5.0, "patience": 2.0})]
+    asked.conditions = replace(asked.conditions, device="cuda:0", cuda_graph=True)
+    measuring._measured(asked, SAMPLE[0])
+    assert under == [
+        (("cpu", "bf16"), {"cuda_graph": False, "max_seconds": 5.0, "patience": 2.0}),
+        (("cuda:0", "bf16"), {"cuda_graph": True, "max_seconds": 5.0, "patience": 0.0}),
+    ]
