@@ -102,7 +102,10 @@ def test_a_workspace_is_what_a_new_stream_keeps_of_a_product(workspaces: Allocat
 def test_the_record_tells_the_workspace_beside_the_peak_that_it_does_not_change(
     workspaces: Allocator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def peak(*_: object) -> int:
+    asked: list[tuple[bool, bool]] = []
+
+    def peak(prepare: object, device: torch.device, warm: bool, captured: bool = False) -> int:
+        asked.append((warm, captured))
         workspaces.run(10**9)
         return workspaces.most
 
@@ -111,3 +114,5 @@ def test_the_record_tells_the_workspace_beside_the_peak_that_it_does_not_change(
     monkeypatch.setattr(GpuState, "now", lambda device: GpuState(process_bytes=None))  # as in a container
     found = phases._memory(Target(None, "unused", ()), Conditions("cuda:1", "bf16", 1, 1), None)
     assert found == phases.Memory(10**9, 2 * 10**9, None, 2**25)
+    phases._memory(Target(None, "unused", ()), Conditions("cuda:1", "bf16", 1, 1, cuda_graph=True), None)
+    assert asked == [(False, False), (True, True)]  # of a graph it is the capture that counts
