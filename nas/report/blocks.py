@@ -190,11 +190,13 @@ class Layer:
         name: Its operator.
         width: Its channels.
         share: Of the network's multiply-adds, 0 to 1.
+        latency: Share of the sum of the layers' latencies, 0 to 1; None where nobody knows.
     """
 
     name: str
     width: int
     share: float
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ class Drawing(Block):
         rows = []
         for stage in self.stages:
             cells = [
-                cell.format(round(100 * layer.share), layer.name, layer.width, _share(layer)) for layer in stage.layers
+                cell.format(round(100 * layer.share), layer.name, layer.width, _shares(layer)) for layer in stage.layers
             ]
             rows.append(row.format(stage.title, stage.size, Markup("").join(cells)))
         return Markup('<div class="card network">\n<h3>{}</h3>\n{}</div>\n').format(self.title, Markup("").join(rows))
@@ -238,13 +240,16 @@ class Drawing(Block):
     def markdown(self) -> str:
         lines = [f"{escaped(self.title)}:", ""]
         for stage in self.stages:
-            layers = ", ".join(f"{layer.name} {layer.width} ({_share(layer)})" for layer in stage.layers)
+            layers = ", ".join(f"{layer.name} {layer.width} ({_shares(layer)})" for layer in stage.layers)
             lines.append(f"- {escaped(f'{stage.title} ({stage.size}): {layers}')}")
         return "\n".join(lines)
 
 
-def _share(layer: Layer) -> str:
-    return f"{100 * layer.share:.0f} %" if layer.share >= 0.005 or not layer.share else "< 1 %"
+def _shares(layer: Layer) -> str:
+    """Of multiply-adds, and of latency behind them."""
+    shares = [layer.share] if layer.latency is None else [layer.share, layer.latency]
+    texts = [f"{100 * share:.0f} %" if share >= 0.005 or not share else "< 1 %" for share in shares]
+    return ", ".join([texts[0], *(f"{text} of the time" for text in texts[1:])])
 
 
 @dataclass(frozen=True)

@@ -109,13 +109,22 @@ class Predictor:
         operator. A time of the whole network that the table may hold is not used.
         """
         layers = part_workloads(architecture)
-        found = max((times.of(layers) for times in self._times), key=lambda each: sum(ms for ms, _ in each))
+        found = self._longer(layers)
         overhead, key = self.overhead, joined(layers).key
         if key in self._networks:
             if key not in self._left_out:
                 self._left_out[key] = self._fitted(key)
             overhead = self._left_out[key]
         return overhead.predict([ms for ms, _ in found], [deviation for _, deviation in found])
+
+    def parts_ms(self, architecture: Architecture) -> list[float]:
+        """Returns milliseconds of each part, in the order of `Architecture.parts`, without the
+        overhead of a network; of a GPU those of the longer of both sums.
+        """
+        return [ms for ms, _ in self._longer(part_workloads(architecture))]
+
+    def _longer(self, layers: Sequence[Workload]) -> list[tuple[float, float]]:
+        return max((times.of(layers) for times in self._times), key=lambda each: sum(ms for ms, _ in each))
 
     def _fitted(self, left_out: str) -> Overhead:
         """The overhead as all networks but one tell it."""

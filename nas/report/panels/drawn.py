@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from nas.architecture import Architecture
 from nas.errors import NasError
@@ -13,12 +14,16 @@ from nas.report.panel import Panel
 from nas.report.trials import picks
 from nas.runs.folder.journal import Curve, curves
 from nas.runs.folder.run import Run
+from nas.runs.folder.tables import LATENCIES
 from nas.units import number
+
+if TYPE_CHECKING:
+    from nas.profiler.tables.predictor import Predictor
 
 
 class Drawn(Panel):
     """Each pick with its stages as rows and its layers as cells: operator, width, share of the
-    multiply-adds; and how its training went.
+    multiply-adds and of the latency; and how its training went.
     """
 
     title = "The picks, layer by layer"
@@ -29,10 +34,10 @@ class Drawn(Panel):
 
     def blocks(self, run: Run) -> Sequence[Block]:
         chosen = picks(run)
-        kept, found = curves(run.path, set(chosen)), list[Block]()
+        kept, found, predictor = curves(run.path, set(chosen)), list[Block](), _predictor(run)
         for trial, names in chosen.items():
             if (architecture := _architecture(run, trial)) is not None:
-                drawing = Drawing(f"{', '.join(names)}: trial {trial}", list(_stages(architecture)))
+                drawing = Drawing(f"{', '.join(names)}: trial {trial}", list(_stages(architecture, predictor)))
                 charts = training_charts(run, trial, names[0], kept[trial]) if trial in kept else None
                 found.append(Beside(drawing, charts) if charts else drawing)
         said = (
@@ -40,6 +45,11 @@ class Drawn(Panel):
             "multiply-adds. Behind the name of an operator stands the width of its layer; the size of the map that a "
             "stage works on is frames x height x width."
         )
+        if predictor:
+            said += (
+                " What is said of the time is a layer's share of the sum of all layers' latencies, in the table that "
+                "this run predicted latency from."
+            )
         return [Text(said, "note"), *found]
 
 
@@ -51,7 +61,21 @@ def _architecture(run: Run, trial: int) -> Architecture | None:
         return None
 
 
-def _stages(architecture: Architecture) -> Iterator[Stage]:
+def _predictor(run: Run) -> Predictor | None:
+    """What tells the latency of layers; None where the run predicted none, or none can be read."""
+    path = run.path / LATENCIES
+    if not path.is_file():
+        return None
+    from nas.profiler.tables.predictor import Predictor
+    from nas.profiler.tables.table import Table
+
+    try:
+        return Predictor(Table.load(path))
+    except NasError:
+        return None
+
+
+def _stages(architecture: Architecture, predictor: Predictor | None) -> Iterator[Stage]:
     """The rows of the drawing: stem, stages, head."""
     # It brings torch, which a report without picks does not need.
     from nas.profiler.computed.cost import cost
@@ -59,7 +83,9 @@ def _stages(architecture: Architecture) -> Iterator[Stage]:
     figures = cost(architecture)
     total = max(1, figures.macs)
     rows: dict[str, Stage] = {}
-    for part in architecture.parts():
+    parts = list(architecture.parts())
+    times = predictor.parts_ms(architecture) if predictor else [None] * len(parts)
+    for part, ms in zip(parts, times, strict=True):
         words = part.path.split(".")
         title = f"stage {int(words[1]) + 1}" if words[0] == "stages" else words[0]
         shape = part.output
@@ -73,7 +99,7 @@ def _stages(architecture: Architecture) -> Iterator[Stage]:
         inner = [row for row in figures.layers if row.path == part.path or row.path.startswith(f"{part.path}.")]
         share = sum(row.macs for row in inner) / total
         name = part.config.op if words[-1] != "downsample" else f"downsample {part.config.op}"
-        layer = Layer(name, shape.channels, share)
+        layer = Layer(name, shape.channels, share, None if ms is None else ms / sum(filter(None, times)))
         before = rows.get(title)
         rows[title] = Stage(title, size, [*(before.layers if before else []), layer])
     yield from rows.values()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_TABLE = 50_000_000  # bytes of a file
 TRIALS, FRONT = "trials.csv", "front.csv"
+LATENCIES = "latency_table.csv"  # of layers, from which a run predicts
 TRIAL_TEXTS = ("state", "operators", "hash", "flags", "failure", "error")
 FRONT_TEXTS = ("pick",)  # what front.csv has beside the columns of trials.csv
 MEANS = ("accuracy_se", "test_accuracy_se", "seeds", "accuracy_searched")

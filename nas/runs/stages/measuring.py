@@ -19,7 +19,7 @@ from nas.profiler.tables.rows import part_workload
 from nas.profiler.tables.table import Table
 from nas.runs.folder.confirmations import read_confirmations
 from nas.runs.folder.measurements import append_measurement, keep, read_measurements
-from nas.runs.folder.tables import FRONT, TRIALS, trials_table, write_table
+from nas.runs.folder.tables import FRONT, LATENCIES, TRIALS, trials_table, write_table
 from nas.runs.planning.plan import Plan
 from nas.runs.progress.news import announce, busy
 from nas.runs.selection.ranking import eligible, keeping, ranked_front, with_means
@@ -27,8 +27,7 @@ from nas.trials.proposer import Candidate, Proposer
 from nas.units import number
 
 LATENCY = "latency_ms"  # the metric that is predicted
-TABLE = "latency_table.csv"  # layer latencies that a run predicts from; its draft is still growing
-DRAFT = "latency_table.growing.csv"
+DRAFT = "latency_table.growing.csv"  # of the table of the run while it is still growing
 WHOLE_NETWORKS = 12  # measured, from which the overhead of a network and the interval of a prediction are known
 GROWTH_TIMES = 12  # a table grows for so many times as long as one network of the front is measured
 SAMPLED = 32  # candidates that tell whether a table is one of this space
@@ -47,7 +46,7 @@ def latency_predictor(plan: Plan, folder: Path) -> Predictor | None:
     """
     if LATENCY not in plan.budget.metrics() | {*plan.objectives.names}:
         return None
-    stored, draft = folder / TABLE, folder / DRAFT
+    stored, draft = folder / LATENCIES, folder / DRAFT
     if not stored.exists():
         conditions = plan.conditions
         table = Table.find(conditions)

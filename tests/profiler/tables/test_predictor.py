@@ -36,6 +36,8 @@ def test_known_layers_are_summed_and_the_overhead_is_fitted(architecture: Make) 
     prediction = predictor.predict(wanted)
     assert prediction.ms == pytest.approx(2 + network_workload(wanted).macs / 1e6, rel=1e-3)
     assert prediction.covered == 1
+    macs = [workload.macs for workload in part_workloads(wanted)]
+    assert predictor.parts_ms(wanted) == pytest.approx([each / 1e6 for each in macs])
     assert prediction.low <= prediction.ms <= prediction.high < 1.01 * prediction.ms
 
 

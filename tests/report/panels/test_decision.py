@@ -15,6 +15,8 @@ import pytest
 import nas
 from nas.data.clips import Clips
 from nas.data.strips import write_strips
+from nas.profiler.tables.rows import Row, part_workloads
+from nas.profiler.tables.table import Table
 from nas.report.differences import Difference, best_of_control, difference, paired
 from nas.report.panels.classes import Classes
 from nas.report.panels.comparison import Comparison
@@ -27,6 +29,7 @@ from nas.runs.folder import journal
 from nas.runs.folder.journal import Curve, begun, curves
 from nas.runs.folder.record import ProxyRecord
 from nas.runs.folder.run import Run
+from nas.runs.folder.tables import LATENCIES
 from nas.runs.settings import Settings
 from nas.trials.answers import AnswerBook
 from nas.units import MISSING
@@ -170,6 +173,15 @@ def test_the_picks_are_drawn_from_their_files(tmp_path: Path) -> None:
     drawn = said[said.index(f"trial {trial}:") :]
     assert all(f"{op} " in drawn for op in layers) and "- stem (" in drawn and "- head" in drawn
     assert "Validation accuracy in the search, by epochs" in said
+    # A device on which every part takes as long: a share of the time of one of so many.
+    table, parts = Table("box"), part_workloads(network)
+    for workload in parts:
+        table.add(Row(workload, 1.0, 0.01, 9))
+    table.save(run.path / LATENCIES)
+    shown = f", {100 / len(parts):.0f} % of the time)"
+    assert text(Drawn(), run).count(shown) == len(parts) * len(set(run.picks().values()))
+    (run.path / LATENCIES).write_text("nothing\n")
+    assert "of the time" not in text(Drawn(), run)
     (run.path / "architectures" / f"{trial}.yaml").write_text("{")
     assert f"trial {trial}:" not in text(Drawn(), run)
 

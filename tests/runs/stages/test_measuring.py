@@ -15,8 +15,9 @@ from nas.limits.objectives import Objectives
 from nas.profiler.measured.device import Conditions, available_cores
 from nas.profiler.tables.rows import Row, network_workload, part_workloads
 from nas.profiler.tables.table import Table
+from nas.runs.folder.tables import LATENCIES
 from nas.runs.stages import measuring
-from nas.runs.stages.measuring import DRAFT, TABLE, latency_predictor, predicted, predicted_latency
+from nas.runs.stages.measuring import DRAFT, latency_predictor, predicted, predicted_latency
 from nas.space import SearchSpace
 
 TINY = SearchSpace.load("tiny")
@@ -75,7 +76,7 @@ def test_a_table_is_grown_once_and_kept_in_the_run(grown: list[dict[str, Any]], 
         found = predictor.predict(SAMPLE[0])
         assert found.ms == pytest.approx(2 * len(part_workloads(SAMPLE[0]))) and found.low <= found.ms <= found.high
     assert grown == [{"max_seconds": 60.0, "networks": 12, "known": 0}]
-    assert (tmp_path / TABLE).exists() and not (tmp_path / DRAFT).exists()
+    assert (tmp_path / LATENCIES).exists() and not (tmp_path / DRAFT).exists()
     columns = predicted(predictor)(SimpleNamespace(architecture=SAMPLE[0]))  # type: ignore[arg-type]
     assert set(columns) == {"latency_ms_predicted", "latency_ms_low", "latency_ms_high"}
 
@@ -115,7 +116,7 @@ def test_the_table_of_the_device_is_used_where_it_is_one_of_the_space(
 
 
 def test_a_stored_table_that_is_none_is_named(grown: list[Any], tmp_path: Path) -> None:
-    (tmp_path / TABLE).write_text("nothing\n")
+    (tmp_path / LATENCIES).write_text("nothing\n")
     with pytest.raises(NasError, match=r"latency_table\.csv"):
         latency_predictor(plan(), tmp_path)
 
