@@ -55,15 +55,17 @@ def remove_dead(parent: Path) -> None:
         parent: The folder in which they are.
     """
     for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
-        with contextlib.suppress(OSError), lock.open("rb") as file:
+        with contextlib.suppress(OSError):
             found = lock.parent.lstat()
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                continue  # unopened, as it may be a pipe, which would be waited for
+            with lock.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove(lock.parent)
 
 
 def _new_folder() -> Path:
-    first = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    first = os.path.abspath(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     for parent in (first, *_SHORT_PARENTS):
         if len(os.fsencode(parent)) <= _LONGEST:
             remove_dead(Path(parent))

@@ -60,10 +60,16 @@ def test_what_is_of_another_user_or_elsewhere_stays(tmp_path: Path, monkeypatch:
     for folder in (parent / "nas-other", elsewhere):
         (folder / "nas.lock").touch()
     (parent / "nas-link").symlink_to(elsewhere)
+    (parent / "nas-pipe").mkdir()
+    pipe = parent / "nas-pipe" / "nas.lock"
+    os.mkfifo(pipe)
     with monkeypatch.context() as another:
         another.setattr(os, "getuid", lambda: parent.stat().st_uid + 1)
+        another.setattr(Path, "open", lambda path, mode: pytest.fail(f"{path} of another user was opened"))
         remove_dead(parent)
         assert (parent / "nas-other").exists()
+    pipe.unlink()
+    pipe.parent.rmdir()
     remove_dead(parent)
     assert [path.name for path in parent.iterdir()] == ["nas-link"] and (elsewhere / "nas.lock").exists()
 
@@ -91,6 +97,13 @@ def test_sockets_of_a_long_temporary_folder_go_elsewhere(tmp_path: Path, monkeyp
         folder = session_folder._new_folder()
         assert str(folder.parent) == (long if fits else "/tmp")
         assert len(f"{folder}/{SESSION}") <= 107
+    # Ray wants the whole path, which is what has to be short enough.
+    monkeypatch.setenv("RAY_TMPDIR", "here")
+    monkeypatch.chdir("/")
+    assert str(session_folder._new_folder().parent) == "/here"
+    monkeypatch.chdir(tmp_path)
+    assert len(str(tmp_path)) > 30 and str(session_folder._new_folder().parent) == "/tmp"
+    monkeypatch.delenv("RAY_TMPDIR")
     monkeypatch.setattr(session_folder, "_SHORT_PARENTS", (str(tmp_path / "none"),))
     with pytest.raises(nas.NasError, match=r"temporary folder '/t+' cannot hold .*; allowed: .* at most 30 characters"):
         SessionFolder()
