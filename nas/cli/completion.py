@@ -5,8 +5,8 @@ it wrote. Where nothing is offered, shells offer files.
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 from nas.resources import resource_names
 
@@ -35,7 +35,7 @@ def folders(*files: str) -> Callable[[str], list[str]]:
     def found(incomplete: str) -> list[str]:
         start = f"{glob.escape(incomplete)}*"
         patterns = [f"{start}{'/*' * deep}/{file}" for deep in range(_DEEP) for file in files]
-        return sorted({str(Path(path).parent) for pattern in patterns for path in glob.iglob(pattern)})
+        return sorted({os.path.dirname(path) for pattern in patterns for path in glob.iglob(pattern)})
 
     return found
 

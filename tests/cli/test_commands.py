@@ -423,6 +423,7 @@ def test_a_shell_completes_commands_and_options(
         ("nas search --resume ", ["runs/[a]"]),
         ("nas report runs/", ["runs/[a]"]),
         ("nas report runs/[", ["runs/[a]"]),
+        ("nas report ./runs/", ["./runs/[a]"]),
         ("nas export runs/", ["runs/[a]", "runs/best"]),
         ("nas train r", ["r2plus1d_18", "r3d_18", "runs/[a]"]),
         ("nas evaluate ", ["runs/best"]),
