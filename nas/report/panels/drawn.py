@@ -47,8 +47,8 @@ class Drawn(Panel):
         )
         if predictor:
             said += (
-                " What is said of the time is a layer's share of the sum of all layers' latencies, in the table that "
-                "this run predicted latency from."
+                " What is said of the time is a layer's share of the sum of all layers' latencies, which the table "
+                "that this run predicted latency from holds, or predicts where it lacks a layer."
             )
         return [Text(said, "note"), *found]
 
