@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 import nas
+from nas.trials.trainable import ProxyTrial
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 RUN = Path(__file__).parents[1] / "runs" / "run_of_version_0.1"
@@ -67,7 +69,37 @@ def test_every_check_is_walked_on_a_cpu(name: str, dry: Any, monkeypatch: pytest
     if name == "search":
         assert answer["exit"] == 0 and sum(answer["states"].values()) == len(nas.Run(RUN).trials)
     if name == "two_gpus":
-        assert answer == {"said": "there are not two GPUs"}
+        assert answer == {"said": "there are not two GPUs", "not run": True}
+
+
+def test_gradients_that_are_no_numbers_are_not_as_expected(dry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a kernel whose output is right."""
+    outputs = iter([(torch.ones(2), torch.ones(2)), (torch.ones(2), torch.tensor([1.0, math.nan]))] * 9)
+    monkeypatch.setattr(gpu, "_outputs", lambda *_: next(outputs))
+    monkeypatch.setattr(gpu, "TOLERANCES", {torch.float32: 1e-3})
+    key = next(iter(gpu.parity_parts(dry)))
+    monkeypatch.setattr(gpu, "in_cases", lambda bench, kind: {key: gpu.case_answer(bench, gpu.parity_case, key)})
+    answer = gpu.parity(dry)
+    assert answer["wrong"] == [f"{key}: torch.float32 is off by nan, and 0.001 is allowed"]
+    assert "float32 is off by nan at most" in answer["said"]
+
+
+def test_a_training_that_fails_is_not_as_expected(dry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of a process, whose second goes well."""
+    reports = iter([{"failure": "error", "error": "no kernel"}, {"failure": None, "error": None}])
+    monkeypatch.setattr(ProxyTrial, "step", lambda trial: next(reports))
+    monkeypatch.setattr(ProxyTrial, "reset_config", lambda trial, config: trial._begin() is None)
+    answer = gpu.poison(dry)
+    assert [line[:39] for line in answer["wrong"]] == ["a training failed alone: {'failure': 'e"]
+
+
+def test_a_gpu_is_loaded_with_the_same_numbers_to_the_end(dry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of products would soon be zero, or nan, which take less power."""
+    factors: list[torch.Tensor] = []
+    monkeypatch.setattr(torch, "matmul", lambda a, b, out: factors.append(a.clone()))
+    gpu.throttling(dry)
+    assert len(factors) >= 10 and factors[0].std() > 0.9
+    assert all(torch.equal(each, factors[0]) for each in factors)
 
 
 def test_what_is_checked_on_a_gpu_can_be_built() -> None:
@@ -195,6 +227,7 @@ def test_the_page_begins_with_device_versions_and_a_table_of_all_checks() -> Non
         },
         "search": {"failed": "not done within 120 s", "seconds": 120.1},
         "throttling": {"said": "at 1980 MHz", "seconds": 14.0},
+        "two_gpus": {"said": "there are not two GPUs", "not run": True, "seconds": 3.0},
     }
     text = gpu.page(answers)
     lines = text.splitlines()
@@ -204,15 +237,17 @@ def test_the_page_begins_with_device_versions_and_a_table_of_all_checks() -> Non
     rows = {line.split(" | ")[0]: line for line in lines if line.endswith(" |")}
     asked = gpu.CHECKS["facts"].asked
     assert rows["| facts"] == f"| facts | A8, A11, C6, C9 | {asked} | 80 GB | as expected | 4.0 |"
-    assert [rows[f"| {name}"].split(" | ")[4] for name in ("parity", "search", "throttling", "memory")] == [
+    assert [rows[f"| {name}"].split(" | ")[4] for name in ("parity", "search", "throttling", "memory", "two_gpus")] == [
         "1 not as expected",
         "failed",
         "told",
         "not run",
+        "not run",
     ]
     assert "\n- parity: t2d is off\n- search: not done within 120 s\n" in text
     assert "parts:\n  t2d: float32 output 0.1235, gradients 123,456\n" in text
-    assert "  shape 19: flash\n  and 5 more, in answers.json\n" in text and "## search" not in text
+    assert "  shape 19: flash\n  and 5 more, in answers.json\n" in text
+    assert "## search" not in text and "## two_gpus" not in text
     dry = gpu.page({"facts": FACTS}, dry=True)
     assert "1 of 15 checks ran, and all is as expected." in dry
     assert dry.startswith("# GPU checks, a dry run on a CPU\n\nThe code was walked")
