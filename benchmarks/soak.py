@@ -6,9 +6,10 @@ As root on Linux: the script goes into namespaces of its own (`unshare`), where 
 the home folder are empty and every process but this one was started by a search. By turns a search
 is left alone, or hit at a random moment by SIGINT (Ctrl-C), SIGTERM or SIGKILL of its driver; each
 has a folder of its own, which is removed. Counted after each: the processes that are there 30 s
-after its end, and how long the last one took to go; the files and bytes of /tmp, /dev/shm and the
-home folder. Exit code 1 where a process is there after 30 s, or one of the counts is larger at any
-search after the first sixth of the time than it ever was in it.
+after its end, or 120 s where they are Ray's agents, and how long the last one took to go; the files
+and bytes of /tmp and /dev/shm, and the files of the home folder. Exit code 1 where a process was
+there for longer, a search that was left alone failed, or one of the counts is larger at any search
+after the first sixth of the time than it ever was in it; and where no search ended in one of both.
 
 A row is printed, and with `--rows` written, as soon as a search ends.
 """
@@ -31,6 +32,8 @@ from pathlib import Path
 
 import yaml
 from kill_search import AGENTS, OPTIONS, SPACE
+
+from nas.cli.search import NOTHING_FOUND
 
 TEMPORARY, SHARED = Path("/tmp"), Path("/dev/shm")
 STRAY_SECONDS = 30.0  # after which no process of a search may be there, but for Ray's agents
@@ -102,13 +105,22 @@ def grown(rows: Sequence[Row], minutes: float) -> list[str]:
     """What was larger after the first sixth of the time than it ever was within it."""
     first = [row for row in rows if row.minute <= minutes / 6]
     rest = [row for row in rows if row.minute > minutes / 6]
+    if not (first and rest):
+        return ["the time was too short to tell whether anything grows"]
     return [
         f"{name} grew from {most} to {later}"
         for name in COUNTS
-        if first and rest
         for most, later in [(max(getattr(row, name) for row in first), max(getattr(row, name) for row in rest))]
         if later > most
     ]
+
+
+def failed(rows: Sequence[Row]) -> list[str]:
+    """How many searches left processes, and how many failed though they were left alone."""
+    left = sum(row.strays > 0 for row in rows)
+    broken = sum(row.ending == ENDINGS[0] and row.code not in (0, NOTHING_FOUND) for row in rows)
+    counts = {"left processes": left, "failed, left alone": broken}
+    return [f"{count} of {len(rows)} searches {what}" for what, count in counts.items() if count]
 
 
 def search(number: int, root: Path, arguments: Sequence[str], took: float) -> Row:
@@ -153,9 +165,7 @@ def soak(minutes: float, trials: int, rows_file: Path | None, root: Path) -> int
                 writer = csv.DictWriter(file, list(asdict(row)))
                 writer.writeheader()
                 writer.writerows(asdict(each) for each in rows)
-    wrong = [f"{sum(row.strays > 0 for row in rows)} of {len(rows)} searches left processes"] * any(
-        row.strays for row in rows
-    ) + grown(rows, minutes)
+    wrong = [*failed(rows), *grown(rows, minutes)]
     print(f"{len(rows)} searches in {minutes:g} minutes: {'; '.join(wrong) or 'nothing grew, no process was left'}")
     return 1 if wrong else 0
 
