@@ -908,7 +908,7 @@ def page(answers: dict[str, Answer], dry: bool = False) -> str:
     lines += [f"| {name} | {version} |" for name, version in software.items() if version is not None]
     ran = f"{sum(verdict(answers.get(name, {})) != NOT_RUN for name in CHECKS)} of {len(CHECKS)} checks ran"
     wrong = [f"{name}: {each}" for name, answer in answers.items() for each in answer.get("wrong", [])]
-    wrong += [f"{name}: {answer['failed']}" for name, answer in answers.items() if "failed" in answer]
+    wrong += [f"{name}: {' '.join(answer['failed'].split())}" for name, answer in answers.items() if "failed" in answer]
     lines += ["", f"{ran}, {f'and {len(wrong)} things are not' if wrong else 'and all is'} as expected."]
     points = "`docs/gpus.md`" if dry else "[What is known of GPUs](../gpus.md#what-is-tested)"
     lines += [f"Points are those of {points}; of what is `told` nothing was expected.", ""]
@@ -916,7 +916,8 @@ def page(answers: dict[str, Answer], dry: bool = False) -> str:
     for name, check in CHECKS.items():
         answer = answers.get(name, {})
         cells = (name, check.points, check.asked, answer.get("said", ""), verdict(answer), answer.get("seconds", ""))
-        lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
+        # What a program said may have several lines.
+        lines.append(f"| {' | '.join(' '.join(str(cell).replace('|', '/').split()) for cell in cells)} |")
     lines += ["", *(["## Not as expected", "", *(f"- {each}" for each in wrong), ""] if wrong else [])]
     for name, answer in answers.items():
         rest = {

@@ -226,14 +226,15 @@ def test_the_page_begins_with_device_versions_and_a_table_of_all_checks() -> Non
             "parts": {"t2d": {"float32": {"output": 0.123456, "gradients": 123456}}},
         },
         "search": {"failed": "not done within 120 s", "seconds": 120.1},
-        "throttling": {"said": "at 1980 MHz", "seconds": 14.0},
+        "profile": {"failed": "Traceback:\n  File\n\nKeyError"},
+        "throttling": {"said": "at 1980 MHz\nor | more", "seconds": 14.0},
         "two_gpus": {"said": "there are not two GPUs", "not run": True, "seconds": 3.0},
     }
     text = gpu.page(answers)
     lines = text.splitlines()
     assert lines[0] == "# GPU checks on NVIDIA X"
     assert {"| python | 3.12.3 |", "| torch | 2.11.0 |", "| CUDA | 13.0 |", "| cuDNN | 91900 |"} <= set(lines)
-    assert "4 of 15 checks ran, and 2 things are not as expected." in text
+    assert "5 of 15 checks ran, and 3 things are not as expected." in text
     rows = {line.split(" | ")[0]: line for line in lines if line.endswith(" |")}
     asked = gpu.CHECKS["facts"].asked
     assert rows["| facts"] == f"| facts | A8, A11, C6, C9 | {asked} | 80 GB | as expected | 4.0 |"
@@ -244,7 +245,8 @@ def test_the_page_begins_with_device_versions_and_a_table_of_all_checks() -> Non
         "not run",
         "not run",
     ]
-    assert "\n- parity: t2d is off\n- search: not done within 120 s\n" in text
+    assert "\n- parity: t2d is off\n- search: not done within 120 s\n- profile: Traceback: File KeyError\n" in text
+    assert rows["| throttling"].endswith(" | at 1980 MHz or / more | told | 14.0 |")
     assert "parts:\n  t2d: float32 output 0.1235, gradients 123,456\n" in text
     assert "  shape 19: flash\n  and 5 more, in answers.json\n" in text
     assert "## search" not in text and "## two_gpus" not in text
