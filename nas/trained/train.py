@@ -26,6 +26,7 @@ from nas.data.clips import Clips
 from nas.documents import of_schema, read_json
 from nas.errors import Interrupted, NasError, out_of_memory
 from nas.locks import locked
+from nas.models.convolution import placed
 from nas.models.network import Network, build
 from nas.models.two_heads import PREFIX, TwoHeads
 from nas.resources import replacing
@@ -203,7 +204,7 @@ class Session:
             self.model = TwoHeads(self.model, len(plan.images.classes))
             if settings.init is not None:
                 self.new += [name for name, _ in self.model.named_parameters() if name.startswith(PREFIX)]
-        self.model.to(plan.device)
+        placed(self.model, plan.device)
         self.decoded = decoded or Decoded.read(plan, folder)
         self.train_clips, self.val_clips = self.decoded.train, self.decoded.val
         if workers.rank:  # as for the first one, what is dropped of its clips follows from the seed

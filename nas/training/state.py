@@ -113,6 +113,7 @@ def restore(training: Training, tensors: dict[str, Tensor], progress: Progress, 
             state.setdefault(int(index), {})[key] = value
         groups = training.optimizer.state_dict()["param_groups"]
         training.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _lay_out_as_parameters(training.optimizer)
         training.order = tensors["order"]
         training.epoch_loss = tensors["epoch_loss"].to(training.device)
         if training.stills is not None:
@@ -127,6 +128,16 @@ def restore(training: Training, tensors: dict[str, Tensor], progress: Progress, 
         raise NasError(f"{where} is of another network or recipe ({error}); allowed: those it was begun with") from None
     for name in ("total_steps", "position", "pace", "steps_done", "step_in_epoch", "epochs_done"):
         setattr(training, name, getattr(progress, name))
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Gives moments, which a file holds contiguous, the layout of their parameters, which fused
+    kernels rely on.
+    """
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def write_state(path: Path, tensors: dict[str, Tensor], document: Any) -> None:

@@ -18,6 +18,7 @@ import nas.trained.train as module
 from nas.architecture import Architecture
 from nas.errors import Interrupted, NasError
 from nas.locks import locked
+from nas.models.convolution import lay_out_channels_last
 from nas.trained.folder import load_model
 from nas.trained.moment import Moment
 from nas.trained.outcome import TEST, VALIDATION
@@ -120,6 +121,27 @@ def test_a_killed_training_goes_on_bit_for_bit(
     for name in ("model.safetensors", "last/model.safetensors"):
         found, expected = (load_file(Path(each.settings.out) / name) for each in (killed, alone))
         assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_a_killed_training_goes_on_with_kernels_laid_out_as_a_gpu_wants_them(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, killed, where = plan("alone"), plan("killed"), list[torch.device]()
+
+    def as_on_a_gpu(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+        where.append(device)
+        lay_out_channels_last(network)
+        return network
+
+    monkeypatch.setattr(module, "placed", as_on_a_gpu)
+    monkeypatch.setattr(module, "SAVE_SECONDS", -1)
+    train(alone, say=silent)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(killed, killer(7), silent)
+    resume(killed.settings.out, say=silent)
+    assert where == [torch.device("cpu")] * 3 and curve(killed.settings.out) == curve(alone.settings.out)
+    found, expected = (load_file(Path(each.settings.out) / "last/model.safetensors") for each in (killed, alone))
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 def test_ctrl_c_keeps_all_steps_and_says_how_to_go_on(plan: Callable[..., Plan]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nas.data.clips import Clips
 from nas.errors import NasError
+from nas.models.convolution import lay_out_channels_last
 from nas.training.loop import Training
 from nas.training.recipe import Augmentation, Recipe
 from nas.training.state import Progress, progress_of, read_state, restore, tensors_of, write_state
@@ -65,6 +66,35 @@ def test_a_training_goes_on_bit_for_bit_after_any_step(name: str, steps: int, tm
     found = rest(resumed)
     assert found[0] == expected[0] and len(found[0]) == 15 - steps
     assert torch.equal(found[1], expected[1]) and torch.equal(found[2], expected[2])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_moments_lie_as_their_kernels_do(name: str, tmp_path: Path) -> None:
+    """On a GPU kernels are channels-last: 3 channels of a 3x3x3 kernel lie beside each other. A
+    file knows no layout, and a training that goes on is the same bit for bit.
+    """
+
+    def begun() -> Training:
+        made = training(RECIPES[name])
+        lay_out_channels_last(made.model)
+        return made
+
+    def layouts(made: Training) -> list[tuple[int, ...]]:
+        kernel = made.optimizer.param_groups[0]["params"][0]
+        assert kernel.shape == (4, 3, 3, 3, 3)
+        return [value.stride() for value in made.optimizer.state[kernel].values() if value.ndim == 5]
+
+    alone, path = begun(), tmp_path / "state.safetensors"
+    alone.step()
+    expected = [(81, 1, 27, 9, 3)] * (2 if name == "adamw" else 1)
+    assert layouts(alone) == expected
+    write_state(path, tensors_of(alone), progress_of(alone))
+    losses = rest(alone)
+    resumed = begun()
+    restore(resumed, *read_state(path, Progress), "state")
+    assert layouts(resumed) == expected
+    found = rest(resumed)
+    assert found[0] == losses[0] and torch.equal(found[1], losses[1]) and torch.equal(found[2], losses[2])
 
 
 def test_a_stretched_schedule_stays_stretched(tmp_path: Path) -> None:
