@@ -177,6 +177,8 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="CSV file to write")
     parser.add_argument("--work", type=Path, default=Path("soak"), help="folder outside /tmp for the runs")
     asked = parser.parse_args()
+    # Ignored where a shell started this in the background, and then by what is started here too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     root = asked.work.resolve()
     root.mkdir(parents=True, exist_ok=True)
     if INSIDE not in os.environ:
