@@ -104,7 +104,7 @@ def ours(timed: bool = False, in_order: bool = False) -> Strategy:
     return Strategy(lambda: ParetoRungs(), JUDGED, timed, in_order)
 
 
-JUDGED = rungs(EPOCHS)
+JUDGED = rungs(EPOCHS, least=1)
 STRATEGIES = {
     "full training": Strategy(lambda: FIFOScheduler(), (EPOCHS,)),
     "Ray ASHA, accuracy, factor 4 (default)": asha(4),

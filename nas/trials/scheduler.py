@@ -20,14 +20,18 @@ from nas.pareto.front import pareto_rank
 from nas.trials.results import Assignment, Report
 
 SPACING = 2  # a rung is this many times as far as the one before
+# Before this a training is not judged. With rungs after one epoch and more a search ends behind one
+# without any, at the same device time: what is stopped was often slow, not bad, and the sampler
+# learns it (`benchmarks/search_video.py proxies`).
+LEAST_EPOCHS = 6
 REDUCTION = 2  # one in so many goes on
 
 
-def rungs(epochs: int, spacing: int = SPACING, least: int = 1) -> tuple[int, ...]:
-    """The epochs at which a training is judged: `epochs` divided by the spacing while at least
-    `least` remain.
+def rungs(epochs: int, spacing: int = SPACING, least: int = LEAST_EPOCHS) -> tuple[int, ...]:
+    """The epochs at which a training is evaluated, and but for the last may be stopped: `epochs`
+    divided by the spacing while at least `least` remain.
 
-    3 epochs are judged after 1 and 3; 18 after 1, 2, 4, 9 and 18.
+    11 epochs are evaluated at their end alone; 30 after 7, 15 and 30.
     """
     steps = [epochs]
     while steps[0] // spacing >= least:

@@ -12,15 +12,16 @@ from nas.trials.scheduler import ParetoRungs, crowding, promoted, rungs
 
 
 @pytest.mark.parametrize(
-    ("epochs", "steps"), [(1, (1,)), (2, (1, 2)), (3, (1, 3)), (9, (1, 2, 4, 9)), (20, (1, 2, 5, 10, 20))]
+    ("epochs", "steps"), [(1, (1,)), (3, (3,)), (11, (11,)), (12, (6, 12)), (20, (10, 20)), (30, (7, 15, 30))]
 )
 def test_rungs(epochs: int, steps: tuple[int, ...]) -> None:
     assert rungs(epochs) == steps
 
 
 def test_rungs_further_apart() -> None:
-    assert rungs(20, spacing=3) == (2, 6, 20)
+    assert rungs(20, spacing=3) == (6, 20)
     assert rungs(20, least=5) == (5, 10, 20)
+    assert rungs(9, least=1) == (1, 2, 4, 9)
 
 
 def test_crowding_is_the_distance_between_the_neighbours() -> None:

@@ -152,7 +152,7 @@ class Plan:
                 f"train_clips {settings.train_clips} are fewer than the {len(data.classes)} classes; allowed: from "
                 f"{len(data.classes)}"
             )
-        efforts = _efforts(settings, data, sample[0].input, frames, size)
+        efforts = _efforts(settings, data, sample[0].input, frames, size, before)
         time = _time(settings, workers)
         recipe = _recipe(efforts[0], settings, before)
         pace = Pace.nominal(threads, on_gpu)
@@ -381,10 +381,18 @@ def _time(settings: Settings, workers: int) -> Time | None:
     return Time(settings.time or seconds, seconds, workers, min(NETWORKS, trials))
 
 
-def _efforts(settings: Settings, data: VideoData, target: Input, frames: int, size: tuple[int, int]) -> list[Effort]:
+def _efforts(
+    settings: Settings,
+    data: VideoData,
+    target: Input,
+    frames: int,
+    size: tuple[int, int],
+    before: RunRecord | None,
+) -> list[Effort]:
     """What proxies may be, the least first: more epochs of the smallest input, then larger inputs;
-    what was asked for stays.
+    what was asked for stays, and a run that is resumed keeps its rungs, which its results are of.
     """
+    kept = {} if before is None or before.proxy is None else {before.proxy.epochs: before.proxy.rungs}
     clips = min(settings.train_clips, len(data.train))
     evaluated = min(settings.val_clips, len(data.val)) + min(settings.val_clips, len(data.test) if data.test else 0)
     pixels = target.frames * target.size[0] * target.size[1]
@@ -392,7 +400,9 @@ def _efforts(settings: Settings, data: VideoData, target: Input, frames: int, si
     asked = settings.proxy_size is not None
     sizes = [size, *((n, n) for n in PROXY_SIDES if max(size) < n <= min(target.size) and not asked)]
     return [
-        Effort(frames, each, rungs(count), clips, BATCH, evaluated, frames * each[0] * each[1] / pixels)
+        Effort(
+            frames, each, kept.get(count, rungs(count)), clips, BATCH, evaluated, frames * each[0] * each[1] / pixels
+        )
         for each in sizes
         for count in (epochs if each == size else epochs[-1:])
     ]

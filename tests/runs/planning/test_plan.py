@@ -62,7 +62,7 @@ def test_a_slow_one_says_what_is_out_of_reach_and_what_would_change_that(
 ) -> None:
     at(monkeypatch, Pace(0.01, 1e-10))
     found = Plan.of(settings(space, time=225, confirm_seeds=0), CONSOLE)
-    assert found.effort.rungs == (1, 3)
+    assert found.effort.rungs == (3,)
     ceiling, high = found.reach.ceiling, found.range[1]
     assert found.pace is not None
     assert ceiling < high and found.effort.seconds(found.pace, ceiling) == pytest.approx(11.25)
