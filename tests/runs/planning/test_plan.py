@@ -89,6 +89,7 @@ def test_a_run_from_before_there_was_a_pace_stays_without(space: str) -> None:
         found = Plan.of(asked, CONSOLE, stored, before)
         assert (found.reach, found.pace) == (plan.Reach(), None) and "expected" not in found.describe()
         assert (found.proxy.recipe.lr, found.proxy.recipe.lr_channels) == (0.004, 0)
+        assert found.proxy.rungs == (1, 3)  # which its results are of, where a new run has none
         before = found.record(before)
     new = Plan.of(settings(space, trials=2), CONSOLE).record(RunRecord())
     assert Plan.of(asked, CONSOLE, stored, new).proxy.recipe.lr_channels == Recipe(epochs=1).lr_channels > 0
