@@ -9,7 +9,8 @@ has a folder of its own, which is removed. Counted after each: the processes tha
 after its end, or 120 s where they are Ray's agents, and how long the last one took to go; the files
 and bytes of /tmp and /dev/shm, and the files of the home folder. Exit code 1 where a process was
 there for longer, a search that was left alone failed, or one of the counts is larger at any search
-after the first sixth of the time than it ever was in it; and where no search ended in one of both.
+after the first sixth of the time than it ever was in it, SIGKILL excepted, whose files the next
+search removes; and where no search ended in one of both.
 
 A row is printed, and with `--rows` written, as soon as a search ends.
 """
@@ -102,7 +103,10 @@ def contents(folder: Path) -> tuple[int, int]:
 
 
 def grown(rows: Sequence[Row], minutes: float) -> list[str]:
-    """What was larger after the first sixth of the time than it ever was within it."""
+    """What was larger after the first sixth of the time than it ever was within it; what a killed
+    driver leaves goes when the next search starts, and is not counted.
+    """
+    rows = [row for row in rows if row.ending != "SIGKILL"]
     first = [row for row in rows if row.minute <= minutes / 6]
     rest = [row for row in rows if row.minute > minutes / 6]
     if not (first and rest):

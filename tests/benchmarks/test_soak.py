@@ -26,6 +26,8 @@ def row(soak: ModuleType, minute: float, **found: Any) -> Any:
 def test_what_is_larger_after_the_first_sixth_has_grown(soak: ModuleType) -> None:
     first = [row(soak, 1.0, temporary_files=2, home_files=4), row(soak, 10.0, temporary_files=1)]
     assert soak.grown([*first, row(soak, 10.1, temporary_files=2)], 60.0) == []
+    killed = row(soak, 20.0, ending="SIGKILL", temporary_files=90)  # which the next search removes
+    assert soak.grown([*first, killed, row(soak, 21.0)], 60.0) == []
     later = [row(soak, 30.0, temporary_files=3), row(soak, 60.0)]
     assert soak.grown([*first, *later], 60.0) == ["temporary_files grew from 2 to 3"]
 
