@@ -6,6 +6,7 @@ without training.
     python benchmarks/search_video.py table --collect
     python benchmarks/search_video.py latency [--threads 1]
     python benchmarks/search_video.py replay [--seeds 20] [--page docs/results/search_quality.md]
+    python benchmarks/search_video.py proxies [--seeds 16] [--page docs/results/search_quality.md]
     python benchmarks/search_video.py honesty [--workers 2] [--minutes 60]
     python benchmarks/search_video.py live [--seeds 3] [--trials 24]
     python benchmarks/search_video.py inherit [--workers 2] [--minutes 30]
@@ -40,6 +41,7 @@ from pathlib import Path
 from video.honesty import honesty
 from video.inherit import CHILDREN, PARENTS, inherit
 from video.live import FOLDER, live
+from video.proxies import proxies
 from video.replay import replay
 from video.table import COUNT, EPOCHS, STORE, TABLE, latency, table
 
@@ -73,6 +75,10 @@ def main() -> None:
     command = commands.add_parser("replay", parents=[stored, paged], help="samplers on the table")
     command.add_argument("--seeds", type=int, default=20)
     command.set_defaults(run=replay)
+
+    command = commands.add_parser("proxies", parents=[stored, paged], help="short proxies, with rungs and without")
+    command.add_argument("--seeds", type=int, default=16)
+    command.set_defaults(run=proxies)
 
     command = commands.add_parser("honesty", parents=[stored, paged, timed], help="proxies against full training")
     command.add_argument("--networks", type=int, default=COUNT, help="of the table when it is complete")

@@ -118,7 +118,7 @@ def ours(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
     study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
     while True:
         trial = study.ask()
-        params, _ = rows.space.complete(_suggested(trial, {}))
+        params, _ = rows.space.complete(suggested(trial, {}))
         row = rows.row(params)
         error = yield row
         study.tell(trial, [error, rows.log_macs[row]])
@@ -139,7 +139,7 @@ def tpe(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
         if count >= STARTUP:
             trial, asked = study.ask(), dict[str, Label]()
             with suppress(ArchitectureError):  # the nearest row can be built all the same
-                rows.space.complete(_suggested(trial, asked))
+                rows.space.complete(suggested(trial, asked))
             study.tell(trial, state=TrialState.FAIL)  # which TPE does not learn from
             row = rows.nearest(asked, set(left))
         left.remove(row)
@@ -150,7 +150,9 @@ def tpe(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=values))
 
 
-def _suggested(trial: optuna.Trial, asked: dict[str, Label]) -> Callable[[Hole], Label]:
+def suggested(trial: optuna.Trial, asked: dict[str, Label]) -> Callable[[Hole], Label]:
+    """Has a trial choose for each hole; what it chose is put into `asked`."""
+
     def choose(hole: Hole) -> Label:
         asked[hole.name] = trial.suggest_categorical(hole.name, hole.values)
         return asked[hole.name]
