@@ -68,7 +68,7 @@ def test_the_most_that_the_time_allows() -> None:
 def test_where_the_largest_is_out_of_reach_the_middle_of_what_the_time_allows_is_trained() -> None:
     """Of three to `most` epochs that train 40 networks each, all times being in proportion."""
     efforts = [replace(EFFORT, rungs=(n,)) for n in range(3, 31)]
-    time = Time(400.0, 400.0, 2)
+    time = Time(600.0, 600.0, 2)
     assert not time.reached(efforts[0], PACE, 100 * G)
     most = max(each.rungs[-1] for each in efforts if time.enough(each, PACE, 0.5 * G, 100 * G))
     assert 8 < most < 30
