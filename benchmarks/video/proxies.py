@@ -14,11 +14,9 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from nas.pareto.sampler import ParetoSampler
-from nas.trials.samplers import CHANGES, DRAWS, INITIAL
 from nas.trials.scheduler import promoted
 from video.page import markdown, publish
-from video.replay import Rows, suggested
+from video.replay import Rows, our_sampler, suggested
 from video.table import known
 
 Array = NDArray[np.float64]
@@ -61,9 +59,9 @@ def shares(
         table's.
     """
     rng = np.random.default_rng(seed)
-    log_macs = rows.log_macs.reshape(-1)
-    study = optuna.create_study(directions=["minimize"] * 2, sampler=_sampler(rows, int(rng.integers(2**31))))
-    order = rng.permutation(len(log_macs))
+    sampler = our_sampler(rows, int(rng.integers(2**31)), curve=lambda trial: trial.user_attrs[CURVE])
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
+    order = rng.permutation(len(rows.log_macs))
     reached: dict[int, list[tuple[float, float]]] = {epoch: [] for epoch in judged}
     search, found = _Search([]), list[tuple[float, float, float]]()
     for count in range(MOST):
@@ -76,36 +74,22 @@ def shares(
         curve: list[float] = []
         for epoch in judged:
             curve.append(float(whole[epoch - 1]))
-            point = (curve[-1], float(log_macs[row]))
+            point = (curve[-1], float(rows.log_macs[row]))
             goes_on = promoted(reached[epoch], point)
             reached[epoch].append(point)
             if epoch == judged[-1]:
                 search.finished.append((row, curve[-1]))
             elif not goes_on:
                 break
-        search.spent += judged[len(curve) - 1] * 10 ** log_macs[row]
+        search.spent += judged[len(curve) - 1] * 10 ** rows.log_macs[row]
         if learns:
             trial.set_user_attr(CURVE, [1 - each for each in curve])
-            study.tell(trial, [1 - curve[-1], float(log_macs[row])])
+            study.tell(trial, [1 - curve[-1], float(rows.log_macs[row])])
         while len(found) < len(budgets) and (search.spent >= budgets[len(found)] or count == MOST - 1):
             found.append(_result(rows, search, count + 1))
         if len(found) == len(budgets):
             break
     return found
-
-
-def _sampler(rows: Rows, seed: int) -> ParetoSampler:
-    """As `nas search` sets it."""
-    return ParetoSampler(
-        rows,
-        cost=lambda candidates: rows.log_macs[rows.rows(candidates)],
-        ideal=[0.0],
-        curve=lambda trial: trial.user_attrs[CURVE],
-        initial=INITIAL,
-        draws=DRAWS,
-        changes=CHANGES,
-        seed=seed,
-    )
 
 
 def _result(rows: Rows, search: _Search, count: int) -> tuple[float, float, float]:

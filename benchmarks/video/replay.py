@@ -6,6 +6,7 @@ import argparse
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import optuna
@@ -104,17 +105,23 @@ def random_search(rows: Rows, rng: np.random.Generator) -> Generator[int, float,
     yield from (int(row) for row in rng.permutation(len(rows.params)))
 
 
-def ours(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
-    """As `nas search` sets it, without reference networks to begin with: the table has none."""
-    sampler = ParetoSampler(
+def our_sampler(rows: Rows, seed: int, **options: Any) -> ParetoSampler:
+    """The default sampler as `nas search` sets it, but for what is given."""
+    return ParetoSampler(
         rows,
         cost=lambda candidates: rows.log_macs[rows.rows(candidates)],
         ideal=[0.0],
         initial=INITIAL,
         draws=DRAWS,
         changes=CHANGES,
-        seed=int(rng.integers(2**31)),
+        seed=seed,
+        **options,
     )
+
+
+def ours(rows: Rows, rng: np.random.Generator) -> Generator[int, float, None]:
+    """Without reference networks to begin with: the table has none."""
+    sampler = our_sampler(rows, int(rng.integers(2**31)))
     study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
     while True:
         trial = study.ask()

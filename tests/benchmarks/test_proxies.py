@@ -28,7 +28,7 @@ def test_a_rung_spends_less_and_may_cost_the_best(proxies: ModuleType, monkeypat
     monkeypatch.setattr(proxies.np.random, "default_rng", lambda seed: InOrder())
     curves = np.array([[0.2, 0.3, 0.4], [0.25, 0.3, 0.3], [0.3, 0.4, 0.5], [0.1, 0.5, 0.9]])
     rows = SimpleNamespace(
-        log_macs=np.zeros((4, 1)), mean=1 - curves[:, -1], whole=0.9, volume=lambda some: max(curves[some, -1])
+        log_macs=np.zeros(4), mean=1 - curves[:, -1], whole=0.9, volume=lambda some: max(curves[some, -1])
     )
     accuracy = curves[:, None, :]
     none, judged = (proxies.shares(rows, accuracy, steps, False, 0, [3.0, 99.0]) for steps in ((3,), (1, 3)))

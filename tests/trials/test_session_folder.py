@@ -24,14 +24,18 @@ time.sleep(60)
 SESSION = "session_2026-11-28_19-04-30_123456_1234567/sockets/plasma_store"
 
 
-def test_a_folder_goes_with_its_owner_and_after_a_kill_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def roomy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for sessions, whose name may be as long as pytest's are."""
     monkeypatch.setattr(session_folder, "_LONGEST", 4000)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_folder_goes_with_its_owner_and_after_a_kill_and_no_other(roomy: Path) -> None:
     own = SessionFolder()
     (own.path / "logs").mkdir()
-    stranger = tmp_path / "nas-stranger"
+    stranger = roomy / "nas-stranger"
     stranger.mkdir()
     # The limit on names is of this process alone, so that the other one needs a short folder.
     with tempfile.TemporaryDirectory(prefix="n") as short:
@@ -48,9 +52,9 @@ def test_a_folder_goes_with_its_owner_and_after_a_kill_and_no_other(
         remove_dead(Path(short))
         assert list(Path(short).iterdir()) == []
     SessionFolder().remove()
-    assert set(tmp_path.iterdir()) == {own.path, stranger}
+    assert set(roomy.iterdir()) == {own.path, stranger}
     own.remove()
-    assert list(tmp_path.iterdir()) == [stranger]
+    assert list(roomy.iterdir()) == [stranger]
 
 
 def test_what_is_of_another_user_or_elsewhere_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,17 +79,15 @@ def test_what_is_of_another_user_or_elsewhere_stays(tmp_path: Path, monkeypatch:
 
 
 def test_what_is_written_while_a_folder_is_removed_goes_the_next_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    roomy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_folder, "_LONGEST", 4000)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     folder = SessionFolder()
     with monkeypatch.context() as busy:
         busy.setattr("shutil.rmtree", lambda path, ignore_errors: (path / "nas.lock").unlink())
         folder.remove()
     assert folder.path.exists()
-    remove_dead(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    remove_dead(roomy)
+    assert list(roomy.iterdir()) == []
 
 
 def test_sockets_of_a_long_temporary_folder_go_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

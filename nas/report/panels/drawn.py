@@ -84,8 +84,12 @@ def _stages(architecture: Architecture, predictor: Predictor | None) -> Iterator
     total = max(1, figures.macs)
     rows: dict[str, Stage] = {}
     parts = list(architecture.parts())
-    times = predictor.parts_ms(architecture) if predictor else [None] * len(parts)
-    for part, ms in zip(parts, times, strict=True):
+    latencies: list[float | None] = [None] * len(parts)
+    if predictor:
+        times = predictor.parts_ms(architecture)
+        whole = sum(times)
+        latencies = [ms / whole for ms in times]
+    for part, latency in zip(parts, latencies, strict=True):
         words = part.path.split(".")
         title = f"stage {int(words[1]) + 1}" if words[0] == "stages" else words[0]
         shape = part.output
@@ -99,7 +103,7 @@ def _stages(architecture: Architecture, predictor: Predictor | None) -> Iterator
         inner = [row for row in figures.layers if row.path == part.path or row.path.startswith(f"{part.path}.")]
         share = sum(row.macs for row in inner) / total
         name = part.config.op if words[-1] != "downsample" else f"downsample {part.config.op}"
-        layer = Layer(name, shape.channels, share, None if ms is None else ms / sum(filter(None, times)))
+        layer = Layer(name, shape.channels, share, latency)
         before = rows.get(title)
         rows[title] = Stage(title, size, [*(before.layers if before else []), layer])
     yield from rows.values()
