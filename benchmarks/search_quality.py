@@ -1,18 +1,20 @@
 """Strategies of search replayed on public tables, where every network has been trained already.
 
-    python benchmarks/search_quality.py [--seeds 15] [--workers 2]
-        [--data ../shared/data/nas_tables] [STRATEGY ...]
+    python benchmarks/search_quality.py [--seeds 15] [--workers 2] [--trainings 200]
+        [--data ../shared/data/nas_tables] [--page docs/results/search_quality.md] [STRATEGY ...]
 
 Objectives: the error of one randomly drawn training seed, and the logarithm of the cost, which is
 known. Score: hypervolume of the true mean errors of everything trained, as a share of that of the
 whole table; regret is 100 minus the share. Reference point: median error of the table, maximum
-cost. Printed: mean regret in % over all tables and seeds after 50, 100 and 200 trainings, distinct
-networks among 200, and the mean of each table.
+cost. The pick is the network with the best result; its score is how far its true mean error lies
+above the least of the table, in points. Printed: both in the mean over all tables and seeds after
+12, 25, 50, 100 and 200 trainings, with the standard error over seeds of the mean over tables,
+distinct networks among them all, and the regret of each table after the last two.
 
-Then the same under a hard limit at the 10th percentile of cost, for 100 trainings: the share of
-them that is inside, proposals needed, and by how much the best true mean accuracy inside that was
-trained lies below the table's best. Soft: what is outside is trained and told with its violation.
-Gate: it is told as completed and infeasible instead.
+With 100 trainings and more, then the same under a hard limit at the 10th percentile of cost, for
+100 trainings: the share of them that is inside, proposals needed, and by how much the best true
+mean accuracy inside that was trained lies below the table's best. Soft: what is outside is trained
+and told with its violation. Gate: it is told as completed and infeasible instead.
 """
 
 from __future__ import annotations
@@ -34,13 +36,14 @@ import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
+from video.page import markdown, publish
 
 from nas.pareto.front import hypervolume, non_dominated
 from nas.pareto.parameters import Params
 from nas.pareto.sampler import ParetoSampler
 from nas.pareto.surrogate import Posterior, expected_hypervolume_improvement
 
-MARKS = (50, 100, 200)
+MARKS = (12, 25, 50, 100, 200)
 LIMITED, MOST = 100, 1000  # trainings under a limit, and proposals after which they are given up
 Array = NDArray[np.float64]
 
@@ -144,7 +147,7 @@ def by_optuna(sampler: Sampler) -> Strategy:
     return strategy
 
 
-def ours(table: Table, seed: int, limited: bool = False) -> ParetoSampler:
+def ours(table: Table, seed: int, limited: bool = False, **options: Any) -> ParetoSampler:
     return ParetoSampler(
         table.distributions,
         cost=lambda candidates: table.costs[table.rows(candidates)],
@@ -152,6 +155,7 @@ def ours(table: Table, seed: int, limited: bool = False) -> ParetoSampler:
         features=lambda candidates: table.counts(table.rows(candidates)),
         ideal=[0.0],
         seed=seed,
+        **options,
     )
 
 
@@ -228,6 +232,7 @@ STRATEGIES: dict[str, Strategy] = {
     "mutate every member of the front": mutation,
     "mutation and random forest": forest,
     "ours": by_optuna(ours),
+    "ours, for hypervolume alone": by_optuna(lambda table, seed: ours(table, seed, first_every=0)),
 }
 LIMITS: dict[str, tuple[Sampler, bool]] = {
     "Optuna TPE, soft": (tpe, False),
@@ -236,20 +241,24 @@ LIMITS: dict[str, tuple[Sampler, bool]] = {
 }
 
 
-def replay(table: Table, strategy: Strategy, seed: int) -> tuple[list[float], int]:
-    """Regrets at the marks, and how many networks are distinct."""
+def replay(table: Table, strategy: Strategy, seed: int, trainings: int) -> tuple[list[tuple[float, float]], int]:
+    """Regret, and how much worse the pick is than the best network, at the marks; and how many
+    networks are distinct.
+    """
     rng = np.random.default_rng(seed)
     rows: list[int] = []
+    results: list[float] = []
     proposals = strategy(table, rng)
     row = next(proposals)
-    regrets = []
+    found = []
     while True:
         rows.append(row)
+        results.append(table.train(row, rng))
         if len(rows) in MARKS:
-            regrets.append(table.regret(rows))
-        if len(rows) == MARKS[-1]:
-            return regrets, len(set(rows))
-        row = proposals.send(table.train(row, rng))
+            found.append((table.regret(rows), float(table.mean[rows[int(np.argmin(results))]] - table.mean.min())))
+        if len(rows) == trainings:
+            return found, len(set(rows))
+        row = proposals.send(results[-1])
 
 
 def limited(table: Table, sampler: Sampler, gate: bool, seed: int) -> tuple[float, int, float]:
@@ -284,8 +293,8 @@ def loaded(folder: Path) -> dict[str, Table]:
     return tables(folder)
 
 
-def run(folder: Path, space: str, name: str, seed: int) -> tuple[list[float], int]:
-    return replay(loaded(folder)[space], STRATEGIES[name], seed)
+def run(folder: Path, space: str, name: str, seed: int, trainings: int) -> tuple[list[tuple[float, float]], int]:
+    return replay(loaded(folder)[space], STRATEGIES[name], seed, trainings)
 
 
 def run_limited(folder: Path, space: str, name: str, seed: int) -> tuple[float, int, float]:
@@ -297,37 +306,50 @@ def main() -> None:
     parser.add_argument("strategies", nargs="*", help=f"some of: {', '.join(STRATEGIES)}")
     parser.add_argument("--seeds", type=int, default=15)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--page", type=Path, help="put the first table into a page of results")
+    parser.add_argument("--trainings", type=int, default=MARKS[-1], choices=MARKS, help="of a replay, at most")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/nas_tables")
     options = parser.parse_args()
     spaces = list(tables(options.data))
     jobs = list(product(spaces, range(options.seeds)))
+    marks = [mark for mark in MARKS if mark <= options.trainings]
 
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
 
-        def each(function: Callable[[Path, str, str, int], Any], name: str) -> tuple[dict[str, list[Any]], float]:
+        def each(function: Callable[..., Any], name: str, *more: int) -> tuple[list[list[Any]], float]:
+            """What a function finds, by space and seed, and the seconds it took."""
             begin = perf_counter()
-            found: dict[str, list[Any]] = {space: [] for space in spaces}
-            columns = zip(*((options.data, space, name, seed) for space, seed in jobs), strict=True)
-            for (space, _), result in zip(jobs, pool.map(function, *columns), strict=True):
-                found[space].append(result)
-            return found, perf_counter() - begin
+            columns = zip(*((options.data, space, name, seed, *more) for space, seed in jobs), strict=True)
+            found = list(pool.map(function, *columns))
+            return [found[i : i + options.seeds] for i in range(0, len(found), options.seeds)], perf_counter() - begin
 
-        print(f"{'strategy':38}{'50':>7}{'100':>7}{'200':>7}{'distinct':>10}   at 100 / 200: {', '.join(spaces)}")
+        of_marks = [f"{what}, {mark}" for what in ("regret", "pick") for mark in marks]
+        header = [
+            "strategy",
+            *of_marks,
+            "distinct",
+            f"regret at {' / '.join(map(str, marks[-2:]))}: {', '.join(spaces)}",
+        ]
+        lines = []
         for name in options.strategies or STRATEGIES:
-            runs, seconds = each(run, name)
-            regrets = {space: np.mean([regret for regret, _ in found], 0) for space, found in runs.items()}
-            mean = np.mean(list(regrets.values()), 0)
-            distinct = np.mean([count for found in runs.values() for _, count in found])
-            shown = ", ".join(f"{row[1]:.1f} / {row[2]:.1f}" for row in regrets.values())
-            print(
-                f"{name:38}{mean[0]:7.1f}{mean[1]:7.1f}{mean[2]:7.1f}{distinct:10.0f}   {shown}   ({seconds:.0f} s)",
-                flush=True,
-            )
+            runs, seconds = each(run, name, marks[-1])
+            scores = np.array([[scores for scores, _ in found] for found in runs])  # (spaces, seeds, marks, 2)
+            means, of_seeds = scores.mean((0, 1)), scores.mean(0)
+            errors = of_seeds.std(0, ddof=1) / np.sqrt(len(of_seeds))
+            cells = [f"{means[i, j]:.{1 + j}f} ± {errors[i, j]:.{1 + j}f}" for j in range(2) for i in range(len(marks))]
+            distinct = np.mean([count for found in runs for _, count in found])
+            of_tables = [" / ".join(f"{regret:.1f}" for regret in row) for row in scores.mean(1)[:, -2:, 0]]
+            lines.append([name, *cells, f"{distinct:.0f}", ", ".join(of_tables)])
+            print(f"{', '.join(lines[-1])} ({seconds:.0f} s)", flush=True)
+        note = f"Mean and standard error of {options.seeds} seeds, each the mean over {len(spaces)} tables."
+        publish(options, "tables", f"{note}\n\n{markdown(header, lines)}")
+        if options.trainings < LIMITED:
+            return
         print(f"\n{'hard limit':38}{'inside':>8}{'proposals':>11}{'regret':>8}   regret of each")
         for name in LIMITS:
             limits, seconds = each(run_limited, name)
-            mean = np.mean([row for found in limits.values() for row in found], 0)
-            shown = ", ".join(f"{np.mean([row[2] for row in found]):.2f}" for found in limits.values())
+            mean = np.mean([row for found in limits for row in found], 0)
+            shown = ", ".join(f"{np.mean([row[2] for row in found]):.2f}" for found in limits)
             print(f"{name:38}{mean[0]:7.0f}%{mean[1]:11.0f}{mean[2]:8.2f}   {shown}   ({seconds:.0f} s)", flush=True)
 
 

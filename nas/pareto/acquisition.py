@@ -1,5 +1,5 @@
 """What to train next: the candidate with the largest expected improvement of the hypervolume, some
-objectives being known.
+objectives being known, and now and then that of the first objective alone.
 
 Three kinds of candidates are considered: a pool of random ones, which grows with the search;
 changes of those on the front; and, where neither has anything new, further random ones. All of them
@@ -123,12 +123,14 @@ class Acquisition:
         initial: int,
         draws: int,
         changes: int,
+        first_every: int,
         seed: int,
     ) -> None:
         self.space = space
         self._candidates = Candidates(space, violation, start, seed)
         self._cost, self._ideal = cost, ideal
         self._initial, self._draws, self._changes, self._seed = initial, draws, changes, seed
+        self._first_every = first_every
         # Drawn by the time that features are first compared: these give the features' scale.
         self._draws_for_scale = draws * (initial + 1)
         self._kernels: dict[Hashable, tuple[Weights, dict[Kernel, float]]] = {}
@@ -155,7 +157,8 @@ class Acquisition:
             self._candidates.extend_pool(min(draws, POOL_MOST))
         rng = np.random.default_rng((self._seed, number))
         fitted = results.telling(MODEL_RESULTS)
-        proposal = self._initial_design(results, fitted, rng) or self._most_promising(results, fitted, rng)
+        first = bool(self._first_every) and number % self._first_every == self._first_every - 1
+        proposal = self._initial_design(results, fitted, rng) or self._most_promising(results, fitted, first, rng)
         kept = results.seen | self._candidates.pool.keys()
         self._rows = {key: row for key, row in self._rows.items() if key in kept}
         return proposal
@@ -181,8 +184,10 @@ class Acquisition:
                 return self._fill_gap([p for p, at in zip(unseen, parts, strict=True) if at == part], 0)
         return None
 
-    def _most_promising(self, results: Results, fitted: Results, rng: np.random.Generator) -> Params:
-        """The candidate of largest expected improvement."""
+    def _most_promising(self, results: Results, fitted: Results, first: bool, rng: np.random.Generator) -> Params:
+        """The candidate of largest expected improvement: of the hypervolume, or of the first
+        objective where that is asked for and not known.
+        """
         surrogates, results = self._surrogates(results, fitted), fitted
         # A candidate in training counts as what is predicted of it.
         points, _ = self._predicted(surrogates, [*results.trained, *results.running], results)
@@ -198,12 +203,15 @@ class Acquisition:
         predicted, of_all = self._predicted(surrogates, considered, results)
         candidates, theirs = [considered[place] for place in places], predicted[places]
         posteriors = [posterior.of(places) for posterior in of_all]
-        improvement = expected_hypervolume_improvement(
-            posteriors,
-            theirs[:, len(posteriors) :],
-            _thinned_front(points),
-            _reference_point(predicted[: len(drawn)], np.vstack([points, theirs]), len(posteriors)),
-        )
+        if first and posteriors:
+            improvement = posteriors[0].expected_improvement(points[:, 0].min(keepdims=True))[:, 0]
+        else:
+            improvement = expected_hypervolume_improvement(
+                posteriors,
+                theirs[:, len(posteriors) :],
+                _thinned_front(points),
+                _reference_point(predicted[: len(drawn)], np.vstack([points, theirs]), len(posteriors)),
+            )
         improvement *= self._likely_to_have_result(results, candidates)
         if not improvement.any():  # none can be expected: the least certain candidate tells most
             improvement = np.sum([posterior.deviation for posterior in posteriors], axis=0)

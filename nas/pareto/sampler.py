@@ -65,10 +65,12 @@ class ParetoSampler(BaseSampler):
     The first proposals spread over the known objective. Then every proposal fits a Gaussian process
     to each objective that training tells, and is the candidate with the largest expected
     improvement of the hypervolume (Emmerich et al., 2006) among random ones and changes of those on
-    the front. Trials that are running count as what is predicted of them. The result of a training
-    that was stopped at a rung counts as the final value that is expected from there, and as less
-    certain, by how other results changed beyond that rung. Trials that were told as infeasible, or
-    failed, make candidates like theirs less worth proposing.
+    the front; at every fourth, that with the largest expected improvement of the first objective
+    alone (Jones et al., 1998), whose best value is what is asked for most often. Trials that are
+    running count as what is predicted of them. The result of a training that was stopped at a rung
+    counts as the final value that is expected from there, and as less certain, by how other results
+    changed beyond that rung. Trials that were told as infeasible, or failed, make candidates like
+    theirs less worth proposing.
 
     A proposal follows from the seed, the number of its trial and the trials in the study alone. The
     other parameters of a trial that was enqueued with some of them are proposed without regard to
@@ -93,10 +95,11 @@ class ParetoSampler(BaseSampler):
         draws: How many random candidates are drawn for a proposal; all that were drawn are
             considered, up to 1,000.
         changes: How many changes of networks on the front are considered for a proposal.
+        first_every: Every so many proposals one is for the first objective alone; 0 for none.
         seed: Of all random numbers.
 
     Raises:
-        ValueError: `initial`, `draws` or `changes` is below 1.
+        ValueError: `initial`, `draws` or `changes` is below 1, or `first_every` below 0.
     """
 
     def __init__(
@@ -112,11 +115,18 @@ class ParetoSampler(BaseSampler):
         initial: int = 5,
         draws: int = 32,
         changes: int = 256,
+        first_every: int = 4,
         seed: int | None = None,
     ) -> None:
-        for name, value in (("initial", initial), ("draws", draws), ("changes", changes)):
-            if value < 1:
-                raise ValueError(f"{name} {value} is not allowed; allowed: from 1")
+        numbers = {
+            "initial": (initial, 1),
+            "draws": (draws, 1),
+            "changes": (changes, 1),
+            "first_every": (first_every, 0),
+        }
+        for name, (value, least) in numbers.items():
+            if value < least:
+                raise ValueError(f"{name} {value} is not allowed; allowed: from {least}")
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._space = IndependentSpace(space, features) if isinstance(space, Mapping) else space
         self._features, self._curve = features, curve
@@ -128,6 +138,7 @@ class ParetoSampler(BaseSampler):
             "initial": initial,
             "draws": draws,
             "changes": changes,
+            "first_every": first_every,
             "seed": self._seed,
         }
         self._intersection = IntersectionSearchSpace()

@@ -364,7 +364,7 @@ def test_what_is_modelled(direction: str, sign: int) -> None:
     """
     space = IndependentSpace(LETTERS)
     options: dict[str, Any] = {"cost": None, "violation": None, "start": (), "initial": 4, "draws": 4}
-    options |= {"changes": 4, "seed": 0}
+    options |= {"changes": 4, "first_every": 4, "seed": 0}
     results = Results(np.array([float(sign)]))
     results.values = [[2.0], [3.0], [5.0]]
     results.curves = [[], [], []]
@@ -467,10 +467,42 @@ def test_values_that_random_draws_and_changes_take(distribution: Any, values: se
     assert {space.mutate(one, rng)["x"] for _ in range(100)} == values - {one["x"]}
 
 
-@pytest.mark.parametrize("options", [{"initial": 0}, {"draws": 0}, {"changes": 0}])
-def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="is not allowed; allowed: from 1"):
+@pytest.mark.parametrize(
+    ("options", "least"), [({"initial": 0}, 1), ({"draws": 0}, 1), ({"changes": 0}, 1), ({"first_every": -1}, 0)]
+)
+def test_bad_arguments_are_refused(options: dict[str, Any], least: int) -> None:
+    with pytest.raises(ValueError, match=f"is not allowed; allowed: from {least}"):
         ParetoSampler(**options)
+
+
+class OneLine:
+    """Predictions of the error of networks of one parameter x: 1 - x / 100, by .1."""
+
+    def predict(self, points: Any) -> tuple[np.ndarray, np.ndarray]:
+        return 1 - points.features[:, 0] / 100, np.full(len(points), 0.1)
+
+
+@pytest.mark.parametrize(("every", "alone"), [(0, set()), (2, {1, 3, 5}), (4, {3})])
+def test_every_so_many_proposals_are_for_the_first_objective_alone(
+    every: int, alone: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of all is as uncertain, and falls with the cost x, so that the largest improvement
+    of the error is expected of the largest x; that of the hypervolume is set to be largest for the
+    cheapest.
+    """
+    monkeypatch.setattr(acquisition, "expected_hypervolume_improvement", lambda *given: -given[1][:, 0])
+    monkeypatch.setattr(Acquisition, "_surrogates", lambda *given: [OneLine()])
+    space = IndependentSpace({"x": IntDistribution(1, 100)})
+    options: dict[str, Any] = {"violation": None, "ideal": (), "start": (), "initial": 1, "draws": 200, "changes": 1}
+    made = Acquisition(space, cost=lambda found: [[c["x"]] for c in found], first_every=every, seed=0, **options)
+    made._scale = np.zeros(2), np.ones(2)
+    results = Results(
+        np.ones(2), [0], [{"x": 50}], [[0.5, 50.0]], [[]], seen={space.key({"x": x}) for x in range(40, 60)}
+    )
+    monkeypatch.setattr(made, "_initial_design", lambda *given: None)
+    proposed = {number: made.propose(results, number)["x"] for number in range(6)}
+    assert {number for number, x in proposed.items() if x > 95} == alone
+    assert all(x < 5 for number, x in proposed.items() if number not in alone)
 
 
 def test_where_trainings_are_lost_few_others_are_tried() -> None:
