@@ -17,7 +17,7 @@ from nas.units import number
 NETWORKS = 40  # that a search trains at least, where the time allows it
 CEILING_SHARE = 1 / 20  # of the time, that no single training takes
 USEFUL = 0.7  # of workers' time, that is in training and evaluation; the rest is Ray's start, and the driver's share
-CHEAPER = 1.4  # times as many networks as of mean cost, as what is learnt is mostly cheap; 1.0 to 2.2 seen
+CHEAPER = 1.2  # times as many networks as of mean cost, as what is learnt is mostly cheap; 1.0 to 2.2 seen
 SPARED = 2.0  # the same where a part is stopped at rungs; 1.7 to 3 seen
 EPOCHS = (3, 30)  # of a proxy
 TRAINING_SECONDS = 30.0  # of a training of mean cost at a nominal pace, where no time is given
