@@ -12,7 +12,8 @@ A cell is a data set under a limit of multiply-adds: two days of nagoya_fir16, e
   (of a day it sees the three others, of `motion` the training and validation clips), with its
   default sampler and with `--sampler random`, else alike. What takes ten minutes on two quiet cores
   is given as a number of trainings, and they train one at a time, so that the load of the machine
-  changes nothing; both come to about as many multiply-adds. The pick is the default one: the most accurate after confirmation.
+  changes nothing; both come to about as many multiply-adds. The pick is the default one: the most
+  accurate after confirmation.
 - **Published networks**: brought to these clips (`nas.architecture.scaling.suited`) and cut to the
   limit (`nas.scaled`); the plain network of `benchmarks/nagoya/plain.yaml` likewise.
 - **Trainings**: all by one recipe, from scratch, for the same time on this machine: as many steps
