@@ -76,6 +76,7 @@ TRAINING_FIELDS = ("data", "limit", "network", "seed", "accuracy", "clips", "gma
 SEARCH_FIELDS = ("data", "limit", "sampler", "accuracy", "trained", "tmacs", "wall_seconds", "pick")
 FAMILIES = {
     "x3d": "x3d_m",
+    "e3d": "e3d_s",
     "vov3d": "vov3d_m",
     "r2plus1d": "r2plus1d_18",
     "t2d": "t2d_b16",

@@ -20,6 +20,7 @@ from nas.architecture.heads import HEADS, AttentionHead, ClassTokenHead, ConvHea
 from nas.architecture.layers import LAYERS, AttentionConfig, LayerConfig
 from nas.architecture.layers.channel_attention import ChannelAttention
 from nas.architecture.layers.d2plus1d import D2Plus1D
+from nas.architecture.layers.e3d import E3D
 from nas.architecture.layers.factorized import Factorized
 from nas.architecture.layers.full3d import Full3D
 from nas.architecture.layers.joint_filter import JointFilter
@@ -38,6 +39,7 @@ from nas.architecture.stems.tube import StemTube, TubeStem
 
 __all__ = [
     "DOWNSAMPLES",
+    "E3D",
     "HEADS",
     "LAYERS",
     "STEMS",

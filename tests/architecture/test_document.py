@@ -346,7 +346,7 @@ def test_an_architecture_is_pickled_as_a_document() -> None:
 
 def test_operators_that_take_strides_and_tokens() -> None:
     able = {name: [kind.op_name() for kind in LAYERS.types() if getattr(kind, name)] for name in ABILITIES}
-    assert able["strides_allowed"] == ["d2plus1d", "joint_filter", "full3d", "r2plus1d", "x3d"]
+    assert able["strides_allowed"] == ["d2plus1d", "joint_filter", "full3d", "r2plus1d", "x3d", "e3d"]
     assert able["tokens_allowed"] == able["class_tokens_allowed"] == ["factorized"]
 
 

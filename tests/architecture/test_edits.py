@@ -43,6 +43,7 @@ def test_the_edits_of_a_network_of_one_layer() -> None:
         "stages.0.layers.0.op=joint_filter",
         "stages.0.layers.0.op=full3d",
         "stages.0.layers.0.op=r2plus1d",
+        "stages.0.layers.0.op=e3d",
         "stages.0.layers.0.ratio=x0.5",
         "stages.0.layers.0.ratio=x0.75",
         "stages.0.layers.0.ratio=x1.25",
@@ -52,15 +53,15 @@ def test_the_edits_of_a_network_of_one_layer() -> None:
 
 
 def test_the_size_is_that_of_the_sets_of_edits() -> None:
-    """Four things: 1 depth, 4 widths, 4 operators, 5 ratios. Up to two edits: 1, 14 and pairs of
+    """Four things: 1 depth, 4 widths, 5 operators, 5 ratios. Up to two edits: 1, 15 and pairs of
     different things.
     """
     names = single_edits(TINY)
     pairs = [pair for pair in combinations(names, 2) if pair[0].split("=")[0] != pair[1].split("=")[0]]
-    assert len(pairs) == 4 + 4 + 5 + 16 + 20 + 20
-    assert SearchSpace.around(TINY, 1).size == 15
-    assert SearchSpace.around(TINY, 2).size == 15 + len(pairs)
-    assert SearchSpace.around(TINY, 9).size == 2 * 5 * 5 * 6
+    assert len(pairs) == 4 + 5 + 5 + 20 + 20 + 25
+    assert SearchSpace.around(TINY, 1).size == 16
+    assert SearchSpace.around(TINY, 2).size == 16 + len(pairs)
+    assert SearchSpace.around(TINY, 9).size == 2 * 5 * 6 * 6
 
 
 def test_edits_change_what_they_name() -> None:
@@ -259,10 +260,10 @@ def test_commands(tmp_path: Path) -> None:
     shown = CliRunner().invoke(
         app, ["space", "--around", str(tmp_path / "mine.yaml"), "--edits", "2", "--samples", "3"]
     )
-    assert shown.exit_code == 0 and "around-small: at most 84 networks" in shown.stdout
+    assert shown.exit_code == 0 and "around-small: at most 95 networks" in shown.stdout
     dry = ["search", "--around", str(tmp_path / "mine.yaml"), "--edits", "2", "--dry-run"]
     planned = CliRunner().invoke(app, dry)
-    assert planned.exit_code == 0 and "Searching space around-mine (at most 84 networks)" in planned.stdout
+    assert planned.exit_code == 0 and "Searching space around-mine (at most 95 networks)" in planned.stdout
     for wrong, message in (
         (["search", "hybrid", "--around", "vov3d_l"], "space 'hybrid' stands beside --around vov3d_l"),
         (["search", "--edits", "3"], "edits 3 are of no network"),

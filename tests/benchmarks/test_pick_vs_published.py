@@ -24,7 +24,19 @@ from nas.runs.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 DAY = "nagoya:20170206"
-NETWORKS = ["found", "found at random", "x3d", "vov3d", "r2plus1d", "t2d", "tps", "tubevit", "timesformer", "plain"]
+NETWORKS = [
+    "found",
+    "found at random",
+    "x3d",
+    "e3d",
+    "vov3d",
+    "r2plus1d",
+    "t2d",
+    "tps",
+    "tubevit",
+    "timesformer",
+    "plain",
+]
 
 
 @pytest.fixture
@@ -54,28 +66,28 @@ def found_row(sampler: str, pick: str = "{}") -> dict[str, str]:
 
 
 def test_cells_come_with_one_seed_before_any_comes_with_the_next(race: ModuleType) -> None:
-    """Six cells of two searches and ten trainings, then six of ten."""
+    """Six cells of two searches and eleven trainings, then six of eleven."""
     jobs = race.jobs()
-    assert len(jobs) == len(set(jobs)) == 6 * 12 + 6 * 10
+    assert len(jobs) == len(set(jobs)) == 6 * 13 + 6 * 11
     assert [job.label for job in jobs[:4]] == [
         f"{DAY}, 100mflops: search pareto",
         f"{DAY}, 100mflops: search random",
         f"{DAY}, 100mflops: found, seed 0",
         f"{DAY}, 100mflops: found at random, seed 0",
     ]
-    assert [job.network for job in jobs[2:12]] == NETWORKS
+    assert [job.network for job in jobs[2:13]] == NETWORKS
     cells = [(job.data, job.limit) for job in jobs if job.network == "x3d" and job.seed == 0]
     assert cells == [
         (data, limit) for limit in ("100mflops", "40mflops") for data in (DAY, "motion", "nagoya:20170210")
     ]
-    assert {job.seed for job in jobs[:72]} == {None, 0}
-    assert {job.seed for job in jobs[72:]} == {1}
+    assert {job.seed for job in jobs[:78]} == {None, 0}
+    assert {job.seed for job in jobs[78:]} == {1}
 
 
 def test_what_has_a_row_is_not_done_again(race: ModuleType) -> None:
     trainings, searches = [row("found", 0, 0.5), row("x3d", 1, 0.5)], [found_row("pareto")]
     left = race.left_of([DAY, "100mflops"], trainings, searches)
-    assert len(left) == 22 - 3
+    assert len(left) == 24 - 3
     assert left[0].label == f"{DAY}, 100mflops: search random"
     assert [job.label for job in race.left_of(["x3d,", DAY, "100mflops"], trainings, searches)] == [
         f"{DAY}, 100mflops: x3d, seed 0"
@@ -84,9 +96,9 @@ def test_what_has_a_row_is_not_done_again(race: ModuleType) -> None:
 
 
 def test_the_estimate_adds_up(race: ModuleType) -> None:
-    """Twelve searches of 1200 s and 120 trainings of 100 s are 26400 s."""
+    """Twelve searches of 1200 s and 132 trainings of 100 s are 27600 s."""
     *lines, last = race.estimate(race.jobs())
-    assert last == "132 of 132: 7.3 hours of a quiet core"
+    assert last == "144 of 144: 7.7 hours of a quiet core"
     assert lines[0] == f" 1200 s  {DAY}, 100mflops: search pareto"
 
 
@@ -98,7 +110,8 @@ def test_every_family_comes_close_to_the_limit_with_maps_of_some_cells(
     made = race.published(network, limit, 7)
     assert made.num_classes == 7
     assert made.input.shape.extent == (16, 16, 16)
-    assert 0.9 * most <= nas.cost(made).macs <= most or network == "plain"
+    least = 0.85 if network == "e3d" else 0.9  # with one layer more in each stage it is above 40 million
+    assert least * most <= nas.cost(made).macs <= most or network == "plain"
     last = made.parts()[-2].output
     assert last.extent[1:] == (4, 4) or last.extent == (1, 1, 44) or network == "plain"
 
@@ -255,8 +268,8 @@ def test_the_table_says_what_is_missing(race: ModuleType) -> None:
     rows += [row("found", 0, 0.5, data="motion"), row("found at random", 0, 0.51, data="motion")]
     lines = race.table(rows, [found_row("pareto"), found_row("random")]).splitlines()
     assert lines[0].startswith(
-        f"14 of 132 searches and trainings are done; missing are 10 trainings of {DAY} under 100mflops, "
-        "2 searches and 18 trainings of motion under 100mflops, "
+        f"15 of 144 searches and trainings are done; missing are 11 trainings of {DAY} under 100mflops, "
+        "2 searches and 20 trainings of motion under 100mflops, "
     )
     assert f"| {DAY}, 100mflops | +10.0 | plain, 0.20 | +5.0 | 0.20 |" in lines
     assert "| motion, 100mflops | - | - | -1.0 | 1.00 |" in lines
@@ -274,7 +287,7 @@ def test_the_table_says_what_is_missing(race: ModuleType) -> None:
         for limit in race.SEARCH
         for sampler in ("pareto", "random")
     ]
-    assert "132 of 132 searches and trainings are done; nothing is missing." in race.table(everything, searches)
+    assert "144 of 144 searches and trainings are done; nothing is missing." in race.table(everything, searches)
 
 
 def test_the_page_is_written_from_the_rows(
@@ -286,13 +299,13 @@ def test_the_page_is_written_from_the_rows(
     monkeypatch.setattr(sys, "argv", ["pick", "--rows", str(tmp_path), "--table", str(page)])
     race.main()
     text = page.read_text()
-    assert text.startswith("Before.\n\n<!-- rows -->\n\n1 of 132 ")
+    assert text.startswith("Before.\n\n<!-- rows -->\n\n1 of 144 ")
     assert text.endswith("\n\n<!-- /rows -->\n\nAfter.\n")
     assert "old" not in text
     monkeypatch.setattr(sys, "argv", ["pick", "--rows", str(tmp_path), "--dry-run", "--only", "x3d,"])
     capsys.readouterr()
     race.main()
-    assert capsys.readouterr().out.splitlines()[-1] == "11 of 132: 0.3 hours of a quiet core"
+    assert capsys.readouterr().out.splitlines()[-1] == "11 of 144: 0.3 hours of a quiet core"
     page.write_text("No place.")
     monkeypatch.setattr(sys, "argv", ["pick", "--rows", str(tmp_path), "--table", str(page)])
     with pytest.raises(nas.NasError, match="has no place for rows"):

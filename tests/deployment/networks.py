@@ -158,7 +158,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "mixed": document(
         CONV,
         stage(8, layer("joint_filter"), layer("channel_attention", heads=2)),
-        stage(16, layer("x3d"), layer("factorized", heads=2, variant="dot_product"), **IN_LAYER),
+        stage(16, layer("e3d"), layer("factorized", heads=2, variant="dot_product"), **IN_LAYER),
         stage(32, layer("r2plus1d"), layer("tps", heads=2, window=[2, 2], shift="patch"), op="conv", stride=[1, 2, 2]),
     ),
 }

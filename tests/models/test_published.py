@@ -114,7 +114,9 @@ def test_the_table_has_a_row_for_every_file() -> None:
     ratios: Mapping[str, float] = {
         str(row["network"]): row["macs_ratio"] for row in table.to_dict("records") if pd.notna(row["macs_ratio"])
     }
-    assert len(ratios) >= 17 and all(abs(ratio - 1) < 0.01 for ratio in ratios.values()), ratios
+    # What the authors of E3D count is not known, and they print two or three digits.
+    assert len(ratios) >= 20
+    assert all(abs(ratio - 1) < (0.02 if name.startswith("e3d") else 0.01) for name, ratio in ratios.items()), ratios
 
 
 def test_the_printed_page_is_up_to_date() -> None:

@@ -21,7 +21,7 @@ REFERENCES = {
         *("vivit_b_m1", "vivit_b_m2", "vivit_b_m3", "vivit_b_m4", "timesformer_b"),
     ),
     "conv": (
-        *("vov3d_m", "vov3d_l", "x3d_xs", "x3d_s", "x3d_m", "x3d_l"),
+        *("vov3d_m", "vov3d_l", "x3d_xs", "x3d_s", "x3d_m", "x3d_l", "e3d_s", "e3d_m", "e3d_l"),
         *("r3d_18", "r2plus1d_18", "joint_r3d18_2_6", "joint_r3d18_3_6"),
     ),
     "swin": ("pst_t", "pst_b", "davit_t", "davit_t2d_t"),
