@@ -66,8 +66,9 @@ def timed(trial: Training, longest: float, agreed: Callable[[float], float]) -> 
             trial.step()
             taken += 1
             if taken == 0:
+                trial.epoch_loss.item()  # waits for a GPU, which is behind with the first step
                 started = time.monotonic()
-        trial.epoch_loss.item()  # waits for an accelerator
+        trial.epoch_loss.item()
         found[stage] = agreed((time.monotonic() - started) / taken)
         epoch += stage.epochs
     return found

@@ -56,3 +56,20 @@ def test_every_stage_is_timed_after_a_first_step(
     trial: Any = Trial(monkeypatch)
     assert timed(trial, longest, lambda value: value) == {SMALL: 1.0, SHORT: 3.0}
     assert trial.taken == taken
+
+
+def test_the_first_step_of_a_stage_is_waited_for_where_a_device_computes_behind_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a device whose steps take no time of the host, and 2 s of whoever reads a loss."""
+    trial: Any = Trial(monkeypatch)
+    queued: list[float] = []
+
+    def wait() -> float:
+        trial.now += sum(queued)
+        queued.clear()
+        return 0.0
+
+    trial.step = lambda: queued.append(2.0)
+    trial.epoch_loss.item = wait
+    assert timed(trial, 100.0, lambda value: value) == {SMALL: 2.0, SHORT: 2.0}
