@@ -8,6 +8,13 @@ _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
 SHOWN = 200  # characters of a path in a message
 _HALF = 1000  # characters of a message that are kept at each end
+_FULL = (  # what errors without a type of their own say where memory ran out: torch on a CPU, CUDA, cuBLAS, cuDNN
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "DEVICE_ALLOCATION_FAILED",
+)
 
 
 class NasError(ValueError):
@@ -52,10 +59,12 @@ def one_line(error: BaseException) -> str:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, told without importing torch.
 
-    That of a CPU allocation is a plain RuntimeError.
+    That of a CPU allocation is a plain RuntimeError, and so is that of a GPU where CUDA or one of
+    its libraries, and not torch's allocator, asked for memory: of a kernel that is loaded when it
+    is first launched, or a library's handle.
     """
     return any(kind.__name__ in ("OutOfMemoryError", "MemoryError") for kind in type(error).__mro__) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
     )
 
 

@@ -22,6 +22,20 @@ def test_memory_that_runs_out_is_told_from_other_errors() -> None:
     assert not out_of_memory(RuntimeError("shapes differ")) and not out_of_memory(ValueError("DefaultCPUAllocator"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    ],
+)
+def test_memory_of_a_gpu_that_runs_out_outside_of_torchs_allocator_is_no_failed_device(words: str) -> None:
+    for error in (RuntimeError(words), torch.AcceleratorError(words)):
+        assert out_of_memory(error) and not context_lost(error)
+
+
 def test_a_failed_device_is_told_from_memory_that_ran_out() -> None:
     assert context_lost(torch.AcceleratorError("HIP error: device-side assert triggered"))
     assert context_lost(RuntimeError("CUDA error: an illegal memory access was encountered"))
