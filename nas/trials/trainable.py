@@ -20,7 +20,7 @@ from nas.data.datasets import Clips, Split, VideoData, load_split
 from nas.data.preprocessing import Preprocessing
 from nas.data.unreadable import Unreadable
 from nas.errors import context_lost, message_of, one_line, out_of_memory
-from nas.limits.memory import fitting_micro_batch, training_step_memory, trial_memory
+from nas.limits.memory import PROCESS_BYTES, fitting_micro_batch, training_step_memory, trial_memory
 from nas.models.attention import without_plans
 from nas.models.convolution import placed
 from nas.models.network import build
@@ -121,12 +121,14 @@ class Proxy:
 def own_memory(device: torch.device, proxy: Proxy) -> float:
     """Bytes that a trial may take on the device that it runs on, which in a cluster may be smaller
     than that of the driver; and holds this process to its share of it.
+
+    Torch holds its allocator alone to a share, so what the process takes beside it is taken off.
     """
     if device.type != "cuda":
         return proxy.memory_bytes
-    share = 1 / proxy.trials_per_device
-    torch.cuda.set_per_process_memory_fraction(share, device)
-    return min(proxy.memory_bytes, trial_memory(memory_bytes(device), proxy.trials_per_device))
+    total, trials = memory_bytes(device), proxy.trials_per_device
+    torch.cuda.set_per_process_memory_fraction(max(0.0, 1 / trials - PROCESS_BYTES / total), device)
+    return min(proxy.memory_bytes, trial_memory(total, trials))
 
 
 def _share_right(called: tuple[int, ...], clips: Clips) -> float:
