@@ -42,10 +42,10 @@ def benchmark_command(
     Example: `nas benchmark runs/best --data clips/`
     """
     check_model(model)
-    from nas.data.datasets import find_source, open_data
+    from nas.data.datasets import check_source, open_data
 
     if data is not None:
-        find_source(data)
+        check_source(data)
     from nas.deployment.benchmark import benchmark
     from nas.profiler.measured.device import available_cores
     from nas.trained.folder import load_model

@@ -51,9 +51,9 @@ def evaluate_command(
     """
     looks = read_views(views)
     check_model(model)
-    from nas.data.datasets import find_source
+    from nas.data.datasets import check_source
 
-    find_source(data)
+    check_source(data)
     console = Console()
     with busy(console, "loading"):
         from nas.data.cache import cached

@@ -65,9 +65,9 @@ def export_command(
         )
     check_files(files, trained=trained, force=force, with_preprocessing=with_preprocessing)
     if data is not None:
-        from nas.data.datasets import find_source
+        from nas.data.datasets import check_source
 
-        find_source(data)
+        check_source(data)
         if not trained:
             raise NasError(
                 f"data {data!r} is for the files of a trained network, and what is written of a run holds no weights; "

@@ -155,11 +155,13 @@ def search_command(
     settings: dict[str, Any] = {}
     for name in (name for name in given if name in options):
         settings |= _TEXT_OPTIONS[name].read(options[name]) if name in _TEXT_OPTIONS else {name: options[name]}
-    from nas.runs.checks import check_settings
+    from nas.runs.checks import check_new, check_settings
     from nas.runs.folder.record import REPORTING, read_record, write_record
 
     if resume is None:
         check_settings(Settings.of(**settings))
+        if out is not None and not dry_run:
+            check_new(out)
     else:
         read_record(resume)
     on_event = print_event if json else None

@@ -144,11 +144,11 @@ def train_command(
     # What is misspelt is refused before torch is loaded.
     chosen_target = None
     if target is not None and data is not None:
-        from nas.data.datasets import find_source
+        from nas.data.datasets import check_source
 
-        find_source(data)
+        check_source(data)
         if images is not None:
-            find_source(images)
+            check_source(images)
         chosen_target = _target(target, pick, clip)
     console = Console()
     with busy(Console(quiet=True) if quiet else console, "loading"):

@@ -27,6 +27,7 @@ __all__ = [
     "VideoData",
     "VideoSplit",
     "View",
+    "check_source",
     "find_source",
     "load_clips",
     "load_split",
@@ -69,6 +70,19 @@ def open_data(spec: str | Path, *, seed: int = 0, flip: bool | None = None, allo
     if seed < 0:
         raise NasError(f"seed {seed} is not allowed; allowed: whole numbers from 0")
     return find_source(text).open(text, seed, flip, allow_outside)
+
+
+def check_source(spec: str) -> None:
+    """Refuses what is no data, and a folder in which there is no video, without opening anything.
+
+    It is for commands that have much to load before they open the data.
+
+    Raises:
+        NasError: No source accepts it, or the folder holds none.
+    """
+    source = find_source(spec)
+    if isinstance(source, FolderSource):
+        source.check(spec)
 
 
 def find_source(spec: str) -> Source:

@@ -64,6 +64,18 @@ class FolderSource:
     def accepts(self, spec: str) -> bool:
         return os.path.isdir(os.path.expanduser(spec))
 
+    def check(self, spec: str) -> None:
+        """Looks for one video, at any depth.
+
+        Raises:
+            NasError: There is none, or a folder cannot be read.
+        """
+        path = Path(os.path.expanduser(spec))
+        if not any(_is_video(file) for file in _listing(path)) and not any(
+            next(_videos(folder, path), None) for folder in _folders(path)
+        ):
+            raise _no_videos(path, 0, 0)
+
     def open(self, spec: str, seed: int, flip: bool | None, allow_outside: bool) -> VideoData:
         path = Path(os.path.expanduser(spec))  # pathlib raises for users that there are not
         records, notes = _read_folder(path)

@@ -5,17 +5,25 @@ loaded: a user who misspelt a word waits for none of them.
 from __future__ import annotations
 
 import math
+import os
 import re
+from pathlib import Path
 
 from nas.architecture import load
-from nas.data.datasets import find_source
+from nas.data.datasets import check_source
+from nas.data.strips import STRIPS
+from nas.data.unreadable import UNREADABLE
 from nas.errors import NasError, brief
 from nas.limits.budget import Budget
 from nas.limits.objectives import Objectives
+from nas.locks import LOCK
+from nas.runs.folder.record import RECORD
 from nas.runs.settings import Settings
 from nas.space import SearchSpace
 from nas.trials.samplers import find_sampler
 
+# What a run has that was cut off before its record was there.
+_BEFORE_RECORD = ("architectures", "space.yaml", UNREADABLE, STRIPS, LOCK)
 DTYPES = ("fp32", "bf16", "fp16")  # of `nas.profiler.measured.device`, which brings torch
 
 
@@ -32,19 +40,40 @@ def check_settings(settings: Settings) -> None:
     find_sampler(settings.sampler)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", settings.device):
         raise NasError(f"device {brief(settings.device)} is unknown; allowed: auto, cpu, cuda or cuda:0")
-    find_source(settings.data)
+    check_source(settings.data)
     if settings.around is None:
         space = SearchSpace.load(settings.space)
     else:
         space = SearchSpace.around(load(settings.around), settings.edits)
     target = space.sample(settings.seed).input
-    for name, value, most in (
-        ("proxy_frames", settings.proxy_frames, target.frames),
-        ("proxy_size", settings.proxy_size, max(target.size)),
-    ):
-        if value is not None and not 2 <= value <= most:
+    frames, size, most = settings.proxy_frames, settings.proxy_size, max(target.size)
+    asked = {"proxy_frames": (frames, target.frames), "proxy_size": (size, most)}
+    for name, (value, high) in asked.items():
+        if value is not None and not 2 <= value <= high:
             why = "shows no motion" if value < 2 else "is more than the search space has"
-            raise NasError(f"{name} {value} {why}; allowed: 2 to {most}")
+            if frames is None or size is None:
+                raise NasError(f"{name} {value} {why}; allowed: 2 to {high}")
+            # As `--proxy` has them.
+            raise NasError(f"proxy {frames}x{size} {why}; allowed: 2 to {target.frames} frames x a size of 2 to {most}")
+
+
+def check_new(folder: Path) -> None:
+    """Refuses a folder that holds a run, or anything else, and one that cannot be: a file has its
+    name, or the name of a folder above it.
+
+    Raises:
+        NasError: It is none of a new run.
+    """
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), None)
+    if there is not None and not there.is_dir():
+        raise NasError(f"out {str(folder)!r} cannot be made ({str(there)!r} is no folder); allowed: a new folder")
+    if (folder / RECORD).exists():
+        raise NasError(f"out {str(folder)!r} holds a run already; allowed: a new folder, or --resume {folder}")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if others := [name for name in names if name not in _BEFORE_RECORD and not name.startswith(".")]:
+        raise NasError(
+            f"out {str(folder)!r} holds other files, such as {brief(others[0])}; allowed: a new folder, or an empty one"
+        )
 
 
 def measured_under(settings: Settings) -> tuple[str, bool]:

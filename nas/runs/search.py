@@ -12,12 +12,10 @@ from typing import Unpack
 
 from rich.console import Console
 
-from nas.data.strips import STRIPS
-from nas.data.unreadable import UNREADABLE
-from nas.errors import Interrupted, NasError, brief
-from nas.locks import LOCK, locked
+from nas.errors import Interrupted, NasError
+from nas.locks import locked
 from nas.resources import drafts
-from nas.runs.checks import check_settings
+from nas.runs.checks import check_new, check_settings
 from nas.runs.folder.record import RECORD
 from nas.runs.folder.run import Run
 from nas.runs.options import ResumeOptions, SearchOptions
@@ -31,8 +29,6 @@ from nas.units import plural
 _DEFAULTS = Settings()
 # A cluster runs what it likes in who joins it, and a storage gets what Ray writes.
 _NAMED_AGAIN = ("address", "storage")
-# What a run has that was cut off before its record was there.
-_BEFORE_RECORD = ("architectures", "space.yaml", UNREADABLE, STRIPS, LOCK)
 
 
 @with_settings(*Settings.model_fields)
@@ -73,7 +69,7 @@ def search(
         plan = Plan.of(checked.absolute(), console)
     planning = time.monotonic() - started
     folder = Path(out) if out else _free_folder(plan)
-    _check_new(folder)
+    check_new(folder)
     return _run(plan, folder, planning)
 
 
@@ -181,21 +177,6 @@ def _free_folder(plan: Plan) -> Path:
     while Path("runs", f"{stem}-{number}").exists():
         number += 1
     return Path("runs", f"{stem}-{number}")
-
-
-def _check_new(folder: Path) -> None:
-    """Refuses a folder that holds a run, or anything else.
-
-    Raises:
-        NasError: It does.
-    """
-    if (folder / RECORD).exists():
-        raise NasError(f"out {str(folder)!r} holds a run already; allowed: a new folder, or --resume {folder}")
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if others := [name for name in names if name not in _BEFORE_RECORD and not name.startswith(".")]:
-        raise NasError(
-            f"out {str(folder)!r} holds other files, such as {brief(others[0])}; allowed: a new folder, or an empty one"
-        )
 
 
 def _run(plan: Plan, folder: Path, planning: float, more: bool = False) -> Run:

@@ -21,6 +21,7 @@ from typer.main import get_command
 from typer.models import CommandInfo
 
 import nas as nas_package
+from nas.__main__ import main as entry
 from nas.cli.app import app, main
 from nas.cli.options import clip_shape
 from nas.cli.search import print_event
@@ -148,8 +149,8 @@ def test_help_of_search_says_when_it_ends() -> None:
             f"seed {2**64} is not allowed; allowed: whole numbers from 0, up to 4,294,967",
         ),
         (["search", "--budget", "1ms,2ms"], "budget '1ms,2ms' limits latency twice"),
-        (["search", "--proxy", "1x1"], "proxy_frames 1 shows no motion; allowed: 2 to 32"),
-        (["search", "--proxy", "8x1"], "proxy_size 1 shows no motion; allowed: 2 to 224"),
+        (["search", "--proxy", "1x1"], "proxy 1x1 shows no motion; allowed: 2 to 32 frames x a size of 2 to 224"),
+        (["search", "--proxy", "8x1"], "proxy 8x1 shows no motion; allowed: 2 to 32 frames x a size of 2 to 224"),
         (["search", "--device", "tpu"], "device 'tpu' is unknown; allowed: auto, cpu, cuda or cuda:0"),
         (["search", "--sampler", "best"], "sampler 'best' is unknown; allowed: pareto, tpe, nsga2, gp, random"),
         (["search", "tiny", "--workers", "1000"], "workers 1000 are more than the "),
@@ -193,6 +194,7 @@ def test_version_is_that_of_the_distribution(
 
 def test_the_package_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["nas", "--version"])
+    monkeypatch.delitem(sys.modules, "nas.__main__")  # runpy warns of a module that it runs again
     with pytest.raises(SystemExit):
         runpy.run_module("nas", run_name="__main__")
     assert capsys.readouterr().out.strip()
@@ -221,6 +223,12 @@ def test_interrupted_commands_exit_with_130(
     with pytest.raises(SystemExit, match=r"^130$"):
         main()
     assert words in capsys.readouterr().err
+
+
+def test_a_command_that_is_interrupted_while_it_loads_exits_with_130() -> None:
+    loading = mock.patch("builtins.__import__", side_effect=KeyboardInterrupt)
+    with pytest.raises(SystemExit, match=r"^130$"), loading:
+        entry()
 
 
 def test_bad_input_of_a_process_of_its_own() -> None:
@@ -252,6 +260,11 @@ for line in list(sys.argv[1:]):
         (model / name).touch()
     lines += [f"evaluate {model} --data nodata", f"benchmark {model} --data nodata", f"export {model} --data nodata"]
     lines += ["latency grow nospace", "export ."]
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").touch()
+    lines += ["search --data empty", "train vov3d_l --data empty", f"evaluate {model} --data empty"]
+    lines += ["search --out notes", "search --out notes/a.txt", "search --out notes/a.txt/run", "search --proxy 1x1"]
     done = subprocess.run([sys.executable, "-c", program, *lines], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("error: ") == len(lines)

@@ -155,7 +155,7 @@ def front_of(trials: pd.DataFrame, objectives: Objectives, accuracy: str = "accu
     return trials.iloc[known[non_dominated(points[known], objectives.maximise)]]
 
 
-def contenders(trials: pd.DataFrame, objectives: Objectives, clips: float | None) -> pd.DataFrame:
+def contenders(trials: pd.DataFrame, front: pd.DataFrame, objectives: Objectives, clips: float | None) -> pd.DataFrame:
     """The trials off the front that may belong on it, the nearest first: as far as one training
     each can tell, no network that costs no more is clearly better.
 
@@ -164,11 +164,11 @@ def contenders(trials: pd.DataFrame, objectives: Objectives, clips: float | None
 
     Args:
         trials: With the columns of `trials.csv`.
+        front: Those of them that no other dominates, of `front_of`.
         objectives: What they are compared by.
         clips: How many the accuracies are shares of; None where it is unknown: only trials that are
             as accurate and dearer stand here then.
     """
-    front = front_of(trials, objectives)
     points, best = (objectives.points(table) for table in (trials, front))
     squares, of_best = (uncertainty(table, clips) ** 2 for table in (trials, front))
     no_dearer = (best[None, :, 1:] <= points[:, None, 1:]).all(axis=-1)

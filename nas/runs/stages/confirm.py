@@ -127,7 +127,7 @@ def confirm_front(run: Session, seconds: float | None) -> bool:
     front = front_of(trials, plan.objectives)
     if not settings.confirm_seeds or front.empty:
         return False
-    near = contenders(trials, plan.objectives, run.data.sizes().get("val")).head(len(front))
+    near = contenders(trials, front, plan.objectives, run.data.sizes().get("val")).head(len(front))
     confirmed = read_confirmations(folder)
     done = set(zip(confirmed["trial"].tolist(), confirmed["repeat"].tolist(), strict=True))
     queue = repeats(front, near, plan.objectives, settings.confirm_seeds, epochs, done)

@@ -130,12 +130,16 @@ def test_what_may_belong_on_the_front() -> None:
         (5, "finished", 0.5, 1.1e9),  # as good as trial 0, and dearer
         (6, "finished", 0.8, 1e8),  # see below
     )
-    assert contenders(known[:6], MACS, 100)["trial"].tolist() == [5, 4, 2]
-    assert contenders(known[:6], MACS, 10_000)["trial"].tolist() == [5]
-    assert contenders(known[:6], MACS, None)["trial"].tolist() == [5]
+
+    def near(rows: pd.DataFrame, clips: float | None) -> pd.DataFrame:
+        return contenders(rows, front_of(rows, MACS), MACS, clips)
+
+    assert near(known[:6], 100)["trial"].tolist() == [5, 4, 2]
+    assert near(known[:6], 10_000)["trial"].tolist() == [5]
+    assert near(known[:6], None)["trial"].tolist() == [5]
     # What costs less and is as good as the best leaves the others behind.
-    assert contenders(known, MACS, 100)["trial"].tolist() == [1, 4]
-    assert contenders(known[:1], MACS, 100).empty and contenders(known[:0], MACS, 100).empty
+    assert near(known, 100)["trial"].tolist() == [1, 4]
+    assert near(known[:1], 100).empty and near(known[:0], 100).empty
 
 
 def test_what_was_not_on_the_front_is_by_the_mean_of_further_seeds() -> None:
