@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 import nas
+from nas.limits.memory import training_step_memory
 from nas.trials.trainable import ProxyTrial
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
@@ -109,6 +111,42 @@ def test_what_is_checked_on_a_gpu_can_be_built() -> None:
     assert {kind.op_name() for kind in gpu.LAYERS.types()} <= {key.split()[0] for key in parts}
     assert {key.split()[0] for key in parts if key.split()[1] in "01"} == {"hybrid", "swin", "conv", "vit"}
     assert len(gpu.attention_cases(bench)) == 5 * 2 * 3
+
+
+def test_memory_that_is_too_small_can_be_kept_to_by_smaller_batches() -> None:
+    """In six tenths of what a whole batch takes, also where activations take half of what is
+    computed, as in bfloat16.
+    """
+    candidate = gpu.roomy_candidate(gpu.Bench(torch.device("cpu"), False, Path("unused")))
+    priced = nas.cost(candidate)
+    weights = 4 * priced.parameter_bytes  # with their gradients and moments
+    whole, fourth = (training_step_memory(priced, 16, batch) for batch in (16, 4))
+    assert fourth - weights / 4 < 0.6 * (weights + (whole - weights) / 2)
+
+
+def test_attention_beyond_every_limit_fits_into_a_gpu_of_40_gb() -> None:
+    """Outputs, gradients and a sum in float32 are less than twelve times the input. It is split for
+    the index of the backward pass all the same.
+    """
+    for case in gpu.attention_cases(gpu.Bench(torch.device("cpu"), False, Path("unused"))):
+        sequences, heads, length = (int(n) for n in re.findall(r"[0-9]+", case))
+        assert 12 * sequences * heads * length * 32 * 2 < 40e9
+    assert gpu.sequences_per_call(12, 16, 32) == 2**31 // (12 * 128 * 32) < 65_535
+
+
+def test_throughput_ends_with_what_it_knows_when_there_is_no_time(dry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process takes 30 s and two take 35 s, of 64 s: four would end later."""
+    clock = [0.0]
+
+    def side_by_side(bench: Any, variants: list[str], count: int, threads: int) -> list[dict[str, float]]:
+        clock[0] += {1: 30.0, 2: 35.0}[count]
+        return [dict.fromkeys(variants, 10.0)] * count
+
+    monkeypatch.setattr(gpu, "_side_by_side", side_by_side)
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: clock[0])
+    answer = gpu.throughput(replace(dry, dry=False))
+    assert answer["2 at a time, as trials"]["clips_per_s"] == 20
+    assert answer["wrong"] == [f"{n} at a time, as trials: there was no time for it" for n in (4, 8)]
 
 
 def test_a_check_that_dies_is_an_answer(dry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
