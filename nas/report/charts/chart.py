@@ -188,6 +188,7 @@ class Rule:
         colour: Of the line.
         upright: Whether `at` is on the x axis and not on the y axis.
         text_at: Where along the line the text stands: 0 at its lower or left end, 1 at the other.
+        side: Of an upright line, where its text stands.
     """
 
     at: float
@@ -195,6 +196,7 @@ class Rule:
     colour: Colour
     upright: bool = True
     text_at: float = 0.0
+    side: Literal["left", "right"] = "left"
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,14 @@ def _annotation(rule: Rule, plane: Plane, axis: str) -> dict[str, Any]:
     text = {"text": html.escape(rule.text), "showarrow": False}
     if rule.upright:
         at = math.log10(rule.at) if plane.x.log else rule.at
-        place = {"x": at, "xshift": -4, "xanchor": "right", "y": rule.text_at, "yref": "paper"}
+        left = rule.side == "left"
+        place = {
+            "x": at,
+            "xshift": -4 if left else 4,
+            "xanchor": "right" if left else "left",
+            "y": rule.text_at,
+            "yref": "paper",
+        }
         anchor = {0.0: "bottom", 1.0: "top"}.get(rule.text_at, "middle")
         return text | place | {"yanchor": anchor, "font": {"color": "var(--limit-text)"}}
     anchor = {0.0: "left", 1.0: "right"}.get(rule.text_at, "center")

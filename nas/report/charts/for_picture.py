@@ -109,7 +109,12 @@ def _draw_rule(axes: Axes, rule: Rule) -> None:
     style: dict[str, Any] = {"textcoords": "offset points", "color": _INK, "parse_math": False, **_halo()}
     if rule.upright:
         axes.axvline(rule.at, color=rule.colour.light, linestyle="--")
-        style |= {"xytext": (-5, 5 * end), "ha": "right", "va": {1: "bottom", 0: "center", -1: "top"}[end]}
+        left = rule.side == "left"
+        style |= {
+            "xytext": (-5 if left else 5, 5 * end),
+            "ha": "right" if left else "left",
+            "va": {1: "bottom", 0: "center", -1: "top"}[end],
+        }
         axes.annotate(rule.text, (rule.at, rule.text_at), xycoords=("data", "axes fraction"), **style)
     else:
         axes.axhline(rule.at, color=rule.colour.light, linestyle=":", linewidth=1)

@@ -36,17 +36,20 @@ def label_box(dot: tuple[float, float], place: Place, text: str) -> Box:
     return Box(left, bottom, left + width, bottom + _LINE)
 
 
-def rule_box(line: float, span: tuple[float, float], share: float, text: str) -> Box:
-    """The room of a text to the left of an upright line.
+def rule_box(line: float, span: tuple[float, float], share: float, text: str, right: bool = False) -> Box:
+    """The room of a text beside an upright line.
 
     Args:
         line: Where it is, from the left.
         span: Its lower and its upper end, from the bottom.
         share: Where along it the text stands, from 0 at the lower end to 1 at the upper one.
         text: The text.
+        right: Whether it stands to the right of the line, and not to the left.
     """
     bottom = span[0] + share * (span[1] - span[0] - _LINE)
-    return Box(line - _AWAY - _CHARACTER * len(text), bottom, line - _AWAY, bottom + _LINE)
+    width = _CHARACTER * len(text)
+    left = line + _AWAY if right else line - _AWAY - width
+    return Box(left, bottom, left + width, bottom + _LINE)
 
 
 def overlap(one: Box, other: Box) -> float:

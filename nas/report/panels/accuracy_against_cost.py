@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pandas as pd
 
@@ -43,6 +43,7 @@ _TALL, _PLOT, _PHONE = (1050.0, 280.0), (440.0, 200.0), (240.0, 180.0)
 _DOT = 4.0  # half of the width of a small one
 _ABOVE, _BELOW = 24.0, 18.0  # pixels beyond the outermost dots where a label may stand
 _HEIGHTS = tuple(tenth / 10 for tenth in range(11))  # of the text at a limit, on its line
+_BEYOND = 20.0  # pixels that a text at a limit may cover for one that it does not stand out of the plot
 _NEAR = 12.0  # pixels around a dot where the label of another would be taken for its own
 _TITLE = "Accuracy against "
 
@@ -226,13 +227,16 @@ def _sizes(tall: bool) -> tuple[tuple[float, float], ...]:
 
 
 def _rule(at: float, text: str, sheets: Sequence[_Sheet]) -> Rule:
-    """A limit of the cost, with its text where it covers least: below, if it can be."""
+    """A limit of the cost, with its text where it covers least: below to the left, if it can be."""
 
-    def covered(height: float) -> float:
-        boxes = [(sheet, sheet.rule_box(at, height, text)) for sheet in sheets]
-        return sum(overlap(box, mark) for sheet, box in boxes for mark in sheet.marks)
+    def covered(place: tuple[bool, float]) -> float:
+        right, height = place
+        boxes = [(sheet, sheet.rule_box(at, height, text, right)) for sheet in sheets]
+        beyond = sum(max(-box.left, 0.0) + max(box.right - sheet.size[0], 0.0) for sheet, box in boxes)
+        return _BEYOND * beyond + sum(overlap(box, mark) for sheet, box in boxes for mark in sheet.marks)
 
-    return Rule(at, text, Colour.LIMIT, text_at=min(_HEIGHTS, key=covered))
+    right, height = min(product((False, True), _HEIGHTS), key=covered)
+    return Rule(at, text, Colour.LIMIT, text_at=height, side="right" if right else "left")
 
 
 def _places(front: pd.DataFrame, line: pd.DataFrame, axis: Axis, sheets: Sequence[_Sheet]) -> list[Place]:
@@ -293,10 +297,10 @@ class _Sheet:
         for (left, bottom), (right, top) in pairwise(corners):
             self.marks += [Box(left, bottom - 1, right, bottom + 1), Box(right - 1, bottom, right + 1, top)]
 
-    def rule_box(self, at: float, height: float, text: str) -> Box:
-        """The text of an upright rule, to the left of it at a share of its height."""
+    def rule_box(self, at: float, height: float, text: str, right: bool) -> Box:
+        """The text of an upright rule, to its left or its right at a share of its height."""
         across, upright = self.size
-        return rule_box(self.axis.share(at) * across, (-_BELOW, upright + _ABOVE), height, text)
+        return rule_box(self.axis.share(at) * across, (-_BELOW, upright + _ABOVE), height, text, right)
 
     def around(self, row: Row, front: pd.DataFrame) -> Drawing:
         """The chart for the label of a network of the front: the others keep it at a distance."""

@@ -9,9 +9,10 @@ def test_a_label_stands_beside_its_dot() -> None:
     assert label_box((100, 50), "bottom left", "knee") == Box(66, 28, 94, 44)
 
 
-def test_the_text_of_a_line_stands_to_the_left_of_it() -> None:
+def test_the_text_of_a_line_stands_beside_it() -> None:
     boxes = [rule_box(100, (-20, 196), share, "budget") for share in (0, 0.5, 1)]
     assert boxes == [Box(52, -20, 94, -4), Box(52, 80, 94, 96), Box(52, 180, 94, 196)]
+    assert rule_box(100, (-20, 196), 0, "budget", right=True) == Box(106, -20, 148, -4)
 
 
 def test_the_pixels_that_two_boxes_share() -> None:

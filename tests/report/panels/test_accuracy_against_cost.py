@@ -182,7 +182,12 @@ def test_the_text_of_a_limit_stands_where_no_dot_is(run: Run) -> None:
     run.trials = run.trials.drop(7).head(3).assign(macs=[5e9, 9e10, 9e10], accuracy=[0.5, 0.45, 0.4])
     (rule,) = charts(run)["pareto_macs"].planes[0].rules
     # At a tenth of a phone's height it would be 2.6 pixels above the middle of a dot of 8.
-    assert rule.text_at == 0.2
+    assert rule.text_at == 0.2 and rule.side == "left"
     run.trials["macs"] = [5e9, 6e9, 6e9]
     (rule,) = charts(run)["pareto_macs"].planes[0].rules
     assert rule.text_at == 0
+    # 17 letters of 7 pixels do not fit between the axis and a line at a fifth of a phone's 240.
+    run.trials["macs"] = [1e11, 1e12, 1e13]
+    run.record = replace(run.record, budget="200gflops")
+    (rule,) = charts(run)["pareto_macs"].planes[0].rules
+    assert rule.side == "right"
