@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.data.transforms import augment as random_window
+from nas.training.feed import moved
 from nas.training.recipe import Augmentation
 
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
@@ -217,7 +218,7 @@ def autocontrast(pixels: Tensor) -> Tensor:
 def _grey(pixels: Tensor) -> Tensor:
     if pixels.shape[-1] != len(GREY):
         return pixels.mean(-1, keepdim=True)
-    return (pixels * pixels.new_tensor(GREY)).sum(-1, keepdim=True)
+    return (pixels * moved(torch.tensor(GREY), pixels.device)).sum(-1, keepdim=True)
 
 
 def _blend(other: Tensor, pixels: Tensor, factor: float) -> Tensor:
@@ -247,7 +248,7 @@ OPERATIONS: tuple[Callable[[Draws, float, tuple[int, int]], Tensor | Colour], ..
 
 
 def _apply(clip_THWC: Tensor, size: tuple[int, int], variation: Variation) -> Tensor:
-    shown = clip_THWC[variation.frames.to(clip_THWC.device)]
+    shown = clip_THWC[moved(variation.frames, clip_THWC.device)]
     unmoved = shown.shape[1:3] == size and torch.equal(variation.affine, torch.eye(3, dtype=torch.float64)[:2])
     if unmoved and not variation.colours and variation.erased is None:
         return shown
@@ -272,7 +273,9 @@ def resample(pixels_THWC: Tensor, size: tuple[int, int], affine: Tensor) -> Tens
     """
     frames, height, width, channels = pixels_THWC.shape
     planes = pixels_THWC.permute(0, 3, 1, 2).reshape(1, frames * channels, height, width)
-    grid = F.affine_grid(affine[None].to(pixels_THWC), [1, 1, *size], align_corners=False)
+    grid = F.affine_grid(
+        moved(affine[None].to(pixels_THWC.dtype), pixels_THWC.device), [1, 1, *size], align_corners=False
+    )
     read = F.grid_sample(planes, grid, "bilinear", "reflection", align_corners=False)
     return read.view(frames, channels, *size).permute(0, 2, 3, 1)
 
@@ -284,4 +287,5 @@ def middle(clips_BTHWC: Tensor, frames: int) -> Tensor:
     length = clips_BTHWC.shape[1]
     if length == frames:
         return clips_BTHWC
-    return clips_BTHWC[:, torch.arange(frames) * length // frames + length // frames // 2]
+    shown = torch.arange(frames) * length // frames + length // frames // 2
+    return clips_BTHWC[:, moved(shown, clips_BTHWC.device)]

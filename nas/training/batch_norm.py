@@ -61,7 +61,7 @@ class _Normalise(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.axis, ctx.workers = axis, workers
         values, others, shape = _exact(x), _others(x, axis), _shape(x, axis)
-        sums, count = values.sum(others), values.new_tensor(x.numel() // x.shape[axis])
+        sums, count = values.sum(others), values.new_full((), x.numel() // x.shape[axis])
         workers.add_up([sums, count])
         mean = sums / count
         squares = (values - mean.view(shape)).square().sum(others)

@@ -17,7 +17,7 @@ RESIDENT = 0.05  # of the memory that a process may take of a GPU: so much of it
 
 def moved(x: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on a device, for which the host does not wait."""
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
 def fits_beside(clips: Clips, device: torch.device) -> bool:

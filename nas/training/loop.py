@@ -112,8 +112,8 @@ class Training:
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.order = torch.empty(0, dtype=torch.int64)
         balanced = recipe.class_weights == "balanced"
-        self._weights = balanced_weights(clips) if balanced else None
-        self._still_weights = balanced_weights(stills.clips) if balanced and stills is not None else None
+        self._weights = balanced_weights(clips).to(device) if balanced else None
+        self._still_weights = balanced_weights(stills.clips).to(device) if balanced and stills is not None else None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -231,7 +231,7 @@ class Training:
         for part in self.workers.parts(len(pixels), self.micro_batch):
             clips = normalise(pixels[part])
             if mixing is not None:
-                clips = mixing.clips(clips, normalise(pixels[mixing.partner[part]]), part)
+                clips = mixing.clips(clips, normalise(pixels[moved(mixing.partner[part], self.device)]), part)
             with _mixed_precision(self.device):
                 logits = self._forward(clips, **options)
                 if targets is labels and (mixing is not None or weights is not None):

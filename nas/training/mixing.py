@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nas.training.feed import moved
 from nas.training.recipe import Recipe
 
 
@@ -30,7 +31,7 @@ class Mixing:
     def clips(self, own_MCTHW: Tensor, partners_MCTHW: Tensor, part: slice) -> Tensor:
         """Mixes the clips of a micro-batch with their partners."""
         if self.box is None:
-            share = self.share[part].to(own_MCTHW).view(-1, 1, 1, 1, 1)
+            share = moved(self.share[part].to(own_MCTHW.dtype), own_MCTHW.device).view(-1, 1, 1, 1, 1)
             return share * own_MCTHW + (1 - share) * partners_MCTHW
         top, bottom, left, right = self.box
         mixed = own_MCTHW.clone()
@@ -39,8 +40,8 @@ class Mixing:
 
     def targets(self, targets_BK: Tensor) -> Tensor:
         """Mixes the targets of the whole batch."""
-        share = self.share.to(targets_BK)[:, None]
-        return share * targets_BK + (1 - share) * targets_BK[self.partner.to(targets_BK.device)]
+        share = moved(self.share.to(targets_BK.dtype), targets_BK.device)[:, None]
+        return share * targets_BK + (1 - share) * targets_BK[moved(self.partner, targets_BK.device)]
 
 
 def draw_mixing(recipe: Recipe, batch: int, size: tuple[int, int], generator: torch.Generator) -> Mixing | None:

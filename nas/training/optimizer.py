@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from nas.training.recipe import Recipe
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
 HEADS = ("parts.head.", "image_head.")  # beginnings of names
 POSITIONS = ("position", "positions", "bias_table", "token", "query")  # parts of names
 
@@ -77,19 +76,24 @@ class MovingAverage(AveragedModel):
     def __init__(self, model: nn.Module, decay: float) -> None:
         """Begins with the network as it is, on its device."""
 
-        def average(averages: Tensors, values: Tensors, updates: Tensor | int) -> None:
-            count = float(updates)
-            multi = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))  # type: ignore[no-untyped-call]
-            multi(averages, values, updates)
-
-        super().__init__(model, multi_avg_fn=average, use_buffers=True)
-        state = model.state_dict()
+        super().__init__(model, use_buffers=True)
+        state, self._decay = model.state_dict(), decay
         self._copied = [
             name for name, value in model.named_buffers() if name not in state or not value.is_floating_point()
         ]
 
+    @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Takes the network's values of after a step."""
-        super().update_parameters(model)
+        """Takes the network's values of after a step.
+
+        Torch's own sends the number of updates to the device and reads it there, so that the host
+        waits for the step.
+        """
+        count = int(self.n_averaged)  # on the CPU
+        decay = min(self._decay, (1 + count) / (10 + count)) if count else 0.0
+        own, new = ({**dict(each.named_parameters()), **dict(each.named_buffers())} for each in (self.module, model))
+        averaged = [name for name in own if name not in self._copied]
+        torch._foreach_lerp_([own[name] for name in averaged], [new[name] for name in averaged], 1 - decay)
         for name in self._copied:
-            self.module.get_buffer(name).copy_(model.get_buffer(name))
+            own[name].copy_(new[name])
+        self.n_averaged += 1

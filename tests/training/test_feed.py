@@ -75,4 +75,4 @@ def test_what_goes_to_a_gpu_is_pinned_and_not_waited_for() -> None:
 
     for device in ("cuda", "cpu"):
         moved(Fake(), torch.device(device))  # type: ignore[arg-type]
-    assert steps == ["pinned", ("cuda", True), ("cpu", False)]
+    assert steps == ["pinned", ("cuda", True), ("cpu", True)]
