@@ -80,6 +80,9 @@ def captured(run: Callable[[], object], device: torch.device) -> Callable[[], ob
             run()
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
+    # A replay takes no memory: the peak of a graph is that of its capture, and not of building the
+    # network, which may be larger.
+    torch.cuda.reset_peak_memory_stats(device)
     with torch.cuda.graph(graph):
         run()
     return graph.replay

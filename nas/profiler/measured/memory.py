@@ -48,12 +48,10 @@ def peak_bytes(
         prepare: Builds model and input and returns the run, which provides eval and inference mode.
         device: Where the run computes.
         warm: Whether the second run is the one that counts.
-        captured: Whether the run is a CUDA graph, whose capture is what counts.
+        captured: Whether the run is a CUDA graph, of which what was handed out since
+            `nas.profiler.measured.execution.captured` began to capture it counts.
     """
     if device.type == "cuda":
-        # What a CUDA graph's run takes was handed out while it was captured, in `prepare`: a replay
-        # takes nothing.
-        torch.cuda.reset_peak_memory_stats(device)
         run = prepare()
         if warm:
             run()
