@@ -94,7 +94,8 @@ class Timed:
         error: How far above its shortest time the third shortest is, as a share.
         runs: Turns.
         reference_ms: The shortest time of the reference, in milliseconds.
-        launch_ms: Of a layer on a GPU, the shortest time in which the host launched it.
+        launch_ms: Of a layer on a GPU, the shortest time in which the host launched it; 0 for a
+            graph, which a network launches once and not by layers.
     """
 
     index: int
@@ -180,10 +181,8 @@ class Bench:
 
     @torch.inference_mode()
     def launched(self, job: Job) -> Job:
-        """The job with the time of its launching: nothing on a CPU, and for a graph, which a
-        network launches once and not by layers.
-        """
-        if self.device.type != "cuda" or self.captures:
+        """The job with the time of its launching: nothing on a CPU."""
+        if self.device.type != "cuda":
             return job
         times = []
         for _ in range(LAUNCHES):
@@ -293,7 +292,8 @@ def timed(bench: Bench, request: TurnsRequest) -> Iterator[Answer]:
         references, *times = bench.run(list(jobs.values()), seconds * len(jobs))
         reference = min(references)
         for index, own in zip(jobs, times, strict=True):
-            yield Timed(index, min(own) / reference, _error(own), len(own), reference, jobs[index].launch_ms)
+            launch_ms = 0.0 if bench.captures else jobs[index].launch_ms
+            yield Timed(index, min(own) / reference, _error(own), len(own), reference, launch_ms)
 
 
 if __name__ == "__main__":

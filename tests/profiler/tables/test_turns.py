@@ -73,7 +73,7 @@ def test_no_more_turns_than_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakeBench:
     """Jobs are what they are of; times are those given, the reference first."""
 
-    batch = 1
+    batch, captures = 1, False
 
     def __init__(self, *times: list[float]) -> None:
         self.times = times
@@ -263,6 +263,20 @@ def test_kernels_and_launching_are_told_apart(takes: float, launching: float, mo
     # From an idle device, as a network is timed, it is what takes longer.
     whole = made._timed([turns.Job(tuple, lambda: gpu.kernels(10, takes, launching))])
     assert whole == pytest.approx([launching + 10 * takes if takes > launching else 10 * launching + takes])
+
+
+def test_a_captured_layer_is_timed_without_its_launching(architecture: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a graph, from an idle device, is longer than what the layer takes there. A row has
+    none, as a network launches one graph and not its layers.
+    """
+    gpu, made = Gpu(monkeypatch), bench()
+    made.device, made.captures = torch.device("cuda:0"), True
+    jobs = [made.launched(turns.Job(tuple, lambda: gpu.kernels(1, 0.5, 2.0))) for _ in range(2)]
+    assert made._timed(jobs) == pytest.approx([0.5, 0.5])
+    fake = FakeBench([2.0], [4.0] * 3)
+    for fake.captures, expected in ((False, 0.25), (True, 0.0)):
+        (answer,) = answered(fake, request(architecture(), layers=[(0, 0)]))
+        assert isinstance(answer, Timed) and answer.launch_ms == expected
 
 
 def test_a_captured_layer_is_replayed_where_its_input_lies(architecture: Make, monkeypatch: pytest.MonkeyPatch) -> None:
