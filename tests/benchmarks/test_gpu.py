@@ -154,6 +154,13 @@ def test_a_check_that_dies_is_an_answer(dry: Any, monkeypatch: pytest.MonkeyPatc
     assert "KeyError" in gpu.run_check("unheard of", dry)["failed"]  # the process knows no such check
 
 
+def test_an_answer_counts_whose_process_dies_behind_it(dry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one may that has lost its device."""
+    program = 'import os; print(\'{"said": "lost"}\', flush=True); os.abort()'
+    monkeypatch.setattr(gpu.Bench, "command", lambda self, *options: [sys.executable, "-c", program])
+    assert gpu.run_check("facts", dry, limit=20.0)["said"] == "lost"
+
+
 def test_a_check_that_hangs_is_ended_with_all_that_it_started(
     dry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
