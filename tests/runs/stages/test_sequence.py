@@ -269,7 +269,9 @@ def test_what_cannot_be_written_or_gone_on_with_is_refused(
     tmp_path: Path, trainings: Trainings, measured: None
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(nas.NasError, match=r"out '.*file/run' cannot be made \(Not a directory\); allowed: a folder"):
+    with pytest.raises(
+        nas.NasError, match=r"out '.*file/run' cannot be made \('.*file' is no folder\); allowed: a new"
+    ):
         nas.search(space_file(tmp_path), out=tmp_path / "file" / "run", trials=2, budget="20mflops", **SMALL)
     with pytest.raises(nas.NasError, match=r"storage '.*file' is a file; allowed: a folder, or a URI"):
         search(tmp_path / "run", trials=2, storage=str(tmp_path / "file"))
@@ -315,7 +317,8 @@ def test_a_run_goes_on_from_any_folder(
 
     motion = plan.open_data
     monkeypatch.setattr(plan, "open_data", open_data)
-    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "walk").mkdir(parents=True)
+    (tmp_path / "videos" / "walk" / "a.mp4").touch()  # a folder without any is refused before it is opened
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     folder = search(Path("runs", "mine").resolve(), trials=1, data="videos").path
